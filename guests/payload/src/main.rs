@@ -1,0 +1,55 @@
+//! The payload: one static, non-PIE, `no_std` ELF that runs the same instructions as a process,
+//! as PID 1 of a container and at CPL 3 of a virtual machine without an operating system.
+//!
+//! Only [`transport`] knows the difference.
+#![no_std]
+#![no_main]
+
+mod runtime;
+mod start;
+mod transport;
+mod work;
+
+use isobench_abi::{ABI_VERSION, GuestFault, Message, Ready, Report, workload::Workload};
+
+/// Called by `_start` with the counter read by its first instruction and the initial stack
+/// (`argc, argv, 0, envp, 0, auxv`; System V x86-64 ABI, section 3.4.1).
+fn main(first_instruction: u64, stack: &start::InitialStack) -> ! {
+    let mut link = transport::Link::from_auxv(stack);
+    link.send(&Message::Ready(Ready {
+        first_instruction,
+        abi: ABI_VERSION,
+    }));
+    let Some((workload, size, reps)) = stack.request() else {
+        link.send(&Message::Fault(GuestFault::BadArgument, 0));
+        link.exit(2);
+    };
+    match work::run(workload, size, reps, &mut link) {
+        Ok(done) => {
+            let report = Report {
+                start: done.start,
+                end: done.end,
+                units: done.units,
+                digest: done.digest,
+                image: stack.image_fold(),
+                isa: done.isa,
+            };
+            link.send(&Message::Result(report));
+            link.exit(0);
+        }
+        Err((fault, detail)) => {
+            link.send(&Message::Fault(fault, detail));
+            link.exit(3);
+        }
+    }
+}
+
+/// Which request the command line makes.
+impl start::InitialStack {
+    fn request(&self) -> Option<(Workload, u64, u64)> {
+        let workload = Workload::from_name(self.argument(1)?)?;
+        let size = start::decimal(self.argument(2).unwrap_or(b"0"))?;
+        let reps = start::decimal(self.argument(3).unwrap_or(b"1"))?;
+        Some((workload, size, reps))
+    }
+}

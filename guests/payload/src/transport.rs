@@ -1,0 +1,210 @@
+//! The two ways to whoever serves this payload. Nothing outside this module knows which it is.
+
+use core::arch::asm;
+use core::ptr;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use isobench_abi::{
+    AT_ISOBENCH, DOORBELL_PORT, DoorbellPage, FRAME_BYTES, GuestFault, Message, Op,
+};
+
+use crate::start::InitialStack;
+use crate::work::clock;
+
+/// Linux system-call numbers for x86-64 (`arch/x86/entry/syscalls/syscall_64.tbl`).
+mod nr {
+    pub const READ: usize = 0;
+    pub const WRITE: usize = 1;
+    pub const MMAP: usize = 9;
+    pub const GETPPID: usize = 110;
+    pub const EXIT_GROUP: usize = 231;
+}
+
+/// Where the panic handler finds the doorbell page; 0 is the Linux transport.
+static DOORBELL: AtomicU64 = AtomicU64::new(0);
+
+enum Way {
+    Linux,
+    Doorbell {
+        page: *mut DoorbellPage,
+        heap_next: u64,
+        heap_end: u64,
+    },
+}
+
+/// The connection to the host.
+pub struct Link {
+    way: Way,
+    seq: u16,
+}
+
+impl Link {
+    /// Chooses the transport: doorbell where the auxiliary vector names its page, else Linux.
+    pub fn from_auxv(stack: &InitialStack) -> Self {
+        let way = match stack.auxiliary(AT_ISOBENCH) {
+            None => Way::Linux,
+            Some(address) => {
+                DOORBELL.store(address, Ordering::Relaxed);
+                let page = address as *mut DoorbellPage;
+                // SAFETY: the VMM mapped the page readable and writable at this address and filled
+                // in the heap fields before the first instruction.
+                let (base, len) = unsafe { ((*page).heap_base, (*page).heap_len) };
+                Way::Doorbell {
+                    page,
+                    heap_next: base,
+                    heap_end: base.saturating_add(len),
+                }
+            }
+        };
+        Self { way, seq: 0 }
+    }
+
+    /// Sends one message. A host that does not take it is a lost cause: exit status 4.
+    pub fn send(&mut self, message: &Message) {
+        let bytes = message.encode(self.seq, clock::now()).to_bytes();
+        self.seq = self.seq.wrapping_add(1);
+        match self.way {
+            Way::Linux => {
+                let sent = syscall3(nr::WRITE, 1, bytes.as_ptr() as usize, FRAME_BYTES);
+                if sent != FRAME_BYTES as isize {
+                    self.exit(4);
+                }
+            }
+            Way::Doorbell { page, .. } => {
+                // SAFETY: the page is mapped writable and only this vCPU and, while it is stopped
+                // in the exit below, the VMM touch it.
+                unsafe { ptr::write_volatile(&raw mut (*page).frame, bytes) };
+                ring(Op::Frame.encode(0));
+            }
+        }
+    }
+
+    /// One crossing that asks for nothing: `getppid(2)`, or an empty doorbell. The system call is
+    /// one the kernel cannot answer from user space and every seccomp filter here allows.
+    #[inline]
+    pub fn cross(&self) -> bool {
+        match self.way {
+            Way::Linux => syscall3(nr::GETPPID, 0, 0, 0) >= 0,
+            Way::Doorbell { .. } => {
+                ring(Op::Null.encode(0));
+                true
+            }
+        }
+    }
+
+    /// Blocks until the host has a request: a byte or the end of file on descriptor 0, or the
+    /// return from the doorbell.
+    pub fn wait(&self) {
+        match self.way {
+            Way::Linux => {
+                let mut byte = 0u8;
+                // EINTR (-4) is the only answer worth asking again for.
+                while syscall3(nr::READ, 0, (&raw mut byte) as usize, 1) == -4 {}
+            }
+            Way::Doorbell { .. } => ring(Op::Wait.encode(0)),
+        }
+    }
+
+    /// Fresh, zeroed, page-aligned memory: anonymous `mmap(2)`, or the next part of the heap that
+    /// the VMM gave. Never returned: a payload does one thing and leaves.
+    pub fn memory(&mut self, bytes: u64) -> Result<&'static mut [u8], (GuestFault, u64)> {
+        let len = bytes.next_multiple_of(isobench_abi::workload::PAGE);
+        let base = match &mut self.way {
+            Way::Linux => {
+                const PROT_READ_WRITE: usize = 3;
+                const MAP_PRIVATE_ANONYMOUS: usize = 0x22;
+                let at = syscall6(
+                    nr::MMAP,
+                    [
+                        0,
+                        len as usize,
+                        PROT_READ_WRITE,
+                        MAP_PRIVATE_ANONYMOUS,
+                        usize::MAX,
+                        0,
+                    ],
+                );
+                if at < 0 {
+                    return Err((GuestFault::NoMemory, at.unsigned_abs() as u64));
+                }
+                at as u64
+            }
+            Way::Doorbell {
+                heap_next,
+                heap_end,
+                ..
+            } => {
+                let base = *heap_next;
+                if len > heap_end.saturating_sub(base) {
+                    return Err((GuestFault::NoMemory, len));
+                }
+                *heap_next = base + len;
+                base
+            }
+        };
+        // SAFETY: `base` is the start of at least `bytes` bytes of fresh memory that nothing else
+        // refers to: a new mapping, or a part of the heap that is handed out once.
+        Ok(unsafe { core::slice::from_raw_parts_mut(base as *mut u8, bytes as usize) })
+    }
+
+    /// Leaves. Never returns.
+    pub fn exit(&self, status: u8) -> ! {
+        exit(matches!(self.way, Way::Doorbell { .. }), status)
+    }
+}
+
+/// Leaves from where no [`Link`] is at hand (the panic handler).
+pub fn abandon(status: u8) -> ! {
+    exit(DOORBELL.load(Ordering::Relaxed) != 0, status)
+}
+
+fn exit(doorbell: bool, status: u8) -> ! {
+    loop {
+        if doorbell {
+            ring(Op::Exit.encode(u32::from(status)));
+        } else {
+            syscall3(nr::EXIT_GROUP, usize::from(status), 0, 0);
+        }
+    }
+}
+
+#[inline]
+fn ring(value: u32) {
+    // SAFETY: RFLAGS.IOPL is 3 on the doorbell transport, so `out` is allowed at CPL 3. The VMM
+    // may read and write the doorbell page during the exit, hence no `nomem`.
+    unsafe {
+        asm!("out dx, eax", in("dx") DOORBELL_PORT, in("eax") value, options(nostack, preserves_flags));
+    }
+}
+
+#[inline]
+fn syscall3(number: usize, a: usize, b: usize, c: usize) -> isize {
+    let answer: isize;
+    // SAFETY: the callers pass numbers and arguments of calls that touch no memory of this program
+    // except the buffers they name; rcx and r11 are clobbered by `syscall` (Intel SDM vol. 2).
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number => answer,
+            in("rdi") a, in("rsi") b, in("rdx") c,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    answer
+}
+
+fn syscall6(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> isize {
+    let answer: isize;
+    // SAFETY: as in `syscall3`; used for `mmap`, which only adds a mapping.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number => answer,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    answer
+}

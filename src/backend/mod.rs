@@ -1,0 +1,111 @@
+//! The ways to run the payload.
+
+use std::fmt;
+
+use crate::metric::Bytes;
+use crate::trial::{Failure, Launch, Observation};
+
+/// One way to run the payload, ready to be used for many trials.
+///
+/// What is prepared once (the payload's file, the KVM file descriptor's capabilities, a compiled
+/// seccomp program) belongs to the constructor and to no trial.
+pub trait Backend {
+    /// One whole life: start, work, exit, clean-up.
+    ///
+    /// # Errors
+    /// A typed [`Failure`]; whatever was set up is rolled back first.
+    fn trial(&mut self, launch: &Launch) -> Result<Observation, Failure>;
+
+    /// Starts an instance and leaves it waiting (workload `idle`).
+    ///
+    /// # Errors
+    /// As [`Self::trial`].
+    fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure>;
+}
+
+/// An idle instance.
+pub trait Instance {
+    /// What it takes of user-space memory.
+    ///
+    /// # Errors
+    /// The kernel's accounts cannot be read.
+    fn footprint(&self) -> Result<Footprint, Failure>;
+
+    /// Wakes it, waits for its end and cleans up.
+    ///
+    /// # Errors
+    /// As [`Backend::trial`].
+    fn release(self: Box<Self>) -> Result<(), Failure>;
+}
+
+/// User-space memory of one instance (proc_pid_smaps(5)); kernel memory where it is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Proportional set size.
+    pub pss: Bytes,
+    /// Private_Clean + Private_Dirty.
+    pub private: Bytes,
+    /// Kernel memory charged to the instance's own cgroup, where it has one.
+    pub cgroup_kernel: Option<Bytes>,
+}
+
+/// Why a backend cannot be used on this host, and what would change that.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Unavailable {
+    /// One sentence.
+    pub reason: String,
+    /// The command or setting that would fix it.
+    pub remedy: String,
+}
+
+/// A backend with its options, as it is named on the command line and in results.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Configuration {
+    /// fork+exec: the reference for every ratio.
+    Process,
+    /// The project's own launcher.
+    Container,
+    /// The project's own VMM, no guest operating system.
+    MicroVm,
+}
+
+impl Configuration {
+    /// Every configuration that `run` takes by default, reference first.
+    pub const DEFAULT: [Self; 3] = [Self::Process, Self::Container, Self::MicroVm];
+
+    /// Id in results.
+    #[must_use]
+    pub const fn id(&self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Container => "container",
+            Self::MicroVm => "microvm",
+        }
+    }
+
+    /// One sentence for `list`.
+    #[must_use]
+    pub const fn describe(&self) -> &'static str {
+        match self {
+            Self::Process => "fork+exec of the payload: the reference for every ratio",
+            Self::Container => {
+                "own launcher: pid, net, ipc, mnt, uts, cgroup (and user) namespaces, fresh root, \
+                 cgroup limits, no capabilities, seccomp"
+            }
+            Self::MicroVm => "own VMM on KVM: no firmware, no guest OS, the payload at CPL 3",
+        }
+    }
+
+    /// The configuration with this name.
+    #[must_use]
+    pub fn from_id(id: &str) -> Option<Self> {
+        Self::DEFAULT.into_iter().find(|c| c.id() == id)
+    }
+}
+
+impl fmt::Display for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.id())
+    }
+}

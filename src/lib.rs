@@ -1,0 +1,15 @@
+//! isobench launches the same bytes as a bare process, as a namespace container and as a KVM
+//! micro-VM, and measures what each kind of isolation costs and buys.
+//!
+//! Dependencies point downwards:
+//!
+//! ```text
+//!   cli ─► measure, report, store ─► backend ─► vmm, sys
+//!   stats, metric, trial and guests/abi know nobody above them
+//! ```
+
+pub mod backend;
+pub mod metric;
+pub mod sys;
+pub mod trial;
+pub mod workload;

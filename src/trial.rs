@@ -1,0 +1,301 @@
+//! What one trial leaves behind: an observation with its instants, phases and the payload's
+//! report, or a typed failure.
+
+use std::time::Duration;
+
+use isobench_abi::{DecodeError, GuestFault, Report};
+
+use crate::metric::Ticks;
+use crate::workload::Task;
+
+/// One launch: a task, and the bounds it must keep.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// What the payload shall do.
+    pub task: Task,
+    /// From `t0`: when it is ended by force.
+    pub deadline: Duration,
+}
+
+/// The six instants, on the host's time-stamp counter (design contract "same events").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Instants {
+    /// Just before the first system call made for this trial.
+    pub t0: Ticks,
+    /// First instruction of the payload.
+    pub t1: Ticks,
+    /// The harness has the payload's first message.
+    pub t2: Ticks,
+    /// The payload's own mark that the work is done.
+    pub t3: Ticks,
+    /// The harness observes the exit.
+    pub t4: Ticks,
+    /// Nothing of the trial is left.
+    pub t5: Ticks,
+}
+
+/// A named interval inside `t0..t1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Phase {
+    /// The system call, ioctl or step.
+    pub name: &'static str,
+    /// Its start.
+    pub start: Ticks,
+    /// Its end. A phase that only the payload's first instruction can end, ends at `t1`.
+    pub end: Ticks,
+}
+
+/// Names intervals while a start is under way. Two counter reads a phase; never allocates, so it
+/// can be used between `clone3` and `execve`, and lies in memory that both sides share.
+#[derive(Debug)]
+pub struct PhaseLog {
+    phases: [Phase; Self::CAPACITY],
+    len: usize,
+    open: Option<(&'static str, Ticks)>,
+}
+
+impl PhaseLog {
+    /// More phases than any backend has.
+    pub const CAPACITY: usize = 48;
+
+    /// An empty log.
+    #[must_use]
+    pub const fn new() -> Self {
+        let none = Phase {
+            name: "",
+            start: Ticks(0),
+            end: Ticks(0),
+        };
+        Self {
+            phases: [none; Self::CAPACITY],
+            len: 0,
+            open: None,
+        }
+    }
+
+    /// Times one step.
+    pub fn time<T>(&mut self, name: &'static str, step: impl FnOnce() -> T) -> T {
+        let start = crate::sys::clock::now();
+        let value = step();
+        self.push(Phase {
+            name,
+            start,
+            end: crate::sys::clock::now(),
+        });
+        value
+    }
+
+    /// Begins a phase that ends somewhere else: at [`Self::close`], or at `t1`.
+    pub fn open(&mut self, name: &'static str) {
+        self.open = Some((name, crate::sys::clock::now()));
+    }
+
+    /// Ends the open phase now.
+    pub fn close(&mut self) {
+        self.close_at(crate::sys::clock::now());
+    }
+
+    /// Ends the open phase at an instant observed elsewhere (`t1`).
+    pub fn close_at(&mut self, end: Ticks) {
+        if let Some((name, start)) = self.open.take() {
+            self.push(Phase { name, start, end });
+        }
+    }
+
+    /// The phase that is open, to say where a start failed.
+    #[must_use]
+    pub fn current(&self) -> Option<&'static str> {
+        self.open.map(|(name, _)| name)
+    }
+
+    /// What was recorded, in order of ending.
+    #[must_use]
+    pub fn phases(&self) -> &[Phase] {
+        &self.phases[..self.len]
+    }
+
+    /// A phase beyond the capacity is dropped and shows as unaccounted time.
+    fn push(&mut self, phase: Phase) {
+        if let Some(slot) = self.phases.get_mut(self.len) {
+            *slot = phase;
+            self.len += 1;
+        }
+    }
+}
+
+impl Default for PhaseLog {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How a guest's counter was mapped to the host's: `host = guest + offset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockMap {
+    /// Added to the guest's reading, wrapping.
+    pub offset: u64,
+    /// Largest possible error of a mapped reading, in ticks.
+    pub bound: u64,
+    /// How the offset is known.
+    pub source: ClockSource,
+}
+
+/// How the guest's counter relates to the host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockSource {
+    /// The payload reads the host's own counter: no mapping.
+    Same,
+    /// The offset KVM reports for the vCPU (KVM_VCPU_TSC_OFFSET), consistent with every exit.
+    ReadBack,
+    /// Only bracketed by host readings around exits.
+    Bracketed,
+}
+
+impl ClockSource {
+    /// Spelling in `trials.jsonl`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::ReadBack => "read-back",
+            Self::Bracketed => "bracketed",
+        }
+    }
+}
+
+impl ClockMap {
+    /// The payload shares the host's counter. The bound covers the skew between CPUs, which the
+    /// run's clock check measures and adds.
+    pub const SAME: Self = Self {
+        offset: 0,
+        bound: 0,
+        source: ClockSource::Same,
+    };
+
+    /// A guest reading on the host's counter.
+    #[must_use]
+    pub const fn host(self, guest: u64) -> Ticks {
+        Ticks(guest.wrapping_add(self.offset))
+    }
+}
+
+/// A trial that came to its end. Whether its answer is right is for the harness to decide.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// The six instants.
+    pub instants: Instants,
+    /// Named phases of `t0..t1`.
+    pub phases: Vec<Phase>,
+    /// Named phases of `t4..t5`.
+    pub teardown: Vec<Phase>,
+    /// What the payload said it did; its counter readings are the guest's.
+    pub report: Report,
+    /// How guest readings were mapped.
+    pub clock: ClockMap,
+    /// Exits to the VMM, or `None` where there is no VMM.
+    pub exits: Option<u64>,
+}
+
+/// Why a trial is not a number. Every kind is counted beside the numbers and never ranks.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A system call or ioctl of the set-up refused.
+    #[error("{phase}: {cause}")]
+    Setup {
+        /// The phase it belongs to.
+        phase: &'static str,
+        /// What the kernel said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The deadline passed and the payload was ended.
+    #[error("no end within {0:?}: ended by the watchdog")]
+    Timeout(Duration),
+    /// Ended by a signal (a crash, the out-of-memory killer, a seccomp rule).
+    #[error("ended by signal {0}")]
+    Signal(i32),
+    /// Ended with a status that is not 0.
+    #[error("exit status {0}")]
+    Status(u32),
+    /// The payload refused or gave up.
+    #[error("the payload gave up: {0:?} ({1:#x})")]
+    Payload(GuestFault, u64),
+    /// A message that is not of the vocabulary.
+    #[error("malformed message: {0}")]
+    Message(#[from] DecodeError),
+    /// Messages in an order or number the protocol does not have.
+    #[error("protocol: {0}")]
+    Protocol(&'static str),
+    /// An exception in a guest, with what it was doing.
+    #[error("guest exception {vector} (error {error:#x}) at {rip:#x}, address {address:#x}")]
+    GuestException {
+        /// Vector (Intel SDM vol. 3, table 6-1).
+        vector: u8,
+        /// Error code, 0 where the vector has none.
+        error: u64,
+        /// Instruction that faulted.
+        rip: u64,
+        /// CR2: the faulting address of a page fault.
+        address: u64,
+    },
+    /// The vCPU stopped in a way that is not an answer: shutdown, internal error, entry failure,
+    /// an access no device claims.
+    #[error("unexpected VM exit: {0}")]
+    VmExit(String),
+    /// The digest is not the known answer.
+    #[error("wrong answer: digest {found:#018x}, known answer {expected:#018x}")]
+    WrongAnswer {
+        /// What the payload computed.
+        found: u64,
+        /// What it should have been.
+        expected: u64,
+    },
+    /// The payload that ran is not the embedded one.
+    #[error("other bytes ran: image {found:#018x}, embedded {expected:#018x}")]
+    OtherBytes {
+        /// What the payload found itself to be.
+        found: u64,
+        /// What it should have been.
+        expected: u64,
+    },
+    /// Instants out of order, or a reading beyond its bound.
+    #[error("clock: {0}")]
+    Clock(String),
+    /// Clean-up left something behind.
+    #[error("left behind: {0}")]
+    Leftover(String),
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Failure {
+    /// A failed set-up step, with errno's own words.
+    pub fn setup(phase: &'static str, cause: impl Into<std::io::Error>) -> Self {
+        Self::Setup {
+            phase,
+            cause: cause.into(),
+        }
+    }
+
+    /// Short, stable name for `trials.jsonl`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Setup { .. } => "setup",
+            Self::Timeout(_) => "timeout",
+            Self::Signal(_) => "signal",
+            Self::Status(_) => "status",
+            Self::Payload(..) => "payload",
+            Self::Message(_) => "message",
+            Self::Protocol(_) => "protocol",
+            Self::GuestException { .. } => "guest-exception",
+            Self::VmExit(_) => "vm-exit",
+            Self::WrongAnswer { .. } => "wrong-answer",
+            Self::OtherBytes { .. } => "other-bytes",
+            Self::Clock(_) => "clock",
+            Self::Leftover(_) => "leftover",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
