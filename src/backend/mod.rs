@@ -1,5 +1,9 @@
 //! The ways to run the payload.
 
+pub mod child;
+pub mod process;
+pub mod transcript;
+
 use std::fmt;
 
 use crate::metric::Bytes;

@@ -1,4 +1,9 @@
 //! System calls that no library wraps as we need them. With `vmm`, the only place with `unsafe`.
 
 pub mod clock;
+pub mod fd;
 pub mod interrupt;
+pub mod perform;
+pub mod pidfd;
+pub mod program;
+pub mod spawn;

@@ -1,0 +1,331 @@
+//! A child process with a frame pipe: what `process` and `container` have in common once the
+//! payload runs.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use crate::backend::Footprint;
+use crate::backend::transcript::Transcript;
+use crate::metric::{Bytes, Ticks};
+use crate::sys::clock;
+use crate::sys::fd;
+use crate::sys::interrupt;
+use crate::sys::pidfd::{self, Exit};
+use crate::sys::spawn::Spawned;
+use crate::trial::{ClockMap, Failure, Instants, Observation, PhaseLog};
+
+/// Longest wait without a look at the user's request to stop.
+const SLICE: Duration = Duration::from_millis(100);
+/// How long a killed child may take to go; only one stuck inside the kernel takes longer.
+const KILL_GRACE: Duration = Duration::from_secs(10);
+
+/// Start of a trial, and its end by force.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    at: Instant,
+    allowed: Duration,
+}
+
+impl Deadline {
+    /// This long from now.
+    #[must_use]
+    pub fn after(allowed: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            at: now.checked_add(allowed).unwrap_or(now),
+            allowed,
+        }
+    }
+}
+
+/// A running payload: its process, its pipes, and what it has said. Dropping it kills and reaps it.
+#[derive(Debug)]
+pub struct Child {
+    process: Spawned,
+    stdin: Option<OwnedFd>,
+    stdout: Option<OwnedFd>,
+    transcript: Transcript,
+    reaped: bool,
+}
+
+impl Child {
+    /// Takes over a process that has executed the payload: `stdin` is the write end of what it
+    /// reads, `stdout` the read end of what it writes.
+    #[must_use]
+    pub fn new(process: Spawned, stdin: Option<OwnedFd>, stdout: OwnedFd) -> Self {
+        Self {
+            process,
+            stdin,
+            stdout: Some(stdout),
+            transcript: Transcript::default(),
+            reaped: false,
+        }
+    }
+
+    /// Its process id in the harness's namespace.
+    #[must_use]
+    pub const fn pid(&self) -> i32 {
+        self.process.pid
+    }
+
+    /// Waits for the first message.
+    ///
+    /// # Errors
+    /// The payload ends, misbehaves or is too slow. Then it has been killed and reaped.
+    pub fn until_ready(&mut self, deadline: Deadline) -> Result<(), Failure> {
+        let ended = self.converse(deadline, Transcript::is_ready)?;
+        match ended {
+            None => Ok(()),
+            Some(_) => {
+                let exit = self.reap()?;
+                self.verdict(exit)?;
+                Err(Failure::Protocol("the payload ended before its time"))
+            }
+        }
+    }
+
+    /// Wakes an idle payload: the end of its input is the request.
+    pub fn wake(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Waits for the end: `t4`, the instant at which the harness observes the exit. The process is
+    /// still to be reaped.
+    ///
+    /// # Errors
+    /// The payload misbehaves or is too slow. Then it has been killed and reaped.
+    pub fn until_exit(&mut self, deadline: Deadline) -> Result<Ticks, Failure> {
+        match self.converse(deadline, |_| false)? {
+            Some(at) => Ok(at),
+            None => Err(self.abort(Failure::Protocol("the payload has no end"))),
+        }
+    }
+
+    /// Reaps the process, which has ended.
+    ///
+    /// # Errors
+    /// The kernel does not know the child any more.
+    pub fn reap(&mut self) -> Result<Exit, Failure> {
+        let exit = pidfd::reap(self.process.pidfd.as_fd());
+        self.reaped = true;
+        exit.map_err(|error| Failure::Leftover(format!("child {}: {error}", self.process.pid)))
+    }
+
+    /// Judges how it ended.
+    ///
+    /// # Errors
+    /// Any end but status 0 after a result.
+    pub fn verdict(&self, exit: Exit) -> Result<(), Failure> {
+        match (exit, self.transcript.fault()) {
+            (Exit::Signal(_), _) if interrupt::requested().is_some() => Err(Failure::Interrupted),
+            (Exit::Signal(signal), _) => Err(Failure::Signal(signal)),
+            (Exit::Status(_), Some((fault, detail))) => Err(Failure::Payload(fault, detail)),
+            (Exit::Status(0), None) => self.transcript.finish().map(drop),
+            (Exit::Status(status), None) => Err(Failure::Status(status)),
+        }
+    }
+
+    /// Wakes an idle payload and sees it to its end: answer, result, status 0.
+    ///
+    /// # Errors
+    /// Any other end. Either way it is gone and reaped.
+    pub fn finish_held(&mut self, allowed: Duration) -> Result<(), Failure> {
+        self.wake();
+        self.until_exit(Deadline::after(allowed))?;
+        let exit = self.reap()?;
+        self.close();
+        self.verdict(exit)?;
+        if self.transcript.is_awake() {
+            Ok(())
+        } else {
+            Err(Failure::Protocol("the payload did not answer the request"))
+        }
+    }
+
+    /// Closes what is left of the pipes.
+    pub fn close(&mut self) {
+        self.stdin = None;
+        self.stdout = None;
+    }
+
+    /// Reads messages until `enough`, or until the process has ended and everything it said is
+    /// read: then the instant of the end.
+    fn converse(
+        &mut self,
+        deadline: Deadline,
+        enough: impl Fn(&Transcript) -> bool,
+    ) -> Result<Option<Ticks>, Failure> {
+        loop {
+            let left = deadline.at.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(self.abort(Failure::Timeout(deadline.allowed)));
+            }
+            if interrupt::requested().is_some() {
+                return Err(self.abort(Failure::Interrupted));
+            }
+            let stdout = self.stdout.as_ref().map(AsFd::as_fd);
+            let ready = match fd::readable(stdout, self.process.pidfd.as_fd(), left.min(SLICE)) {
+                Ok(ready) => ready,
+                Err(error) => return Err(self.abort(Failure::setup("poll", error))),
+            };
+            // What was said before the end is heard before the end is noted.
+            if ready.first {
+                self.hear(ready.second)
+                    .map_err(|failure| self.abort(failure))?;
+            }
+            if ready.second {
+                return Ok(Some(clock::now()));
+            }
+            if enough(&self.transcript) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads what is there: one read, or, once nobody writes any more, all of it.
+    fn hear(&mut self, to_the_end: bool) -> Result<(), Failure> {
+        let mut buffer = [0; 4096];
+        while let Some(stdout) = &self.stdout {
+            let n = fd::read(stdout.as_fd(), &mut buffer).map_err(|e| Failure::setup("read", e))?;
+            let at = clock::now();
+            if n == 0 {
+                // End of file: polled again, it would be "readable" for ever.
+                self.stdout = None;
+                break;
+            }
+            self.transcript.bytes(&buffer[..n], at)?;
+            let more = to_the_end
+                && fd::readable(Some(stdout.as_fd()), stdout.as_fd(), Duration::ZERO)
+                    .map_err(|e| Failure::setup("poll", e))?
+                    .first;
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills and reaps; hands back why, or that it did not go.
+    fn abort(&mut self, failure: Failure) -> Failure {
+        match self.kill() {
+            Ok(()) => failure,
+            Err(error) => Failure::Leftover(format!(
+                "child {} after \"{failure}\": {error}",
+                self.process.pid
+            )),
+        }
+    }
+
+    fn kill(&mut self) -> io::Result<()> {
+        if self.reaped {
+            return Ok(());
+        }
+        let pidfd = self.process.pidfd.as_fd();
+        pidfd::kill(pidfd)?;
+        let end = Instant::now() + KILL_GRACE;
+        while !fd::readable(None, pidfd, end.saturating_duration_since(Instant::now()))?.second {
+            if Instant::now() >= end {
+                return Err(io::Error::other("still there 10 s after SIGKILL"));
+            }
+        }
+        pidfd::reap(pidfd)?;
+        self.reaped = true;
+        Ok(())
+    }
+
+    /// Puts the trial together.
+    ///
+    /// # Errors
+    /// Instants that are not in order: a payload that lies, or a clock that jumps.
+    pub fn observation(
+        &self,
+        t0: Ticks,
+        t4: Ticks,
+        t5: Ticks,
+        mut start: PhaseLog,
+        teardown: &PhaseLog,
+    ) -> Result<Observation, Failure> {
+        let (ready, t2, report) = self.transcript.finish()?;
+        let clock = ClockMap::SAME;
+        let instants = Instants {
+            t0,
+            t1: clock.host(ready.first_instruction),
+            t2,
+            t3: clock.host(report.end),
+            t4,
+            t5,
+        };
+        let begin = clock.host(report.start);
+        let Instants { t1, t3, .. } = instants;
+        if !(t0 <= t1 && t1 <= t2 && t2 <= t4 && t1 <= begin && begin <= t3 && t3 <= t4 && t4 <= t5)
+        {
+            return Err(Failure::Clock(format!(
+                "instants out of order: {instants:?}"
+            )));
+        }
+        start.close_at(t1);
+        Ok(Observation {
+            instants,
+            phases: start.phases().to_vec(),
+            teardown: teardown.phases().to_vec(),
+            report,
+            clock,
+            exits: None,
+        })
+    }
+
+    /// Its user-space memory (`/proc/PID/smaps_rollup`, proc_pid_smaps(5)).
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn footprint(&self) -> Result<Footprint, Failure> {
+        let path = format!("/proc/{}/smaps_rollup", self.process.pid);
+        let text = fd::text(path.as_ref()).map_err(|e| Failure::setup("smaps_rollup", e))?;
+        let field = |name: &str| kibibytes(&text, name);
+        match (
+            field("Pss:"),
+            field("Private_Clean:"),
+            field("Private_Dirty:"),
+        ) {
+            (Some(pss), Some(clean), Some(dirty)) => Ok(Footprint {
+                pss: Bytes(pss),
+                private: Bytes(clean + dirty),
+                cgroup_kernel: None,
+            }),
+            _ => Err(Failure::setup(
+                "smaps_rollup",
+                io::Error::other("a field is missing"),
+            )),
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if let Err(error) = self.kill() {
+            tracing::error!(pid = self.process.pid, %error, "child left behind");
+        }
+    }
+}
+
+/// A field of smaps_rollup, in bytes.
+fn kibibytes(text: &str, name: &str) -> Option<i64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let number: i64 = line.strip_suffix("kB")?.trim().parse().ok()?;
+    number.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_of_smaps_rollup_is_found_by_its_whole_name() {
+        let text =
+            "Pss:                  12 kB\nPss_Dirty:             8 kB\nPrivate_Clean: 4 kB\n";
+        assert_eq!(kibibytes(text, "Pss:"), Some(12 << 10));
+        assert_eq!(kibibytes(text, "Private_Clean:"), Some(4 << 10));
+        assert_eq!(kibibytes(text, "Private_Dirty:"), None);
+    }
+}

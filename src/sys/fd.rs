@@ -1,0 +1,163 @@
+//! File descriptors: pipes, sealed memory files, and the few facts asked about them.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+/// Takes ownership of a descriptor a system call has just returned, moved above 2: a set-up puts
+/// its own pipes at 0–2, so a source there would be overwritten before it is used.
+fn own(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the callers pass a descriptor that the kernel has just opened for this process and
+    // that nothing else owns.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
+    }
+    // SAFETY: F_DUPFD_CLOEXEC takes an integer and touches no memory (fcntl(2)).
+    let moved = Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) })?;
+    // SAFETY: just opened by fcntl, owned by nothing else.
+    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
+}
+
+/// A pipe, close-on-exec, both ends above 2: (read end, write end) (pipe(2)).
+///
+/// # Errors
+/// Too many open files.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [-1; 2];
+    // SAFETY: `ends` has room for the two descriptors that pipe2 writes.
+    Errno::result(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    let read = own(ends[0]);
+    let write = own(ends[1]);
+    Ok((read?, write?))
+}
+
+/// What [`readable`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// The first descriptor has data, or its writers are gone.
+    pub first: bool,
+    /// The second one likewise.
+    pub second: bool,
+}
+
+/// Waits until one of two descriptors is readable or hung up, or until the time is over (poll(2)).
+/// A `None` is not waited for. An interrupting signal ends the wait early.
+///
+/// # Errors
+/// Not enough kernel memory.
+pub fn readable(
+    first: Option<BorrowedFd<'_>>,
+    second: BorrowedFd<'_>,
+    time: Duration,
+) -> io::Result<Readiness> {
+    let wanted = |fd: RawFd| libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // poll(2) ignores negative descriptors.
+    let mut set = [
+        wanted(first.map_or(-1, |fd| fd.as_raw_fd())),
+        wanted(second.as_raw_fd()),
+    ];
+    let time = libc::timespec {
+        tv_sec: time.as_secs().cast_signed(),
+        tv_nsec: i64::from(time.subsec_nanos()),
+    };
+    // SAFETY: `set` is an array of two initialised entries, `time` outlives the call, and a null
+    // signal mask leaves the mask alone (ppoll(2)).
+    let answer = unsafe { libc::ppoll(set.as_mut_ptr(), 2, &raw const time, std::ptr::null()) };
+    match Errno::result(answer) {
+        Ok(_) | Err(Errno::EINTR) => Ok(Readiness {
+            first: set[0].revents != 0,
+            second: set[1].revents != 0,
+        }),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// `/dev/null`, opened for reading and writing, close-on-exec, above 2, and checked to be the null
+/// device (character device 1:3) and not whatever lies at that path.
+///
+/// # Errors
+/// It is absent, or another file.
+pub fn null() -> io::Result<OwnedFd> {
+    let file = File::options().read(true).write(true).open("/dev/null")?;
+    let facts = file.metadata()?;
+    if !facts.file_type().is_char_device() || facts.rdev() != libc::makedev(1, 3) {
+        return Err(io::Error::other(
+            "/dev/null is not the character device 1:3",
+        ));
+    }
+    // SAFETY: F_DUPFD_CLOEXEC takes an integer and touches no memory.
+    let fd = Errno::result(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) })?;
+    own(fd)
+}
+
+/// A memory file with these bytes, sealed: nobody can change it any more (memfd_create(2),
+/// F_SEAL_WRITE), and it can be executed.
+///
+/// # Errors
+/// Not enough memory; `vm.memfd_noexec` is 2 (EACCES).
+pub fn sealed_memory(name: &std::ffi::CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
+    let create = |flags| {
+        // SAFETY: `name` is NUL-terminated; the call only opens a descriptor.
+        Errno::result(unsafe { libc::memfd_create(name.as_ptr(), flags) })
+    };
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    let fd = match create(flags | libc::MFD_EXEC) {
+        // Before Linux 6.3 there is no such flag, and every memory file can be executed.
+        Err(Errno::EINVAL) => create(flags)?,
+        other => other?,
+    };
+    let mut file = File::from(own(fd)?);
+    file.write_all(bytes)?;
+    let seals = libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
+    // SAFETY: F_ADD_SEALS takes an integer and touches no memory.
+    Errno::result(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) })?;
+    Ok(file.into())
+}
+
+/// Every byte of a file, whatever its offset.
+///
+/// # Errors
+/// It cannot be read.
+pub fn contents(fd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    let file = File::from(fd.try_clone_to_owned()?);
+    let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+/// Reads what is there; 0 is the end of the file.
+///
+/// # Errors
+/// Anything read(2) says but EINTR.
+pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        // SAFETY: `buffer` is writable for its length.
+        let answer =
+            unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
+        match Errno::result(answer) {
+            Ok(n) => return Ok(n.cast_unsigned()),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// The whole of a small file of `/proc` or of a cgroup, as text.
+///
+/// # Errors
+/// It is absent, unreadable or not UTF-8.
+pub fn text(path: &std::path::Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(1 << 20).read_to_string(&mut text)?;
+    Ok(text)
+}

@@ -1,0 +1,316 @@
+//! Carries out the steps of a [`Program`](crate::sys::program::Program) in the child. Raw calls
+//! only: nothing here allocates, locks or unwinds. glibc's `setuid` family is avoided because it
+//! signals every thread of the *parent* (nptl(7)); the raw calls concern the caller alone.
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, RawFd};
+
+use nix::errno::Errno;
+
+use super::program::{Descriptors, Mount, Op};
+
+type Done = Result<(), Errno>;
+
+/// Everything of one trial that the steps refer to.
+pub(super) struct Surroundings<'a> {
+    pub descriptors: Descriptors<'a>,
+    /// `argv`, closed by a null.
+    pub argv: &'a [*const libc::c_char],
+}
+
+/// Carries out one step.
+pub(super) fn perform(op: &Op, around: &Surroundings<'_>) -> Done {
+    let fds = &around.descriptors;
+    match op {
+        Op::DieWithParent => prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize),
+        Op::ParentLives => parent_lives(fds.harness.as_raw_fd()),
+        Op::Signals(ignored) => signals(*ignored),
+        Op::Stdio => {
+            dup(fds.stdin.as_raw_fd(), 0)?;
+            dup(fds.stdout.as_raw_fd(), 1)?;
+            dup(fds.stderr.as_raw_fd(), 2)
+        }
+        Op::Write(path, bytes) => put(path, libc::O_WRONLY, 0, bytes),
+        Op::JoinCgroups => {
+            for tasks in fds.cgroups.iter().flatten() {
+                write_once(tasks.as_raw_fd(), b"0")?;
+            }
+            Ok(())
+        }
+        // SAFETY: none of the flags used share memory: the call touches kernel state only.
+        Op::Unshare(flags) => done(unsafe { libc::unshare(*flags) }),
+        Op::Mount(mount) => self::mount(mount),
+        // SAFETY: `path` is NUL-terminated.
+        Op::Chdir(path) => done(unsafe { libc::chdir(path.as_ptr()) }),
+        Op::Umask(mask) => {
+            // SAFETY: takes an integer, cannot fail.
+            unsafe { libc::umask(*mask) };
+            Ok(())
+        }
+        // SAFETY: `path` is NUL-terminated.
+        Op::Mkdir(path, mode) => done(unsafe { libc::mkdir(path.as_ptr(), *mode) }),
+        // SAFETY: as above.
+        Op::Mknod(path, mode, device) => {
+            done(unsafe { libc::mknod(path.as_ptr(), *mode, *device) })
+        }
+        Op::BindDevice {
+            source,
+            target,
+            device,
+        } => bind_device(source, target, *device),
+        Op::Create(path, mode, bytes) => put(
+            path,
+            libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL,
+            *mode,
+            bytes,
+        ),
+        // SAFETY: both paths are NUL-terminated literals.
+        Op::PivotRoot => {
+            done64(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) })
+        }
+        Op::UnmountOldRoot => {
+            // SAFETY: the path is a NUL-terminated literal.
+            done(unsafe { libc::umount2(c".".as_ptr(), libc::MNT_DETACH) })?;
+            // SAFETY: as above.
+            done(unsafe { libc::chdir(c"/".as_ptr()) })
+        }
+        // SAFETY: the pointer is valid for the length given with it.
+        Op::HostName(name) => done(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) }),
+        Op::LoopbackUp => loopback_up(),
+        // SAFETY: takes nothing.
+        Op::NewSession => done(unsafe { libc::setsid() }),
+        Op::NoCoreDump => {
+            let none = libc::rlimit {
+                rlim_cur: 0,
+                rlim_max: 0,
+            };
+            // SAFETY: `none` outlives the call.
+            done(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) })
+        }
+        Op::EmptyBoundingSet(last) => {
+            (0..=*last).try_for_each(|cap| prctl(libc::PR_CAPBSET_DROP, cap as usize))
+        }
+        Op::SetIds(id) => set_ids(*id),
+        Op::KeepDumpable => prctl(libc::PR_SET_DUMPABLE, 1),
+        Op::EmptyCapabilities => empty_capabilities(),
+        Op::NoNewPrivileges => prctl(libc::PR_SET_NO_NEW_PRIVS, 1),
+        Op::Seccomp(filter) => seccomp(filter),
+        // SAFETY: the call marks descriptors and touches no memory.
+        Op::CloseOnExec => done64(unsafe {
+            libc::syscall(
+                libc::SYS_close_range,
+                3,
+                u32::MAX,
+                libc::CLOSE_RANGE_CLOEXEC,
+            )
+        }),
+        Op::Exec(path) => execute(libc::AT_FDCWD, path, 0, around.argv),
+        Op::ExecImage => {
+            let image = fds.image.ok_or(Errno::EBADF)?;
+            execute(image.as_raw_fd(), c"", libc::AT_EMPTY_PATH, around.argv)
+        }
+    }
+}
+
+fn done(answer: i32) -> Done {
+    Errno::result(answer).map(drop)
+}
+
+fn done64(answer: i64) -> Done {
+    Errno::result(answer).map(drop)
+}
+
+/// prctl(2) for the options that take one integer and no pointer.
+fn prctl(option: i32, argument: usize) -> Done {
+    // SAFETY: the options passed here take integers only; unused arguments are 0, as some demand.
+    done(unsafe { libc::prctl(option, argument, 0usize, 0usize, 0usize) })
+}
+
+/// ESRCH if the harness has ended. `getppid` cannot tell inside a new pid namespace.
+fn parent_lives(harness: RawFd) -> Done {
+    let mut set = libc::pollfd {
+        fd: harness,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: `set` is one initialised entry.
+    match Errno::result(unsafe { libc::poll(&raw mut set, 1, 0) })? {
+        0 => Ok(()),
+        _ => Err(Errno::ESRCH),
+    }
+}
+
+/// Size in bytes of the kernel's signal set on x86-64 (`_NSIG / 8`).
+const SIGNAL_SET: usize = 8;
+
+fn signals(ignored: u64) -> Done {
+    let mut rest = ignored;
+    while rest != 0 {
+        let signal = rest.trailing_zeros() + 1;
+        rest &= rest - 1;
+        // struct kernel_sigaction: handler, flags, restorer, mask; all zero is SIG_DFL.
+        let default = [0u64; 4];
+        // SAFETY: `default` has the layout and size the kernel reads; no old action is asked for.
+        done64(unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                SIGNAL_SET,
+            )
+        })?;
+    }
+    let empty = 0u64;
+    // SAFETY: `empty` is a kernel signal set of `SIGNAL_SET` bytes; no old mask is asked for.
+    done64(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const empty,
+            std::ptr::null_mut::<u64>(),
+            SIGNAL_SET,
+        )
+    })
+}
+
+fn dup(from: RawFd, to: RawFd) -> Done {
+    // SAFETY: takes integers; `to` is this process's own standard descriptor.
+    done(unsafe { libc::dup3(from, to, 0) })
+}
+
+fn open(path: &CStr, flags: i32, mode: u32) -> Result<RawFd, Errno> {
+    // SAFETY: `path` is NUL-terminated.
+    Errno::result(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode) })
+}
+
+fn close(fd: RawFd) {
+    // SAFETY: the callers close what they opened. There is nothing to do about an error.
+    unsafe { libc::close(fd) };
+}
+
+/// One write(2) that must take everything.
+fn write_once(fd: RawFd, bytes: &[u8]) -> Done {
+    // SAFETY: `bytes` is readable for its length.
+    let written = Errno::result(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) })?;
+    if written.cast_unsigned() == bytes.len() {
+        Ok(())
+    } else {
+        Err(Errno::EIO)
+    }
+}
+
+fn put(path: &CStr, flags: i32, mode: u32, bytes: &[u8]) -> Done {
+    let fd = open(path, flags, mode)?;
+    let written = write_once(fd, bytes);
+    close(fd);
+    written
+}
+
+fn mount(mount: &Mount) -> Done {
+    // SAFETY: all strings are NUL-terminated; the kernel copies at most a page of `data`.
+    done(unsafe {
+        libc::mount(
+            mount.source.as_ptr(),
+            mount.target.as_ptr(),
+            mount.kind.as_ptr(),
+            mount.flags,
+            mount.data.as_ptr().cast(),
+        )
+    })
+}
+
+fn bind_device(source: &CStr, target: &CStr, device: u64) -> Done {
+    // SAFETY: `target` is NUL-terminated.
+    done(unsafe { libc::mknod(target.as_ptr(), libc::S_IFREG | 0o600, 0) })?;
+    // SAFETY: paths are NUL-terminated; a bind reads neither type nor data.
+    done(unsafe {
+        libc::mount(
+            source.as_ptr(),
+            target.as_ptr(),
+            std::ptr::null(),
+            libc::MS_BIND,
+            std::ptr::null(),
+        )
+    })?;
+    // SAFETY: all-zero bytes are a valid `stat`: it is plain data.
+    let mut facts: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `facts` is writable and outlives the call.
+    done(unsafe { libc::lstat(target.as_ptr(), &raw mut facts) })?;
+    if facts.st_mode & libc::S_IFMT == libc::S_IFCHR && facts.st_rdev == device {
+        Ok(())
+    } else {
+        Err(Errno::ENODEV)
+    }
+}
+
+fn loopback_up() -> Done {
+    // SAFETY: takes integers.
+    let socket = Errno::result(unsafe {
+        libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
+    })?;
+    // SAFETY: all-zero bytes are a valid `ifreq`: it is plain data.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (slot, byte) in request.ifr_name.iter_mut().zip(b"lo") {
+        *slot = byte.cast_signed();
+    }
+    // IFF_UP | IFF_RUNNING is 0x41: fits.
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: `request` is an ifreq with a NUL-terminated name, as SIOCSIFFLAGS reads.
+    let up = done(unsafe { libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request) });
+    close(socket);
+    up
+}
+
+fn set_ids(id: u32) -> Done {
+    // SAFETY: an empty list: the pointer is not read. The raw call concerns the caller alone.
+    done64(unsafe { libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<u32>()) })?;
+    // SAFETY: three integers; the raw call concerns the caller alone.
+    done64(unsafe { libc::syscall(libc::SYS_setresgid, id, id, id) })?;
+    // SAFETY: as above.
+    done64(unsafe { libc::syscall(libc::SYS_setresuid, id, id, id) })
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3` (`linux/capability.h`): two 32-bit halves of each set.
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+fn empty_capabilities() -> Done {
+    let header = [CAPABILITY_VERSION_3, 0];
+    let sets = [0u32; 6];
+    // SAFETY: header (version, pid 0 = caller) and two triples of sets, as version 3 reads them.
+    done64(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) })
+}
+
+fn seccomp(filter: &seccompiler::BpfProgram) -> Done {
+    // seccompiler's `sock_filter` and the kernel's are the same eight bytes (both repr(C)).
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.len()).map_err(|_| Errno::E2BIG)?,
+        filter: filter.as_ptr().cast::<libc::sock_filter>().cast_mut(),
+    };
+    // SAFETY: `program` points at `len` instructions, which the kernel copies and checks.
+    done64(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program,
+        )
+    })
+}
+
+/// Returns only on failure.
+fn execute(directory: RawFd, path: &CStr, flags: i32, argv: &[*const libc::c_char]) -> Done {
+    // SAFETY: `path` is NUL-terminated; `argv` is closed by a null, and so is the empty
+    // environment. On success this call does not return.
+    done64(unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            directory,
+            path.as_ptr(),
+            argv.as_ptr(),
+            [std::ptr::null::<libc::c_char>()].as_ptr(),
+            flags,
+        )
+    })
+}

@@ -1,0 +1,175 @@
+//! What a new process does between `clone3` and `execve`, as data: a list of system calls that is
+//! written down once, before any trial, and carried out by [`crate::sys::spawn`].
+//!
+//! Data and not a closure, because the child shares its parent's memory while other threads run:
+//! nothing there may allocate, take a lock or unwind, and a list of prepared calls cannot.
+
+use std::ffi::CString;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+/// One system call, or a few that make no sense apart. Paths are relative to the child's working
+/// directory. All of it is prepared by the parent.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Die by SIGKILL when the parent *thread* ends (PR_SET_PDEATHSIG(2const)). Cleared by a
+    /// change of credentials: to be repeated after one.
+    DieWithParent,
+    /// Refuse to go on if the harness is gone already: [`Op::DieWithParent`] came too late then.
+    ParentLives,
+    /// Default dispositions for the signals of this set (bit n−1 is signal n), an empty mask.
+    /// Handlers are gone already (CLONE_CLEAR_SIGHAND); ignored signals would stay ignored.
+    Signals(u64),
+    /// [`Descriptors::stdin`], `stdout` and `stderr` become 0, 1 and 2 (dup3(2)).
+    Stdio,
+    /// Opens an existing file, writes these bytes with one call, closes it.
+    Write(CString, Vec<u8>),
+    /// Writes "0" (the caller) to each of [`Descriptors::cgroups`].
+    JoinCgroups,
+    /// unshare(2).
+    Unshare(i32),
+    /// mount(2).
+    Mount(Box<Mount>),
+    /// chdir(2).
+    Chdir(CString),
+    /// umask(2).
+    Umask(u32),
+    /// mkdir(2).
+    Mkdir(CString, u32),
+    /// mknod(2): path, mode with type, device.
+    Mknod(CString, u32, u64),
+    /// Binds a device node of the host onto an empty file, and checks that it is the device.
+    BindDevice {
+        /// Node on the host.
+        source: CString,
+        /// Where it shall appear.
+        target: CString,
+        /// Which character device it must be.
+        device: u64,
+    },
+    /// Creates a file with these bytes and this mode, closed again.
+    Create(CString, u32, Arc<[u8]>),
+    /// pivot_root(".", "."): the working directory becomes the root, the old root lies on top.
+    PivotRoot,
+    /// umount2(2) of the working directory, detached, then chdir("/").
+    UnmountOldRoot,
+    /// sethostname(2).
+    HostName(Vec<u8>),
+    /// Brings the interface `lo` up (netdevice(7), SIOCSIFFLAGS).
+    LoopbackUp,
+    /// setsid(2): no controlling terminal.
+    NewSession,
+    /// No core dumps (RLIMIT_CORE).
+    NoCoreDump,
+    /// Empties the capability bounding set, from 0 to this capability (PR_CAPBSET_DROP).
+    EmptyBoundingSet(u32),
+    /// No supplementary groups, then all group and user ids become this one.
+    SetIds(u32),
+    /// The memory this child shares is the harness's own, which a change of user id marks as not
+    /// dumpable (prctl(2), PR_SET_DUMPABLE): takes the mark back.
+    KeepDumpable,
+    /// Empties the permitted, effective and inheritable sets, and with them the ambient one
+    /// (capset(2), capabilities(7)).
+    EmptyCapabilities,
+    /// PR_SET_NO_NEW_PRIVS(2const).
+    NoNewPrivileges,
+    /// seccomp(2) with this program.
+    Seccomp(seccompiler::BpfProgram),
+    /// Marks every descriptor from 3 on as close-on-exec (close_range(2)).
+    CloseOnExec,
+    /// execve(2) of this path.
+    Exec(CString),
+    /// execveat(2) of [`Descriptors::image`].
+    ExecImage,
+}
+
+/// Arguments of mount(2).
+#[derive(Clone, Debug, Default)]
+pub struct Mount {
+    /// Device or source path.
+    pub source: CString,
+    /// Where.
+    pub target: CString,
+    /// File system type.
+    pub kind: CString,
+    /// `MS_*`.
+    pub flags: u64,
+    /// Options of the file system.
+    pub data: CString,
+}
+
+/// A named step. Neighbours with the same name are one phase.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Name of the phase.
+    pub phase: &'static str,
+    /// What is done.
+    pub op: Op,
+}
+
+/// The steps, in order. The last one is an exec.
+#[derive(Clone, Debug, Default)]
+pub struct Program(Vec<Step>);
+
+impl Program {
+    /// Nothing yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Adds a step.
+    pub fn push(&mut self, phase: &'static str, op: Op) {
+        self.0.push(Step { phase, op });
+    }
+
+    /// The steps.
+    #[must_use]
+    pub fn steps(&self) -> &[Step] {
+        &self.0
+    }
+}
+
+/// The descriptors that belong to one trial.
+#[derive(Clone, Copy, Debug)]
+pub struct Descriptors<'a> {
+    /// Becomes 0.
+    pub stdin: BorrowedFd<'a>,
+    /// Becomes 1.
+    pub stdout: BorrowedFd<'a>,
+    /// Becomes 2.
+    pub stderr: BorrowedFd<'a>,
+    /// pidfd of the harness.
+    pub harness: BorrowedFd<'a>,
+    /// What [`Op::ExecImage`] executes.
+    pub image: Option<BorrowedFd<'a>>,
+    /// `tasks` or `cgroup.procs` of the cgroups to join.
+    pub cgroups: [Option<BorrowedFd<'a>>; 2],
+}
+
+/// A command line as execve(2) wants it.
+#[derive(Clone, Debug)]
+pub struct Arguments(Vec<CString>);
+
+impl Arguments {
+    /// From text; anything behind a NUL byte is cut off.
+    #[must_use]
+    pub fn new<S: AsRef<str>>(arguments: &[S]) -> Self {
+        let text = |s: &S| {
+            let bytes = s.as_ref().as_bytes();
+            let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+            CString::new(&bytes[..end]).unwrap_or_default()
+        };
+        Self(arguments.iter().map(text).collect())
+    }
+
+    /// Pointers to the arguments, closed by a null; valid as long as `self`.
+    #[must_use]
+    pub fn pointers(&self) -> Vec<*const libc::c_char> {
+        self.0
+            .iter()
+            .map(|a| a.as_ptr())
+            .chain([std::ptr::null()])
+            .collect()
+    }
+}
