@@ -10,7 +10,13 @@ use sha2::{Digest, Sha256};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=guests");
+    for source in [
+        "guests/abi/src",
+        "guests/payload/src",
+        "guests/payload/payload.ld",
+    ] {
+        println!("cargo::rerun-if-changed={source}");
+    }
     let out = PathBuf::from(variable("OUT_DIR"));
     let payload = build_payload(&out);
     let bytes = match fs::read(&payload) {
@@ -26,6 +32,9 @@ fn main() {
     println!("cargo::rustc-env=ISOBENCH_COMMIT={}", commit());
 }
 
+/// Two calls of the compiler, not a nested `cargo build`: nothing of the user's configuration,
+/// profiles or environment, nor the path of this checkout, gets into the bytes, and a change of
+/// the linker script is never missed. guests/payload/Cargo.toml is for editors and clippy.
 fn build_payload(out: &Path) -> PathBuf {
     let root = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let target = variable("TARGET");
@@ -34,52 +43,85 @@ fn build_payload(out: &Path) -> PathBuf {
             "isobench measures x86-64 Linux; this build is for {target}"
         ));
     }
-    let manifest = root.join("guests/payload/Cargo.toml");
-    let target_dir = out.join("payload");
-    // `--target` keeps these flags away from build scripts; the variables removed are those of the
-    // outer build that would change or instrument the payload.
-    let status = Command::new(variable("CARGO"))
-        .args(["build", "--release", "--target", &target, "--manifest-path"])
-        .arg(&manifest)
-        .arg("--target-dir")
-        .arg(&target_dir)
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env_remove("RUSTC_WORKSPACE_WRAPPER")
-        .env_remove("RUSTC_WRAPPER")
-        .env_remove("CARGO_BUILD_RUSTFLAGS")
-        .env(
-            "RUSTFLAGS",
-            format!(
-                "-C relocation-model=static -C target-cpu=x86-64 -C link-arg=-nostartfiles \
-                 -C link-arg=-nostdlib -C link-arg=-static -C link-arg=-no-pie \
-                 -C link-arg=-Wl,--build-id=none -C link-arg=-Wl,-z,noexecstack \
-                 -C link-arg=-Wl,-z,max-page-size=4096 -C link-arg=-Wl,-T,{root}/guests/payload/payload.ld \
-                 --remap-path-prefix={root}=isobench",
-                root = root.display()
-            ),
-        )
-        .status();
-    match status {
-        Ok(status) if status.success() => {}
-        Ok(status) => fail(&format!("building the payload ended with {status}")),
-        Err(error) => fail(&format!("cannot run cargo for the payload: {error}")),
+    let abi = out.join("libisobench_abi.rlib");
+    let payload = out.join("isobench-payload");
+    let compile = |name: &str, kind: &str, source: &str, product: &Path| {
+        let mut rustc = Command::new(variable("RUSTC"));
+        rustc
+            .args(["--crate-name", name, "--crate-type", kind])
+            .args(["--edition", "2024", "--target", &target])
+            .args(
+                "-C opt-level=3 -C panic=abort -C codegen-units=1 -C target-cpu=x86-64".split(' '),
+            )
+            .args(
+                "-C relocation-model=static -C metadata=isobench -C overflow-checks=off".split(' '),
+            )
+            .arg(format!("--remap-path-prefix={}=isobench", root.display()))
+            .arg("-o")
+            .arg(product)
+            .arg(root.join(source));
+        rustc
+    };
+    run(&mut compile(
+        "isobench_abi",
+        "rlib",
+        "guests/abi/src/lib.rs",
+        &abi,
+    ));
+    run(compile(
+        "isobench_payload",
+        "bin",
+        "guests/payload/src/main.rs",
+        &payload,
+    )
+    .arg("--extern")
+    .arg(format!("isobench_abi={}", abi.display()))
+    .args("-C lto=fat -C strip=symbols -C link-arg=-nostartfiles".split(' '))
+    .args("-C link-arg=-nostdlib -C link-arg=-static -C link-arg=-no-pie".split(' '))
+    .args("-C link-arg=-Wl,--build-id=none -C link-arg=-Wl,-z,noexecstack".split(' '))
+    .args("-C link-arg=-Wl,-z,max-page-size=4096 -C link-arg=-T".split(' '))
+    .arg("-C")
+    .arg(format!(
+        "link-arg={}",
+        root.join("guests/payload/payload.ld").display()
+    )));
+    payload
+}
+
+/// Runs a compiler; what it says becomes cargo's warnings.
+fn run(rustc: &mut Command) {
+    let output = match rustc.output() {
+        Ok(output) => output,
+        Err(error) => fail(&format!("cannot run the compiler for the payload: {error}")),
+    };
+    for line in String::from_utf8_lossy(&output.stderr).lines() {
+        println!("cargo::warning={line}");
     }
-    target_dir.join(&target).join("release/isobench-payload")
+    if !output.status.success() {
+        fail(&format!(
+            "building the payload ended with {}",
+            output.status
+        ));
+    }
 }
 
 /// Commit of the tree this is built from, `-dirty` if it differs; "unknown" outside a repository.
 fn commit() -> String {
-    println!("cargo::rerun-if-changed=.git/HEAD");
-    println!("cargo::rerun-if-changed=.git/index");
-    let output = Command::new("git")
-        .args(["describe", "--always", "--dirty", "--abbrev=12"])
-        .output();
-    match output {
-        Ok(output) if output.status.success() => {
-            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    // Asked of git, because in a linked worktree they are not under `.git`.
+    for file in ["HEAD", "index"] {
+        if let Some(path) = git(&["rev-parse", "--git-path", file]) {
+            println!("cargo::rerun-if-changed={path}");
         }
-        _ => "unknown".to_owned(),
     }
+    git(&["describe", "--always", "--dirty", "--abbrev=12"]).unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn variable(name: &str) -> String {

@@ -1,0 +1,328 @@
+//! The embedded payload, run as an ordinary process: does it keep its contract?
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test states its expectations"
+)]
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use isobench::workload::{Profile, Task, Workload, known_answer, payload};
+use isobench_abi::{ABI_VERSION, FRAME_BYTES, Frame, GuestFault, Mark, Message, Report};
+use object::Endianness;
+use object::elf::{ET_EXEC, FileHeader64, PF_R, PF_W, PF_X, PT_DYNAMIC, PT_INTERP, PT_LOAD};
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
+use proptest::prelude::*;
+
+/// The payload as a file. Written under another name and closed before anything is started: a
+/// file that is open for writing, here or in a child between fork and exec, is ETXTBSY (execve(2)).
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let program = directory.join(format!("payload-{}", payload::SHA256));
+        if !program.exists() {
+            let mut file = tempfile::NamedTempFile::new_in(directory).unwrap();
+            file.write_all(payload::BYTES).unwrap();
+            let path = file.into_temp_path();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+            path.persist(&program).unwrap();
+        }
+        program
+    })
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(program())
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// The messages in order; their sequence numbers and their own clock readings are checked.
+fn messages(output: &Output) -> Vec<Message> {
+    assert!(output.stderr.is_empty());
+    let mut latest = 0;
+    let records = output.stdout.chunks(FRAME_BYTES).enumerate();
+    records
+        .map(|(index, bytes)| {
+            let (frame, message) = Frame::decode(bytes).unwrap();
+            assert_eq!(usize::from(frame.seq), index);
+            assert!(frame.sent >= latest, "frames are sent in order");
+            latest = frame.sent;
+            if let Message::Ready(ready) = message {
+                assert_eq!((index, ready.abi), (0, ABI_VERSION), "ready comes first");
+                assert!(ready.first_instruction <= frame.sent);
+            }
+            if let Message::Result(report) = message {
+                assert!(report.start <= report.end && report.end <= frame.sent);
+            }
+            message
+        })
+        .collect()
+}
+
+/// Runs a task to its end and compares its report with the known answer.
+fn check(task: &Task) -> Report {
+    let argv = task.argv();
+    let arguments: Vec<&str> = argv[1..].iter().map(String::as_str).collect();
+    let output = run(&arguments);
+    let said = messages(&output);
+    assert_eq!(output.status.code(), Some(0), "{task:?}: {said:?}");
+    let awake = usize::from(task.workload == Workload::Idle);
+    assert_eq!(said.len(), 2 + awake, "{task:?}: {said:?}");
+    if awake == 1 {
+        assert_eq!(said[1], Message::Mark(Mark::Awake));
+    }
+    let Some(Message::Result(report)) = said.last() else {
+        panic!("{task:?}: {said:?}");
+    };
+    let answer = known_answer(task).unwrap();
+    assert_eq!(
+        (report.digest, report.units),
+        (answer.digest, answer.units),
+        "{task:?}"
+    );
+    assert_eq!(report.image, payload::image_fold().unwrap(), "{task:?}");
+    *report
+}
+
+fn check_all(workload: Workload, cases: &[(u64, u64)]) {
+    for &(size, reps) in cases {
+        check(&Task {
+            workload,
+            size,
+            reps,
+        });
+    }
+}
+
+#[test]
+fn noop_and_idle_answer_at_once() {
+    check_all(Workload::Noop, &[(0, 1)]);
+    check_all(Workload::Idle, &[(0, 1)]);
+}
+
+#[test]
+fn sha256_agrees_with_an_independent_implementation() {
+    // Every length of the padding: 0 to 7 words after the last whole block.
+    let sizes = (64..=128).step_by(8);
+    check_all(Workload::Sha256, &sizes.map(|n| (n, 3)).collect::<Vec<_>>());
+    check_all(Workload::Sha256, &[(4096, 1), (65_536, 5)]);
+}
+
+#[test]
+fn matmul_agrees_at_every_edge_of_its_blocks() {
+    let sides = [
+        1, 2, 7, 8, 9, 63, 64, 127, 128, 129, 136, 255, 256, 257, 264, 300,
+    ];
+    check_all(Workload::Matmul, &sides.map(|n| (n, 2)));
+}
+
+#[test]
+fn branch_agrees_with_an_independent_interpreter() {
+    check_all(
+        Workload::Branch,
+        &[(1, 1), (255, 1), (256, 3), (257, 2), (100_000, 2)],
+    );
+}
+
+#[test]
+fn triad_is_exact_to_its_last_repetition() {
+    check_all(
+        Workload::Triad,
+        &[(64, 1), (64, 300), (128, 2), (4096, 13), (65_600, 14)],
+    );
+}
+
+#[test]
+fn chase_reaches_the_same_node() {
+    check_all(
+        Workload::Chase,
+        &[
+            (128, 1),
+            (192, 2),
+            (4096, 63),
+            (4096, 64),
+            (4160, 1000),
+            (1 << 20, 100_000),
+        ],
+    );
+}
+
+#[test]
+fn fault_touches_every_page() {
+    check_all(Workload::Fault, &[(4096, 1), (8192, 1), (1 << 20, 1)]);
+}
+
+#[test]
+fn crossing_and_clock_count() {
+    check_all(Workload::Crossing, &[(0, 1), (0, 1000)]);
+    check_all(Workload::Clock, &[(0, 1), (0, 1000)]);
+}
+
+#[test]
+fn every_task_of_the_smoke_profile_is_right() {
+    for task in Profile::Smoke.tasks() {
+        let report = check(&task);
+        assert!(report.isa == 0 || task.workload == Workload::Matmul);
+    }
+}
+
+#[test]
+fn the_time_of_a_matrix_product_grows_with_its_repetitions() {
+    // If the compiler had moved the repetitions out of the timed section or folded them into one,
+    // sixteen times the work would take no longer. The best of three keeps the scheduler out.
+    let best = |reps| {
+        let task = Task {
+            workload: Workload::Matmul,
+            size: 128,
+            reps,
+        };
+        let took = (0..3).map(|_| check(&task)).map(|r| r.end - r.start);
+        took.min().unwrap()
+    };
+    assert!(best(64) > 4 * best(4));
+}
+
+#[test]
+fn vector_instructions_are_those_the_cpu_has() {
+    let report = check(&Profile::Smoke.task(Workload::Matmul, 64));
+    let has = std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma");
+    assert_eq!(report.isa, u64::from(has));
+}
+
+#[test]
+fn idle_waits_for_the_request() {
+    let mut child = Command::new(program())
+        .arg("idle")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert!(child.try_wait().unwrap().is_none(), "it did not wait");
+    child.stdin.take().unwrap().write_all(b"!").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(messages(&output)[1], Message::Mark(Mark::Awake));
+}
+
+fn refused(arguments: &[&str]) -> u64 {
+    let output = run(arguments);
+    let said = messages(&output);
+    assert!(output.status.code().unwrap() > 0, "{arguments:?}");
+    match said[..] {
+        [
+            Message::Ready(_),
+            Message::Fault(GuestFault::BadArgument, detail),
+        ] => detail,
+        _ => panic!("{arguments:?}: {said:?}"),
+    }
+}
+
+#[test]
+fn arguments_that_are_no_numbers_are_refused() {
+    for arguments in [
+        &[][..],
+        &[""],
+        &["nope"],
+        &["noop "],
+        &["sha256", ""],
+        &["sha256", "-64", "1"],
+        &["sha256", "+64", "1"],
+        &["sha256", "64KiB", "1"],
+        &["sha256", "0x40", "1"],
+        &["sha256", "64", "one"],
+        &["sha256", "18446744073709551616", "1"],
+        &["sha256", "99999999999999999999999999999999", "1"],
+    ] {
+        assert_eq!(refused(arguments), 0, "{arguments:?}");
+    }
+}
+
+#[test]
+fn arguments_outside_their_range_are_refused_by_value() {
+    for workload in Workload::ALL {
+        let limits = workload.limits();
+        let sizes = [0, 1, 63, 65, limits.max_size + limits.size_step, u64::MAX];
+        for size in sizes.into_iter().filter(|&size| !limits.allow_size(size)) {
+            let task = Task {
+                workload,
+                size,
+                reps: 1,
+            };
+            assert!(task.check().is_err() && known_answer(&task).is_err());
+            assert_eq!(refused(&[workload.name(), &size.to_string(), "1"]), size);
+        }
+        let size = limits.min_size.to_string();
+        for reps in [0, limits.max_reps + 1, u64::MAX] {
+            assert_eq!(refused(&[workload.name(), &size, &reps.to_string()]), reps);
+        }
+    }
+    assert_eq!(refused(&["chase"]), 0, "a missing size is 0");
+}
+
+#[test]
+fn a_host_that_does_not_listen_ends_it() {
+    let child = Command::new(program())
+        .arg("noop")
+        .stdin(Stdio::null())
+        .stdout(std::fs::File::open("/dev/null").unwrap())
+        .status()
+        .unwrap();
+    assert_eq!(child.code(), Some(4));
+}
+
+/// What the VMM and the image check rely on.
+#[test]
+fn the_file_is_a_plain_static_executable() {
+    let file = payload::BYTES;
+    let header = FileHeader64::<Endianness>::parse(file).unwrap();
+    let endian = header.endian().unwrap();
+    assert_eq!(header.e_type(endian), ET_EXEC);
+    let segments = header.program_headers(endian, file).unwrap();
+    let mut end = 0x20_0000;
+    for segment in segments {
+        let kind = segment.p_type(endian);
+        let flags = segment.p_flags(endian).0;
+        assert!(kind != PT_INTERP && kind != PT_DYNAMIC);
+        assert!(flags & (PF_W.0 | PF_X.0) != PF_W.0 | PF_X.0);
+        if kind == PT_LOAD {
+            let start = segment.p_vaddr(endian);
+            assert!(start >= end && start.is_multiple_of(4096), "{start:#x}");
+            end = start + segment.p_memsz(endian);
+            let code = (start..end).contains(&header.e_entry(endian));
+            assert_eq!(code, flags == PF_R.0 | PF_X.0);
+        }
+    }
+    assert!(end < 0x21_0000, "the payload stays small");
+    let sections = header.sections(endian, file).unwrap();
+    for section in sections.iter() {
+        assert!(section.rel(endian, file).unwrap().is_none());
+        assert!(section.rela(endian, file).unwrap().is_none());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn payload_and_host_agree_on_any_small_task(
+        workload in prop::sample::select(&Workload::ALL),
+        steps in 0u64..500,
+        reps in 1u64..20,
+    ) {
+        let limits = workload.limits();
+        let largest = 1u64 << if workload == Workload::Matmul { 6 } else { 18 };
+        let size = (limits.min_size + steps * limits.size_step).min(largest).min(limits.max_size);
+        let size = size - (size - limits.min_size) % limits.size_step;
+        check(&Task { workload, size, reps: reps.min(limits.max_reps) });
+    }
+}
