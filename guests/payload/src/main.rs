@@ -29,8 +29,8 @@ fn main(first_instruction: u64, stack: &start::InitialStack) -> ! {
             let report = Report {
                 start: done.start,
                 end: done.end,
-                units: done.units,
-                digest: done.digest,
+                units: workload.units(size, reps),
+                digest: done.digest.finish(),
                 image: stack.image_fold(),
                 isa: done.isa,
             };

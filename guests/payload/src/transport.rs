@@ -9,7 +9,7 @@ use isobench_abi::{
 };
 
 use crate::start::InitialStack;
-use crate::work::clock;
+use crate::work::{Refusal, clock};
 
 /// Linux system-call numbers for x86-64 (`arch/x86/entry/syscalls/syscall_64.tbl`).
 mod nr {
@@ -94,21 +94,32 @@ impl Link {
 
     /// Blocks until the host has a request: a byte or the end of file on descriptor 0, or the
     /// return from the doorbell.
-    pub fn wait(&self) {
+    pub fn wait(&self) -> Result<(), Refusal> {
         match self.way {
             Way::Linux => {
+                const EINTR: isize = 4;
                 let mut byte = 0u8;
-                // EINTR (-4) is the only answer worth asking again for.
-                while syscall3(nr::READ, 0, (&raw mut byte) as usize, 1) == -4 {}
+                loop {
+                    match syscall3(nr::READ, 0, (&raw mut byte) as usize, 1) {
+                        0.. => return Ok(()),
+                        error if error == -EINTR => {}
+                        error => return Err((GuestFault::Transport, error.unsigned_abs() as u64)),
+                    }
+                }
             }
-            Way::Doorbell { .. } => ring(Op::Wait.encode(0)),
+            Way::Doorbell { .. } => {
+                ring(Op::Wait.encode(0));
+                Ok(())
+            }
         }
     }
 
     /// Fresh, zeroed, page-aligned memory: anonymous `mmap(2)`, or the next part of the heap that
-    /// the VMM gave. Never returned: a payload does one thing and leaves.
-    pub fn memory(&mut self, bytes: u64) -> Result<&'static mut [u8], (GuestFault, u64)> {
-        let len = bytes.next_multiple_of(isobench_abi::workload::PAGE);
+    /// the VMM gave. `bytes` is a multiple of a page. Never returned: a payload does one thing and leaves.
+    pub fn memory(&mut self, bytes: u64) -> Result<&'static mut [u64], Refusal> {
+        if bytes == 0 {
+            return Ok(&mut []);
+        }
         let base = match &mut self.way {
             Way::Linux => {
                 const PROT_READ_WRITE: usize = 3;
@@ -117,7 +128,7 @@ impl Link {
                     nr::MMAP,
                     [
                         0,
-                        len as usize,
+                        bytes as usize,
                         PROT_READ_WRITE,
                         MAP_PRIVATE_ANONYMOUS,
                         usize::MAX,
@@ -135,16 +146,16 @@ impl Link {
                 ..
             } => {
                 let base = *heap_next;
-                if len > heap_end.saturating_sub(base) {
-                    return Err((GuestFault::NoMemory, len));
+                if bytes > heap_end.saturating_sub(base) {
+                    return Err((GuestFault::NoMemory, bytes));
                 }
-                *heap_next = base + len;
+                *heap_next = base + bytes;
                 base
             }
         };
-        // SAFETY: `base` is the start of at least `bytes` bytes of fresh memory that nothing else
+        // SAFETY: `base` is the page-aligned start of `bytes` bytes of fresh memory that nothing else
         // refers to: a new mapping, or a part of the heap that is handed out once.
-        Ok(unsafe { core::slice::from_raw_parts_mut(base as *mut u8, bytes as usize) })
+        Ok(unsafe { core::slice::from_raw_parts_mut(base as *mut u64, bytes as usize / 8) })
     }
 
     /// Leaves. Never returns.
