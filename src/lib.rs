@@ -9,6 +9,7 @@
 //! ```
 
 pub mod backend;
+pub mod host;
 pub mod metric;
 pub mod sys;
 pub mod trial;

@@ -1,6 +1,8 @@
 //! The ways to run the payload.
 
 pub mod child;
+pub mod container;
+pub mod launcher;
 pub mod process;
 pub mod transcript;
 

@@ -4,28 +4,24 @@
 //! (CLONE_VM | CLONE_VFORK) and executes. A classic fork(2), which copies page tables that the exec
 //! throws away, would make the reference slower and every ratio smaller.
 
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use sha2::{Digest, Sha256};
 
 use crate::backend::child::{Child, Deadline};
+use crate::backend::launcher::{Launcher, probe, refusal};
 use crate::backend::{Backend, Footprint, Instance, Unavailable};
-use crate::sys::program::{Arguments, Descriptors, Op, Program};
-use crate::sys::spawn::{Place, Stack, ignored_signals, spawn};
-use crate::sys::{clock, fd, pidfd};
+use crate::sys::program::{Arguments, Op, Program};
+use crate::sys::spawn::{Place, ignored_signals};
+use crate::sys::{clock, fd};
 use crate::trial::{Failure, Launch, Observation, PhaseLog};
-use crate::workload::{Task, Workload, payload};
+use crate::workload::payload;
 
 /// The payload as a bare process. To be used from the thread that made it or one that lives as
 /// long as its instances: they die with the thread that launched them (PR_SET_PDEATHSIG).
 #[derive(Debug)]
 pub struct Process {
-    image: OwnedFd,
-    null: OwnedFd,
-    harness: OwnedFd,
-    stack: Stack,
-    program: Program,
+    launcher: Launcher,
 }
 
 impl Process {
@@ -35,8 +31,8 @@ impl Process {
     /// # Errors
     /// Why this host cannot, and what would help.
     pub fn new() -> Result<Self, Unavailable> {
-        let mut process = Self::with_payload(payload::BYTES)?;
-        let bytes = fd::contents(process.image.as_fd())
+        let image = image(payload::BYTES)?;
+        let bytes = fd::contents(image.as_fd())
             .map_err(|e| refusal("the payload's memory file cannot be read", &e))?;
         let found: String = Sha256::digest(&bytes)
             .iter()
@@ -48,6 +44,7 @@ impl Process {
                 remedy: "rebuild isobench".to_owned(),
             });
         }
+        let mut process = Self::with_image(image)?;
         process.trial(&probe()).map_err(|failure| Unavailable {
             reason: format!("a first launch failed: {failure}"),
             remedy: "Linux 5.11 or newer, without a seccomp profile that forbids clone3, is needed"
@@ -61,6 +58,10 @@ impl Process {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_payload(bytes: &[u8]) -> Result<Self, Unavailable> {
+        Self::with_image(image(bytes)?)
+    }
+
+    fn with_image(image: OwnedFd) -> Result<Self, Unavailable> {
         let mut program = Program::new();
         program.push("signals", Op::Signals(ignored_signals()));
         program.push("parent_death", Op::DieWithParent);
@@ -68,48 +69,25 @@ impl Process {
         program.push("stdio", Op::Stdio);
         program.push("close_range", Op::CloseOnExec);
         program.push("execve", Op::ExecImage);
-        let because = |what: &'static str| move |error: io::Error| refusal(what, &error);
         Ok(Self {
-            image: fd::sealed_memory(c"payload", bytes)
-                .map_err(because("no executable memory file (memfd_create)"))?,
-            null: fd::null().map_err(because("no usable /dev/null"))?,
-            harness: pidfd::own().map_err(because("no pidfd_open"))?,
-            stack: Stack::new().map_err(because("no memory for a stack"))?,
-            program,
+            launcher: Launcher::new(program, Some(image))?,
         })
     }
 
-    /// Starts the payload. `hold` gives it a pipe to wait on, else its input is empty.
     fn start(
         &mut self,
         arguments: &Arguments,
         hold: bool,
         log: &mut PhaseLog,
     ) -> Result<Child, Failure> {
-        let pipes = log.time("pipe", || -> io::Result<_> {
-            let stdin = if hold { Some(fd::pipe()?) } else { None };
-            Ok((stdin, fd::pipe()?))
-        });
-        let (stdin, (stdout, child_stdout)) = pipes.map_err(|e| Failure::setup("pipe", e))?;
-        let (child_stdin, stdin) = stdin.unzip();
-        let descriptors = Descriptors {
-            stdin: child_stdin.as_ref().unwrap_or(&self.null).as_fd(),
-            stdout: child_stdout.as_fd(),
-            stderr: self.null.as_fd(),
-            harness: self.harness.as_fd(),
-            image: Some(self.image.as_fd()),
-            cgroups: [None; 2],
-        };
-        let spawned = spawn(
-            &mut self.stack,
-            Place::default(),
-            &self.program,
-            descriptors,
-            arguments,
-            log,
-        )?;
-        Ok(Child::new(spawned, stdin, stdout))
+        self.launcher
+            .start(arguments, Place::default(), [None; 2], hold, log)
     }
+}
+
+fn image(bytes: &[u8]) -> Result<OwnedFd, Unavailable> {
+    fd::sealed_memory(c"payload", bytes)
+        .map_err(|e| refusal("no executable memory file (memfd_create)", &e))
 }
 
 impl Backend for Process {
@@ -152,30 +130,5 @@ impl Instance for Held {
 
     fn release(mut self: Box<Self>) -> Result<(), Failure> {
         self.child.finish_held(self.launch.deadline)
-    }
-}
-
-/// The cheapest launch there is, to find out whether launching works.
-pub(crate) fn probe() -> Launch {
-    Launch {
-        task: Task {
-            workload: Workload::Noop,
-            size: 0,
-            reps: 1,
-        },
-        deadline: std::time::Duration::from_secs(10),
-    }
-}
-
-fn refusal(what: &str, error: &io::Error) -> Unavailable {
-    let remedy = match error.raw_os_error() {
-        Some(libc::EACCES) => "sysctl -w vm.memfd_noexec=0",
-        Some(libc::EMFILE | libc::ENFILE) => "raise the limit of open files (ulimit -n)",
-        Some(libc::ENOSYS) => "Linux 5.11 or newer is needed",
-        _ => "see the error",
-    };
-    Unavailable {
-        reason: format!("{what}: {error}"),
-        remedy: remedy.to_owned(),
     }
 }

@@ -1,0 +1,118 @@
+//! Why a container cannot run here, or cannot have all of its mechanisms, and what would help.
+
+use std::path::Path;
+
+use crate::backend::Unavailable;
+use crate::backend::container::setup::Identity;
+use crate::sys::fd;
+use crate::trial::Failure;
+
+/// A mechanism that the container does without on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limitation {
+    /// Which one: `cgroup`.
+    pub mechanism: &'static str,
+    /// Why.
+    pub reason: String,
+    /// What would give it back.
+    pub remedy: String,
+}
+
+/// The cgroup cannot be had.
+pub(super) fn no_cgroup(reason: String) -> Limitation {
+    Limitation {
+        mechanism: "cgroup",
+        reason,
+        remedy: "run as root, or below a delegated group: systemd-run --user --scope isobench …"
+            .to_owned(),
+    }
+}
+
+/// Switches that forbid user namespaces: file, forbidding value, remedy.
+const SWITCHES: [(&str, &str, &str); 3] = [
+    (
+        "user/max_user_namespaces",
+        "0",
+        "sysctl -w user.max_user_namespaces=10000",
+    ),
+    (
+        "kernel/unprivileged_userns_clone",
+        "0",
+        "sysctl -w kernel.unprivileged_userns_clone=1",
+    ),
+    (
+        "kernel/apparmor_restrict_unprivileged_userns",
+        "1",
+        "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or run as root",
+    ),
+];
+
+/// Turns a failed first launch into a reason and a remedy.
+pub(super) fn explain(failure: &Failure, identity: Identity) -> Unavailable {
+    let (phase, errno) = match failure {
+        Failure::Setup { phase, cause } => (*phase, cause.raw_os_error()),
+        _ => ("", None),
+    };
+    let switched = if identity == Identity::Root {
+        None
+    } else {
+        SWITCHES.into_iter().find(|(file, forbids, _)| {
+            fd::text(&Path::new("/proc/sys").join(file)).is_ok_and(|text| text.trim() == *forbids)
+        })
+    };
+    if let (Some((file, forbids, remedy)), Some(_)) = (switched, errno) {
+        return Unavailable {
+            reason: format!(
+                "{failure}: user namespaces are restricted ({} = {forbids})",
+                file.replace('/', ".")
+            ),
+            remedy: remedy.to_owned(),
+        };
+    }
+    let remedy = match (phase, errno) {
+        (_, Some(libc::ENOSYS)) => {
+            "Linux 5.11 or newer, without a seccomp profile that forbids the call, is needed"
+        }
+        ("clone3", Some(libc::ENOSPC | libc::EUSERS)) => {
+            "raise the limits in /proc/sys/user/max_*_namespaces"
+        }
+        ("clone3", Some(libc::EINVAL)) => {
+            "the kernel lacks a namespace (CONFIG_NAMESPACES, CONFIG_USER_NS, CONFIG_NET_NS)"
+        }
+        ("uid_map" | "gid_map" | "setgroups", _) => {
+            "the isobench binary must be readable by its user, and /proc must be mounted"
+        }
+        ("mount_proc", Some(libc::EPERM)) => {
+            "/proc is partly masked here, as in a container: run outside of it, or with \
+             --security-opt systempaths=unconfined"
+        }
+        ("pivot_root", Some(libc::EINVAL)) => {
+            "the root file system is the initramfs, which cannot be left: boot from a disk"
+        }
+        ("execve", Some(libc::EACCES)) => "a security module forbids execution from a new tmpfs",
+        (_, Some(libc::EPERM | libc::EACCES)) => {
+            "run as root, or where no container or security module forbids mounts"
+        }
+        _ => "see the error",
+    };
+    Unavailable {
+        reason: format!("a first launch failed: {failure}"),
+        remedy: remedy.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_its_phase_its_errno_and_a_remedy() {
+        let failure = Failure::setup(
+            "pivot_root",
+            std::io::Error::from_raw_os_error(libc::EINVAL),
+        );
+        let why = explain(&failure, Identity::Root);
+        assert!(why.reason.contains("pivot_root") && why.reason.contains("Invalid argument"));
+        assert!(why.remedy.contains("initramfs"));
+    }
+}

@@ -1,0 +1,221 @@
+//! Backend `container`: the payload as PID 1 of its own namespaces, launched without an engine.
+//!
+//! ```text
+//!   harness                                     container
+//!   ───────                                     ─────────
+//!   cgroup_create, pipe, clone3 ──────────────► user*, pid, net, ipc, mnt, uts namespaces
+//!                                               cgroup, then its namespace
+//!                                               root: /payload /proc /dev, read-only; old root gone
+//!                                               lo up, no capabilities, uid 65532, seccomp
+//!   poll pipe and pidfd ◄────── frames ──────── execve /payload
+//!   wait, cgroup_remove
+//! ```
+//! (* only where the harness is not root)
+//!
+//! The kernel tears a network namespace down on a worker thread, after the last process is reaped
+//! and unseen by user space (`cleanup_net` in `net/core/net_namespace.c`): `t5` does not wait for
+//! it. Mounts, in contrast, go in the exit of the payload itself, before `t4`.
+
+mod availability;
+mod cgroup;
+mod confine;
+mod setup;
+
+use std::sync::Arc;
+
+use crate::backend::child::{Child, Deadline};
+use crate::backend::launcher::{Launcher, probe};
+use crate::backend::{Backend, Footprint, Instance, Unavailable};
+use crate::metric::Bytes;
+use crate::sys::clock;
+use crate::sys::program::Arguments;
+use crate::sys::spawn::Place;
+use crate::trial::{Failure, Launch, Observation, PhaseLog};
+use crate::workload::{Task, Workload, payload};
+
+pub use availability::Limitation;
+pub use setup::PAYLOAD_ID;
+
+use cgroup::{Groups, Leaf};
+use setup::{Devices, Identity};
+
+/// Memory a container may take beyond what its task works on.
+const MEMORY_RESERVE: u64 = 64 << 20;
+
+/// The payload in a container. To be used from the thread that made it or one that lives as long
+/// as its instances: they die with the thread that launched them (PR_SET_PDEATHSIG).
+#[derive(Debug)]
+pub struct Container {
+    launcher: Launcher,
+    groups: Option<Groups>,
+    identity: Identity,
+    limitations: Vec<Limitation>,
+}
+
+impl Container {
+    /// Prepares the embedded payload and launches it once.
+    ///
+    /// # Errors
+    /// Why this host cannot, and what would help.
+    pub fn new() -> Result<Self, Unavailable> {
+        let mut container = Self::with_payload(payload::BYTES)?;
+        let mut first = container.trial(&probe());
+        if let Err(failure @ Failure::Setup { phase, .. }) = &first
+            && container.groups.is_some()
+            && matches!(*phase, "cgroup_create" | "clone3" | "cgroup_join")
+        {
+            let reason = failure.to_string();
+            container.launcher = launcher(container.identity, false, payload::BYTES)?;
+            container.groups = None;
+            container.limitations.push(availability::no_cgroup(reason));
+            first = container.trial(&probe());
+        }
+        match first {
+            Ok(_) => Ok(container),
+            Err(failure) => Err(availability::explain(&failure, container.identity)),
+        }
+    }
+
+    /// Prepares another ELF file, not launched.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_payload(bytes: &[u8]) -> Result<Self, Unavailable> {
+        let identity = identity();
+        let (groups, limitations) = match Groups::find() {
+            Ok(groups) => (Some(groups), Vec::new()),
+            Err(reason) => (None, vec![availability::no_cgroup(reason)]),
+        };
+        Ok(Self {
+            launcher: launcher(identity, groups.is_some(), bytes)?,
+            groups,
+            identity,
+            limitations,
+        })
+    }
+
+    /// Mechanisms that the container does without on this host.
+    #[must_use]
+    pub fn limitations(&self) -> &[Limitation] {
+        &self.limitations
+    }
+
+    fn start(
+        &mut self,
+        launch: &Launch,
+        arguments: &Arguments,
+        hold: bool,
+        log: &mut PhaseLog,
+    ) -> Result<(Option<Leaf>, Child), Failure> {
+        let leaf = match &self.groups {
+            None => None,
+            Some(groups) => {
+                let limit = memory_limit(&launch.task);
+                let made = log.time("cgroup_create", || groups.create(limit));
+                Some(made.map_err(|e| Failure::setup("cgroup_create", e))?)
+            }
+        };
+        let place = Place {
+            namespaces: setup::namespaces(self.identity),
+            cgroup: leaf.as_ref().and_then(Leaf::birthplace),
+        };
+        let tasks = leaf.as_ref().map_or([None; 2], Leaf::tasks);
+        let child = self.launcher.start(arguments, place, tasks, hold, log)?;
+        Ok((leaf, child))
+    }
+}
+
+impl Backend for Container {
+    fn trial(&mut self, launch: &Launch) -> Result<Observation, Failure> {
+        let arguments = Arguments::new(&launch.task.argv());
+        let mut log = PhaseLog::new();
+        let mut teardown = PhaseLog::new();
+        let deadline = Deadline::after(launch.deadline);
+        let t0 = clock::now();
+        let (leaf, mut child) = self.start(launch, &arguments, false, &mut log)?;
+        let t4 = child.until_exit(deadline)?;
+        let exit = teardown.time("wait", || child.reap())?;
+        let removed = teardown.time("cgroup_remove", || leaf.map_or(Ok(()), Leaf::remove));
+        teardown.time("close", || child.close());
+        let t5 = clock::now();
+        child.verdict(exit)?;
+        removed.map_err(|e| Failure::Leftover(e.to_string()))?;
+        child.observation(t0, t4, t5, log, &teardown)
+    }
+
+    fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {
+        let arguments = Arguments::new(&launch.task.argv());
+        let deadline = Deadline::after(launch.deadline);
+        let (leaf, mut child) = self.start(launch, &arguments, true, &mut PhaseLog::new())?;
+        child.until_ready(deadline)?;
+        Ok(Box::new(Held {
+            child,
+            leaf,
+            launch: launch.clone(),
+        }))
+    }
+}
+
+/// Fields are dropped in this order: a group can only be removed once its process is reaped.
+struct Held {
+    child: Child,
+    leaf: Option<Leaf>,
+    launch: Launch,
+}
+
+impl Instance for Held {
+    fn footprint(&self) -> Result<Footprint, Failure> {
+        let mut footprint = self.child.footprint()?;
+        footprint.cgroup_kernel = self.leaf.as_ref().and_then(Leaf::kernel_memory);
+        Ok(footprint)
+    }
+
+    fn release(mut self: Box<Self>) -> Result<(), Failure> {
+        let ended = self.child.finish_held(self.launch.deadline);
+        let removed = self.leaf.take().map_or(Ok(()), Leaf::remove);
+        ended.and(removed.map_err(|e| Failure::Leftover(e.to_string())))
+    }
+}
+
+/// Root without CAP_SYS_ADMIN (in somebody's container) is an ordinary user here.
+fn identity() -> Identity {
+    let admin = caps::has_cap(
+        None,
+        caps::CapSet::Effective,
+        caps::Capability::CAP_SYS_ADMIN,
+    );
+    let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    if uid.is_root() && admin.unwrap_or(false) {
+        Identity::Root
+    } else {
+        Identity::User {
+            uid: uid.as_raw(),
+            gid: gid.as_raw(),
+        }
+    }
+}
+
+fn launcher(identity: Identity, grouped: bool, bytes: &[u8]) -> Result<Launcher, Unavailable> {
+    // mknod(2) of a device is allowed only outside user namespaces: tell by the map being whole.
+    let whole = std::fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]));
+    let devices = if identity == Identity::Root && whole {
+        Devices::Made
+    } else {
+        Devices::Bound
+    };
+    let program = setup::compose(identity, devices, grouped, &Arc::from(bytes))?;
+    Launcher::new(program, None)
+}
+
+/// What the task works on and the reserve.
+fn memory_limit(task: &Task) -> Bytes {
+    let heap = match task.workload {
+        Workload::Matmul => task.size.saturating_mul(task.size).saturating_mul(3 * 8),
+        Workload::Triad => task.size.saturating_mul(3),
+        Workload::Sha256 | Workload::Chase | Workload::Fault => task.size,
+        _ => 0,
+    };
+    let limit = heap.saturating_add(MEMORY_RESERVE);
+    Bytes(i64::try_from(limit).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,102 @@
+//! What `process` and `container` prepare once, and how both start the payload with it.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::backend::Unavailable;
+use crate::backend::child::Child;
+use crate::sys::program::{Arguments, Descriptors, Program};
+use crate::sys::spawn::{Place, Stack, spawn};
+use crate::sys::{fd, pidfd};
+use crate::trial::{Failure, Launch, PhaseLog};
+use crate::workload::{Task, Workload};
+
+/// A program to carry out in a child, and the descriptors every child gets.
+#[derive(Debug)]
+pub struct Launcher {
+    image: Option<OwnedFd>,
+    null: OwnedFd,
+    harness: OwnedFd,
+    stack: Stack,
+    program: Program,
+}
+
+impl Launcher {
+    /// Opens what every start needs. `image` is what [`crate::sys::program::Op::ExecImage`] runs.
+    ///
+    /// # Errors
+    /// Which of it cannot be had.
+    pub fn new(program: Program, image: Option<OwnedFd>) -> Result<Self, Unavailable> {
+        let because = |what: &'static str| move |error: io::Error| refusal(what, &error);
+        Ok(Self {
+            image,
+            null: fd::null().map_err(because("no usable /dev/null"))?,
+            harness: pidfd::own().map_err(because("no pidfd_open"))?,
+            stack: Stack::new().map_err(because("no memory for a stack"))?,
+            program,
+        })
+    }
+
+    /// Starts the payload. With `hold` its input is a pipe that it can wait on, else `/dev/null`,
+    /// where a wait ends at once. `cgroups` are the files that the child writes itself into.
+    ///
+    /// # Errors
+    /// The step that refused; nothing is left of the child.
+    pub fn start(
+        &mut self,
+        arguments: &Arguments,
+        place: Place<'_>,
+        cgroups: [Option<std::os::fd::BorrowedFd<'_>>; 2],
+        hold: bool,
+        log: &mut PhaseLog,
+    ) -> Result<Child, Failure> {
+        let pipes = log.time("pipe", || -> io::Result<_> {
+            let stdin = if hold { Some(fd::pipe()?) } else { None };
+            Ok((stdin, fd::pipe()?))
+        });
+        let (stdin, (stdout, child_stdout)) = pipes.map_err(|e| Failure::setup("pipe", e))?;
+        let (child_stdin, stdin) = stdin.unzip();
+        let descriptors = Descriptors {
+            stdin: child_stdin.as_ref().unwrap_or(&self.null).as_fd(),
+            stdout: child_stdout.as_fd(),
+            stderr: self.null.as_fd(),
+            harness: self.harness.as_fd(),
+            image: self.image.as_ref().map(AsFd::as_fd),
+            cgroups,
+        };
+        let spawned = spawn(
+            &mut self.stack,
+            place,
+            &self.program,
+            descriptors,
+            arguments,
+            log,
+        )?;
+        Ok(Child::new(spawned, stdin, stdout))
+    }
+}
+
+/// The cheapest launch there is, to find out whether launching works.
+pub(crate) fn probe() -> Launch {
+    Launch {
+        task: Task {
+            workload: Workload::Noop,
+            size: 0,
+            reps: 1,
+        },
+        deadline: std::time::Duration::from_secs(10),
+    }
+}
+
+pub(crate) fn refusal(what: &str, error: &io::Error) -> Unavailable {
+    let remedy = match error.raw_os_error() {
+        Some(libc::EACCES) => "sysctl -w vm.memfd_noexec=0",
+        Some(libc::EMFILE | libc::ENFILE) => "raise the limit of open files (ulimit -n)",
+        Some(libc::ENOSYS) => "Linux 5.11 or newer is needed",
+        _ => "see the error",
+    };
+    Unavailable {
+        reason: format!("{what}: {error}"),
+        remedy: remedy.to_owned(),
+    }
+}
