@@ -10,6 +10,7 @@
 
 pub mod backend;
 pub mod metric;
+pub mod stats;
 pub mod sys;
 pub mod trial;
 pub mod workload;
