@@ -11,6 +11,7 @@
 pub mod backend;
 pub mod host;
 pub mod metric;
+pub mod stats;
 pub mod sys;
 pub mod trial;
 pub mod workload;
