@@ -9,7 +9,9 @@
 //! ```
 
 pub mod backend;
+pub mod host;
 pub mod metric;
 pub mod sys;
 pub mod trial;
+pub mod vmm;
 pub mod workload;

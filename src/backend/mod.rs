@@ -1,5 +1,7 @@
 //! The ways to run the payload.
 
+pub mod microvm;
+
 use std::fmt;
 
 use crate::metric::Bytes;

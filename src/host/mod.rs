@@ -1,0 +1,3 @@
+//! What machine is this.
+
+pub mod kvm;
