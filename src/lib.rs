@@ -14,4 +14,5 @@ pub mod metric;
 pub mod stats;
 pub mod sys;
 pub mod trial;
+pub mod vmm;
 pub mod workload;

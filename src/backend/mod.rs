@@ -3,6 +3,7 @@
 pub mod child;
 pub mod container;
 pub mod launcher;
+pub mod microvm;
 pub mod process;
 pub mod transcript;
 

@@ -1,3 +1,4 @@
 //! What machine is this.
 
 pub mod cgroup;
+pub mod kvm;

@@ -7,3 +7,4 @@ pub mod perform;
 pub mod pidfd;
 pub mod program;
 pub mod spawn;
+pub mod watchdog;

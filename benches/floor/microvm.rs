@@ -1,0 +1,251 @@
+//! The floor of `microvm`: the fewest system calls after which a vCPU executes its first
+//! instruction at CPL 3 in long mode, under page tables and a GDT of its own. No checks beyond
+//! errors, no CPUID, no AVX, no watchdog, no timing but the one interval. What a VMM's start costs
+//! above this is the VMM's own.
+//!
+//! ```text
+//!   guest-physical   what                                  guest-virtual
+//!   0x0000           PML4                                  –
+//!   0x1000           PDPT                                  –
+//!   0x2000           page directory                        –
+//!   0x3000           page table of 0x20_0000..0x40_0000    –
+//!   0x4000           GDT                                   –  (never read again)
+//!   0x5000           rdtsc; …; out                         0x20_0000
+//! ```
+#![allow(unsafe_code)]
+
+use std::arch::x86_64::{_mm_lfence, _rdtsc};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+use kvm_bindings::{
+    KVM_EXIT_IO, kvm_regs, kvm_run, kvm_segment, kvm_sregs, kvm_userspace_memory_region,
+};
+
+const KVM_CREATE_VM: libc::c_ulong = 0xae01;
+const KVM_CREATE_VCPU: libc::c_ulong = 0xae41;
+const KVM_SET_USER_MEMORY_REGION: libc::c_ulong = 0x4020_ae46;
+const KVM_RUN: libc::c_ulong = 0xae80;
+const KVM_SET_REGS: libc::c_ulong = 0x4090_ae82;
+const KVM_GET_SREGS: libc::c_ulong = 0x8138_ae83;
+const KVM_SET_SREGS: libc::c_ulong = 0x4138_ae84;
+const KVM_GET_VCPU_MMAP_SIZE: libc::c_ulong = 0xae04;
+
+const CODE: u64 = 0x20_0000;
+/// rdtsc; shl rdx, 32; or rax, rdx; mov rbx, rax; mov edx, 0x5b0; out dx, eax; jmp $.
+/// RAX and RDX after RDTSC are read from the registers after the exit.
+const GUEST: [u8; 20] = [
+    0x0f, 0x31, 0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xd0, 0x48, 0x89, 0xc3, 0x66, 0xba, 0xb0, 0x05,
+    0xef, 0xeb, 0xfe, 0xf4,
+];
+
+/// One start and its end, in ticks of the host's counter.
+#[derive(Clone, Copy, Debug)]
+pub struct FloorSample {
+    /// From just before the first system call to the guest's first instruction.
+    pub startup: u64,
+    /// From the exit until nothing is left.
+    pub teardown: u64,
+}
+
+/// What every start shares: the size of `kvm_run` and the register image.
+#[derive(Debug)]
+pub struct Floor {
+    run_bytes: usize,
+    ram_bytes: usize,
+    sregs: kvm_sregs,
+    offset: Option<u64>,
+}
+
+fn now() -> u64 {
+    // SAFETY: LFENCE and RDTSC exist on every x86-64 CPU and are allowed in user mode.
+    unsafe {
+        _mm_lfence();
+        let reading = _rdtsc();
+        _mm_lfence();
+        reading
+    }
+}
+
+fn ioctl<T>(fd: &impl AsRawFd, request: libc::c_ulong, argument: *const T) -> io::Result<i32> {
+    // SAFETY: the callers pass a KVM descriptor and the request's own argument: a plain number
+    // cast to a pointer, or a structure of the request's type that outlives the call.
+    let answer = unsafe { libc::ioctl(fd.as_raw_fd(), request, argument) };
+    if answer < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(answer)
+    }
+}
+
+fn owned(fd: i32) -> OwnedFd {
+    // SAFETY: a descriptor that the kernel has just returned and nobody else has.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// A mapping, unmapped when dropped.
+struct Map(*mut u8, usize);
+
+impl Map {
+    fn new(bytes: usize, flags: i32, fd: i32) -> io::Result<Self> {
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let at = unsafe { libc::mmap(ptr::null_mut(), bytes, prot, flags, fd, 0) };
+        if at == libc::MAP_FAILED {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(Self(at.cast(), bytes))
+        }
+    }
+
+    fn word(&self, at: usize, value: u64) {
+        assert!(at + 8 <= self.1);
+        // SAFETY: inside the mapping, aligned by the callers' constants, and nobody else's yet.
+        unsafe { self.0.add(at).cast::<u64>().write_volatile(value) };
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        // SAFETY: what `new` mapped; its users are gone.
+        unsafe { libc::munmap(self.0.cast(), self.1) };
+    }
+}
+
+fn open() -> io::Result<OwnedFd> {
+    // SAFETY: a NUL-terminated literal.
+    let fd = unsafe { libc::open(c"/dev/kvm".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+    if fd < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(owned(fd))
+    }
+}
+
+fn number(value: usize) -> *const u8 {
+    ptr::without_provenance(value)
+}
+
+impl Floor {
+    /// Prepares what does not depend on a single VM. `ram_bytes` is that of the VM it is compared
+    /// with.
+    pub fn new(ram_bytes: usize) -> io::Result<Self> {
+        let kvm = open()?;
+        let run_bytes = ioctl(&kvm, KVM_GET_VCPU_MMAP_SIZE, number(0))? as usize;
+        let vm = owned(ioctl(&kvm, KVM_CREATE_VM, number(0))?);
+        let vcpu = owned(ioctl(&vm, KVM_CREATE_VCPU, number(0))?);
+        let mut sregs = kvm_sregs::default();
+        ioctl(&vcpu, KVM_GET_SREGS, &raw mut sregs)?;
+        let flat = |selector, type_, long: bool| kvm_segment {
+            limit: 0xffff_ffff,
+            selector,
+            type_,
+            present: 1,
+            dpl: 3,
+            db: u8::from(!long),
+            s: 1,
+            l: u8::from(long),
+            g: 1,
+            ..Default::default()
+        };
+        sregs.cs = flat(0x0b, 11, true);
+        let data = flat(0x13, 3, false);
+        (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
+        sregs.tr = kvm_segment {
+            limit: 0x67,
+            type_: 11,
+            present: 1,
+            ..Default::default()
+        };
+        sregs.ldt = kvm_segment {
+            unusable: 1,
+            ..Default::default()
+        };
+        (sregs.gdt.base, sregs.gdt.limit) = (0x4000, 3 * 8 - 1);
+        sregs.cr0 = 1 << 31 | 1 << 5 | 1 << 4 | 1;
+        sregs.cr3 = 0;
+        sregs.cr4 = 1 << 5;
+        sregs.efer = 1 << 8 | 1 << 10;
+        Ok(Self {
+            run_bytes,
+            ram_bytes,
+            sregs,
+            offset: None,
+        })
+    }
+
+    /// One VM: from nothing to its first instruction and back to nothing.
+    pub fn start(&mut self) -> io::Result<FloorSample> {
+        let t0 = now();
+        let kvm = open()?;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let ram = Map::new(self.ram_bytes, flags, -1)?;
+        // Present, writable, user, accessed; the leaf is dirty too.
+        for (at, value) in [(0, 0x1027), (0x1000, 0x2027), (0x2008, 0x3027), (0x3000, 0x5067)] {
+            ram.word(at, value);
+        }
+        ram.word(0x4008, 0x00af_fb00_0000_ffff);
+        ram.word(0x4010, 0x00cf_f300_0000_ffff);
+        // SAFETY: 20 bytes inside the mapping, which `Map::word` has shown to reach that far.
+        unsafe { ptr::copy_nonoverlapping(GUEST.as_ptr(), ram.0.add(0x5000), GUEST.len()) };
+        let vm = owned(ioctl(&kvm, KVM_CREATE_VM, number(0))?);
+        let region = kvm_userspace_memory_region {
+            slot: 0,
+            flags: 0,
+            guest_phys_addr: 0,
+            memory_size: self.ram_bytes as u64,
+            userspace_addr: ram.0.addr() as u64,
+        };
+        ioctl(&vm, KVM_SET_USER_MEMORY_REGION, &raw const region)?;
+        let vcpu = owned(ioctl(&vm, KVM_CREATE_VCPU, number(0))?);
+        let run = Map::new(self.run_bytes, libc::MAP_SHARED, vcpu.as_raw_fd())?;
+        ioctl(&vcpu, KVM_SET_SREGS, &raw const self.sregs)?;
+        let regs = kvm_regs {
+            rip: CODE,
+            rflags: 1 << 1 | 3 << 12,
+            ..Default::default()
+        };
+        ioctl(&vcpu, KVM_SET_REGS, &raw const regs)?;
+        let entered = now();
+        ioctl(&vcpu, KVM_RUN, number(0))?;
+        let back = now();
+        // SAFETY: the start of the vCPU's own mapping; the vCPU is stopped.
+        let reason = unsafe { (*run.0.cast::<kvm_run>()).exit_reason };
+        if reason != KVM_EXIT_IO {
+            return Err(io::Error::other(format!("exit reason {reason}")));
+        }
+        let guest = self.guest_counter(&vcpu)?;
+        // Off every clock: the first start finds out whose counter the guest reads.
+        let offset = *self.offset.get_or_insert_with(|| {
+            if (entered..=back).contains(&guest) {
+                0
+            } else {
+                u64::MAX
+            }
+        });
+        let t1 = if offset == 0 {
+            guest
+        } else {
+            // Another counter than the host's: the middle of the run, an error of half of it.
+            entered + (back - entered) / 2
+        };
+        let t4 = now();
+        drop(vcpu);
+        drop(run);
+        drop(vm);
+        drop(ram);
+        drop(kvm);
+        Ok(FloorSample {
+            startup: t1 - t0,
+            teardown: now() - t4,
+        })
+    }
+
+    fn guest_counter(&self, vcpu: &OwnedFd) -> io::Result<u64> {
+        const KVM_GET_REGS: libc::c_ulong = 0x8090_ae81;
+        let mut regs = kvm_regs::default();
+        ioctl(vcpu, KVM_GET_REGS, &raw mut regs)?;
+        Ok(regs.rbx)
+    }
+}

@@ -1,0 +1,304 @@
+//! Backend `microvm`: the payload at CPL 3 of a KVM virtual machine without an operating system.
+//!
+//! The VMM is a library in the harness: the thread that measures runs the vCPU. A VMM deployed as
+//! a process of its own would add that process and, per idle instance, one thread blocked in
+//! KVM_RUN; neither is in these numbers.
+//!
+//! Prepared once for all trials: the checked payload laid out in a sealed memory file, the CPUID
+//! and register images, this thread's watchdog timer. Paid by every trial: opening `/dev/kvm` and
+//! every ioctl a virtual machine needs.
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use kvm_ioctls::{Cap, Kvm};
+
+use super::{Backend, Footprint, Instance, Unavailable};
+use crate::sys::clock::now;
+use crate::sys::watchdog;
+use crate::trial::{Failure, Launch, Observation, PhaseLog};
+use crate::vmm::cpu::Cpu;
+use crate::vmm::elf::Image;
+use crate::vmm::layout;
+use crate::vmm::machine::{self, Machine, Start};
+use crate::vmm::memory::Template;
+use crate::vmm::session::{Pause, Session};
+use crate::vmm::stack::InitialStack;
+use crate::workload::payload;
+
+use self::smaps::footprint_of;
+
+#[path = "microvm_smaps.rs"]
+mod smaps;
+
+/// The version of KVM's interface, fixed since Linux 2.6.22 (KVM API, 4.1).
+const API_VERSION: i32 = 12;
+/// What the VMM uses beyond the basic interface.
+const NEEDED: [(Cap, &str); 3] = [
+    (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
+    (Cap::ExtCpuid, "KVM_CAP_EXT_CPUID"),
+    (Cap::Xcrs, "KVM_CAP_XCRS"),
+];
+
+/// The backend.
+#[derive(Debug)]
+pub struct MicroVm {
+    image: Image,
+    template: Template,
+    cpu: Cpu,
+    tsc_offset: bool,
+}
+
+impl MicroVm {
+    /// Finds out whether VMs can be made here, and prepares what all of them share.
+    ///
+    /// # Errors
+    /// What is missing, and what would change that.
+    pub fn new() -> Result<Self, Unavailable> {
+        Self::with_payload(payload::BYTES)
+    }
+
+    /// As [`Self::new`], for another payload: any static ELF that keeps to `payload.ld`'s window.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; the ELF is not acceptable.
+    pub fn with_payload(elf: &[u8]) -> Result<Self, Unavailable> {
+        let kvm = open(Path::new("/dev/kvm"))?;
+        check(kvm.get_api_version(), |cap| kvm.check_extension(cap))?;
+        let because = |reason: String| Unavailable {
+            reason,
+            remedy: "rebuild isobench; the payload must keep to guests/payload/payload.ld"
+                .to_owned(),
+        };
+        let image = Image::parse(elf).map_err(|error| because(format!("the payload: {error}")))?;
+        let template = Template::new(elf, &image).map_err(|error| because(error.to_string()))?;
+        let refused = |what: &str, error: kvm_ioctls::Error| Unavailable {
+            reason: format!("{what} failed: {error}"),
+            remedy:
+                "see `dmesg`; another hypervisor may own the CPU's virtualisation, or memory or \
+                     descriptors may be short (`ulimit -n`)"
+                    .to_owned(),
+        };
+        let vm = kvm.create_vm().map_err(|e| refused("KVM_CREATE_VM", e))?;
+        let vcpu = vm
+            .create_vcpu(0)
+            .map_err(|e| refused("KVM_CREATE_VCPU", e))?;
+        let cpu = Cpu::new(&kvm, &vcpu, image.entry)
+            .map_err(|e| refused("reading the CPU model KVM supports", e))?;
+        let tsc_offset = machine::tsc_offset(&vcpu).is_ok();
+        watchdog::prepare().map_err(|error| Unavailable {
+            reason: format!("no timer for the watchdog: {error}"),
+            remedy: "raise the limit on pending signals (`ulimit -i`)".to_owned(),
+        })?;
+        Ok(Self {
+            image,
+            template,
+            cpu,
+            tsc_offset,
+        })
+    }
+
+    /// Guest RAM of a VM without a heap, in bytes.
+    #[must_use]
+    pub const fn base_memory(&self) -> usize {
+        self.template.len()
+    }
+
+    /// What a launch needs, before the clock starts.
+    fn plan(&self, launch: &Launch) -> Result<Start, Failure> {
+        let task = launch.task;
+        let invalid =
+            |why: String| Failure::setup("plan", io::Error::new(io::ErrorKind::InvalidInput, why));
+        if !task.workload.limits().allow_size(task.size) {
+            let (name, size) = (task.workload.name(), task.size);
+            return Err(invalid(format!("{name} takes no size {size}")));
+        }
+        let heap_len = layout::heap_len(task.workload.heap_bytes(task.size))
+            .ok_or_else(|| invalid("the heap does not fit below 4 GiB".to_owned()))?;
+        let stack = InitialStack::new(&self.image, &task.argv())
+            .map_err(|error| invalid(error.to_string()))?;
+        Ok(Start { stack, heap_len })
+    }
+}
+
+/// Opens KVM, telling apart why it cannot be.
+fn open(path: &Path) -> Result<Kvm, Unavailable> {
+    let name = path.display();
+    let c_path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).unwrap_or_default();
+    Kvm::new_with_path(c_path).map_err(|error| {
+        let (reason, remedy) = match error.errno() {
+            libc::ENOENT => (
+                format!("{name} does not exist"),
+                "load kvm_intel or kvm_amd (`modprobe kvm_intel`); inside a VM, enable nested \
+                 virtualisation; inside a container, pass the device through"
+                    .to_owned(),
+            ),
+            libc::EACCES | libc::EPERM => (
+                format!("no permission to open {name}"),
+                format!(
+                    "`sudo usermod -aG kvm $USER` and log in again, or `sudo chmod 666 {name}`"
+                ),
+            ),
+            libc::ENODEV | libc::ENXIO => (
+                format!("{name} exists, but no KVM module serves it"),
+                "load kvm_intel or kvm_amd; check that virtualisation is enabled in the firmware"
+                    .to_owned(),
+            ),
+            _ => (
+                format!("{name} cannot be opened: {error}"),
+                "see open(2) for the error".to_owned(),
+            ),
+        };
+        Unavailable { reason, remedy }
+    })
+}
+
+/// Version and capabilities.
+fn check(version: i32, has: impl Fn(Cap) -> bool) -> Result<(), Unavailable> {
+    if version != API_VERSION {
+        return Err(Unavailable {
+            reason: format!("/dev/kvm speaks API version {version}, not {API_VERSION}"),
+            remedy: "use a Linux kernel of this century's second decade".to_owned(),
+        });
+    }
+    match NEEDED.into_iter().find(|(cap, _)| !has(*cap)) {
+        None => Ok(()),
+        Some((_, name)) => Err(Unavailable {
+            reason: format!("this KVM lacks {name}"),
+            remedy: "use a newer kernel".to_owned(),
+        }),
+    }
+}
+
+/// A VM under way: from t0 to the payload's first pause.
+struct Running {
+    machine: Machine,
+    session: Session,
+    pause: Pause,
+    log: PhaseLog,
+    watchdog: watchdog::Armed,
+}
+
+impl MicroVm {
+    /// Everything from t0 until the payload first waits or exits.
+    fn launch(&self, start: &Start, limit: Duration, began: Instant) -> Result<Running, Failure> {
+        let mut log = PhaseLog::new();
+        let mut machine = Machine::start(&self.template, &self.cpu, start, &mut log)?;
+        let watchdog = log
+            .time("arm_watchdog", || watchdog::arm(began, limit))
+            .map_err(|cause| Failure::setup("arm_watchdog", cause))?;
+        log.open("run");
+        let mut session = Session::new(limit);
+        let pause = session.run(&mut machine, &watchdog)?;
+        Ok(Running {
+            machine,
+            session,
+            pause,
+            log,
+            watchdog,
+        })
+    }
+}
+
+impl Backend for MicroVm {
+    fn trial(&mut self, launch: &Launch) -> Result<Observation, Failure> {
+        let start = self.plan(launch)?;
+        let began = Instant::now();
+        let t0 = now();
+        let mut running = self.launch(&start, launch.deadline, began)?;
+        if running.pause == Pause::Waiting {
+            running.pause = running
+                .session
+                .run(&mut running.machine, &running.watchdog)?;
+        }
+        let t4 = now();
+        let Running {
+            machine,
+            session,
+            pause,
+            mut log,
+            watchdog,
+        } = running;
+        let mut teardown = PhaseLog::new();
+        teardown.time("disarm_watchdog", || drop(watchdog));
+        let tsc_offset = self
+            .tsc_offset
+            .then(|| teardown.time("get_tsc_offset", || machine.tsc_offset().ok()))
+            .flatten();
+        let exits = machine.exits();
+        machine.close(&mut teardown);
+        let t5 = now();
+        let outcome = session.finish(status(pause)?)?;
+        let (instants, clock) = outcome.map(tsc_offset, [t0, t4, t5])?;
+        log.close_at(instants.t1);
+        Ok(Observation {
+            instants,
+            phases: log.phases().to_vec(),
+            teardown: teardown.phases().to_vec(),
+            report: outcome.report,
+            clock,
+            exits: Some(exits),
+        })
+    }
+
+    fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {
+        let start = self.plan(launch)?;
+        let running = self.launch(&start, launch.deadline, Instant::now())?;
+        match running.pause {
+            Pause::Waiting => Ok(Box::new(Held {
+                machine: running.machine,
+                session: running.session,
+                limit: launch.deadline,
+            })),
+            Pause::Exited(_) => Err(Failure::Protocol("the payload ended instead of waiting")),
+        }
+    }
+}
+
+fn status(pause: Pause) -> Result<u8, Failure> {
+    match pause {
+        Pause::Exited(status) => Ok(status),
+        Pause::Waiting => Err(Failure::Protocol("a second wait")),
+    }
+}
+
+/// An idle VM: its vCPU is outside KVM_RUN, on no thread.
+struct Held {
+    machine: Machine,
+    session: Session,
+    limit: Duration,
+}
+
+impl Instance for Held {
+    fn footprint(&self) -> Result<Footprint, Failure> {
+        footprint_of(&self.machine.mappings())
+            .map_err(|cause| Failure::setup("read /proc/self/smaps", cause))
+    }
+
+    fn release(mut self: Box<Self>) -> Result<(), Failure> {
+        let watchdog = watchdog::arm(Instant::now(), self.limit)
+            .map_err(|cause| Failure::setup("arm_watchdog", cause))?;
+        let pause = self.session.run(&mut self.machine, &watchdog)?;
+        self.session.finish(status(pause)?).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_its_own_words_and_remedy() {
+        let absent = open(Path::new("/nonexistent/kvm")).unwrap_err();
+        assert!(absent.reason.contains("does not exist"), "{absent}");
+        assert!(absent.remedy.contains("modprobe"));
+        let folder = open(Path::new("/")).unwrap_err();
+        assert!(folder.reason.contains("cannot be opened"), "{folder}");
+        let old = check(11, |_| true).unwrap_err();
+        assert!(old.reason.contains("version 11"));
+        let poor = check(12, |cap| cap != Cap::Xcrs).unwrap_err();
+        assert_eq!(poor.reason, "this KVM lacks KVM_CAP_XCRS");
+        assert_eq!(check(12, |_| true), Ok(()));
+    }
+}

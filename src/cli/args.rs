@@ -1,0 +1,126 @@
+//! Raw flags, as typed. Meaning is given to them in [`super::plan`].
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// What does each kind of isolation cost, and what does it buy?
+///
+/// isobench launches the same bytes as a bare process, as a namespace container and as a KVM
+/// micro-VM, and measures startup, memory, throughput and isolation side by side.
+#[derive(Debug, Parser)]
+#[command(name = "isobench", version, about, long_about, after_help = EXIT_CODES)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit status: 0 done; 2 bad input; 3 this host cannot; 4 something \
+                          failed; 130 or 143 interrupted (what was measured is kept and marked).\n\
+                          Results go to standard output, everything else to standard error.";
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure, print a table, write reports/<id>/
+    Run(RunArgs),
+    /// What can run here, what cannot, why, and the command that fixes it
+    Doctor(DoctorArgs),
+    /// Backends, workloads and metrics with their definitions
+    List(ListArgs),
+    /// Print the JSON Schema of run.json
+    Schema,
+    /// Print a completion script for a shell
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// `isobench run`.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// Backends to compare, comma separated [default: process,container,microvm]
+    #[arg(long, value_name = "LIST")]
+    pub backends: Option<String>,
+
+    /// Workloads, comma separated, with or without a size: noop,chase@1MiB [default: all]
+    #[arg(long, value_name = "LIST")]
+    pub workloads: Option<String>,
+
+    /// How much to measure: smoke (under 20 s), quick (under 60 s) or full
+    #[arg(long, value_name = "PROFILE", default_value = "quick")]
+    pub profile: String,
+
+    /// Folder for the results [default: reports/<id>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Seed of the schedule [default: random]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<String>,
+
+    /// Blocks per workload; each runs every backend once [default: by profile]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub blocks: Option<String>,
+
+    /// End after this time with what there is: 30s, 5m, 1h [default: by profile]
+    #[arg(long, value_name = "DUR", allow_hyphen_values = true)]
+    pub max_time: Option<String>,
+
+    /// What to print on standard output
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
+}
+
+/// `isobench doctor`.
+#[derive(Debug, clap::Args)]
+pub struct DoctorArgs {
+    /// What to print: human or json
+    #[arg(long, value_enum, default_value_t = ListFormat::Human)]
+    pub format: ListFormat,
+}
+
+/// `isobench list`.
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    /// What to list [default: all three]
+    #[arg(value_enum)]
+    pub what: Option<What>,
+}
+
+/// What `list` lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    /// Ways to run the payload
+    Backends,
+    /// What the payload does
+    Workloads,
+    /// What is measured
+    Metrics,
+}
+
+/// Output of `run`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table and sentences
+    Human,
+    /// run.json
+    Json,
+    /// summary.md
+    Markdown,
+    /// One line per estimate
+    Csv,
+}
+
+/// Output of `doctor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// Text
+    Human,
+    /// JSON
+    Json,
+}

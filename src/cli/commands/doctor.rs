@@ -1,0 +1,119 @@
+//! What can run here, what cannot, why, and what to type.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::backend::{self, Configuration};
+use crate::cli::args::{DoctorArgs, ListFormat};
+use crate::cli::error::CliError;
+use crate::host::fingerprint::Host;
+use crate::host::kvm;
+use crate::measure::clock::Clock;
+use crate::report::terminal::wrap;
+use crate::store::folder::to_pretty_json;
+
+#[derive(Serialize)]
+struct Report {
+    host: Option<Host>,
+    kvm: String,
+    kvm_evidence: String,
+    clock_refused: Option<String>,
+    backends: Vec<Verdict>,
+}
+
+#[derive(Serialize)]
+struct Verdict {
+    id: &'static str,
+    usable: bool,
+    reason: Option<String>,
+    remedy: Option<String>,
+    limitations: Vec<String>,
+}
+
+/// Examines the host. Exit status 3 where nothing can run.
+pub fn doctor(args: &DoctorArgs) -> Result<u8, CliError> {
+    let report = examine();
+    let text = match args.format {
+        ListFormat::Human => human(&report),
+        ListFormat::Json => to_pretty_json(&report),
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    let nothing = report.clock_refused.is_some() || report.backends.iter().all(|b| !b.usable);
+    Ok(if nothing { 3 } else { 0 })
+}
+
+fn examine() -> Report {
+    let clock = Clock::calibrate(Duration::from_millis(50));
+    let kvm = kvm::detect(Path::new("/"));
+    let backends = Configuration::DEFAULT
+        .iter()
+        .map(|configuration| match backend::open(configuration) {
+            Ok(backend) => Verdict {
+                id: configuration.id(),
+                usable: true,
+                reason: None,
+                remedy: None,
+                limitations: backend.limitations().iter().map(ToString::to_string).collect(),
+            },
+            Err(unavailable) => Verdict {
+                id: configuration.id(),
+                usable: false,
+                reason: Some(unavailable.reason),
+                remedy: Some(unavailable.remedy),
+                limitations: Vec::new(),
+            },
+        })
+        .collect();
+    Report {
+        host: clock.as_ref().ok().map(|clock| Host::detect(clock.facts())),
+        kvm: kvm.kind.to_string(),
+        kvm_evidence: kvm.evidence,
+        clock_refused: clock.err().map(|error| error.to_string()),
+        backends,
+    }
+}
+
+fn human(report: &Report) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, text: &str| {
+        out.push_str(&wrap(&format!("{name:<11} {text}"), 80, 12));
+    };
+    if let Some(host) = &report.host {
+        line("cpu", &format!("{}, {} usable", host.cpu, host.cpus));
+        line("kernel", &host.kernel);
+        line("user", &host.user);
+        line("cgroup", &host.cgroup);
+    }
+    line("kvm", &format!("{} ({})", report.kvm, report.kvm_evidence));
+    match (&report.clock_refused, &report.host) {
+        (Some(refused), _) => line("clock", &format!("refused: {refused}")),
+        (None, Some(host)) => line(
+            "clock",
+            &format!(
+                "time-stamp counter, {:.0} MHz, invariant; CPUs agree within {:.0} ns",
+                host.clock.hz / 1e6,
+                host.clock.skew_ns
+            ),
+        ),
+        (None, None) => {}
+    }
+    line("", "");
+    for backend in &report.backends {
+        match (&backend.reason, &backend.remedy) {
+            (None, _) => line(backend.id, "usable"),
+            (Some(reason), remedy) => {
+                line(backend.id, &format!("cannot run: {reason}"));
+                if let Some(remedy) = remedy {
+                    line("", &format!("to fix it: {remedy}"));
+                }
+            }
+        }
+        for limitation in &backend.limitations {
+            line("", &format!("without {limitation}"));
+        }
+    }
+    out
+}

@@ -1,0 +1,71 @@
+//! What there is: backends, workloads, metrics.
+
+use std::io::{self, Write};
+
+use crate::backend::Configuration;
+use crate::cli::args::{ListArgs, What};
+use crate::cli::error::CliError;
+use crate::metric::{Better, CATALOGUE};
+use crate::report::terminal::wrap;
+use crate::workload::catalogue;
+use crate::workload::profile::Profile;
+
+/// Prints the lists.
+pub fn list(args: &ListArgs) -> Result<u8, CliError> {
+    let mut out = String::new();
+    let all = [What::Backends, What::Workloads, What::Metrics];
+    let sections: Vec<What> = args.what.map_or_else(|| all.to_vec(), |what| vec![what]);
+    for (index, section) in sections.iter().enumerate() {
+        if index > 0 {
+            out.push('\n');
+        }
+        match section {
+            What::Backends => backends(&mut out),
+            What::Workloads => workloads(&mut out),
+            What::Metrics => metrics(&mut out),
+        }
+    }
+    io::stdout().write_all(out.as_bytes())?;
+    Ok(0)
+}
+
+fn entry(out: &mut String, name: &str, text: &str) {
+    out.push_str(&wrap(&format!("  {name:<10} {text}"), 80, 13));
+}
+
+fn backends(out: &mut String) {
+    out.push_str("Backends (--backends)\n");
+    for configuration in &Configuration::DEFAULT {
+        entry(out, configuration.id(), configuration.describe());
+    }
+}
+
+fn workloads(out: &mut String) {
+    out.push_str("Workloads (--workloads), with the sizes of each profile\n");
+    for workload in crate::workload::Workload::ALL {
+        let facts = catalogue::entry(workload);
+        let sizes: Vec<String> = Profile::ALL
+            .iter()
+            .map(|profile| {
+                let tasks: Vec<String> =
+                    profile.tasks_of(workload).iter().map(ToString::to_string).collect();
+                format!("{profile}: {}", tasks.join(" "))
+            })
+            .collect();
+        let metric = facts.metric.map(|m| format!(" → {} ({})", m.name, m.unit)).unwrap_or_default();
+        let text = format!("[{}] {}{metric}. {}", facts.group, facts.description, sizes.join("; "));
+        entry(out, workload.name(), &text);
+    }
+}
+
+fn metrics(out: &mut String) {
+    out.push_str("Metrics\n");
+    for metric in &CATALOGUE {
+        let better = match metric.better {
+            Better::Lower => "lower",
+            Better::Higher => "higher",
+        };
+        let text = format!("[{}, {better} is better] {}", metric.unit, metric.definition);
+        entry(out, metric.name, &text);
+    }
+}

@@ -1,0 +1,203 @@
+//! `isobench run`: measure, estimate, show, keep.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::backend::{self, Configuration};
+use crate::cli::args::{Format, RunArgs};
+use crate::cli::error::CliError;
+use crate::cli::plan::{RunPlan, validate};
+use crate::host::fingerprint::{CpuTime, Host, load};
+use crate::measure::clock::Clock;
+use crate::measure::session::{self, EndedEarly, Observer, Opened, RunError};
+use crate::measure::summary::{Count, Summary, summarise};
+use crate::report::{csv, markdown, model, terminal};
+use crate::store::document::{BackendResult, Payload, Run, SCHEMA, Status, Tool};
+use crate::store::folder::{Folder, to_pretty_json};
+use crate::store::record::Record;
+use crate::sys::interrupt;
+use crate::workload::{Task, payload};
+
+/// Measures and reports.
+pub fn run(args: &RunArgs) -> Result<u8, CliError> {
+    let RunPlan { plan, out, format } = validate(args, random_seed())?;
+    interrupt::install()?;
+    let clock = Clock::calibrate(Duration::from_millis(100))?;
+    let mut host = Host::detect(clock.facts());
+    let mut opened = open(&plan.configurations);
+    let reasons = unavailable(&opened);
+    if reasons.len() == opened.len() {
+        return Err(CliError::NothingRuns(reasons));
+    }
+    let started = jiff::Timestamp::now();
+    let id = run_id(started);
+    let path = out.unwrap_or_else(|| Path::new("reports").join(&id));
+    let mut keeper = Keeper::new(Folder::create(&path).map_err(CliError::Output)?);
+    let cpu_before = CpuTime::read();
+
+    let early = session::run(&plan, &mut opened, &clock, &mut keeper);
+    keeper.bar.finish_and_clear();
+    let early = early?;
+
+    host.noise.load_after = load();
+    host.noise.steal_percent = CpuTime::read().steal_percent_since(cpu_before);
+    let tasks: Vec<Task> = plan.tasks.iter().map(|(task, _)| *task).collect();
+    let summary = summarise(&keeper.records, &tasks, &plan.configurations);
+    let document = Run {
+        schema: SCHEMA.to_owned(),
+        id,
+        started: started.to_string(),
+        complete: early.is_none(),
+        ended_early: early.map(|early| match early {
+            EndedEarly::Interrupted(_) => "interrupted".to_owned(),
+            EndedEarly::MaxTime => "max-time".to_owned(),
+        }),
+        seed: plan.seed,
+        profile: plan.profile.to_string(),
+        tool: Tool {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: env!("ISOBENCH_COMMIT").to_owned(),
+        },
+        payload: Payload {
+            sha256: payload::SHA256.to_owned(),
+            bytes: payload::BYTES.len() as u64,
+        },
+        host,
+        backends: backends(&opened, &summary),
+        metrics: summary.metrics,
+        ratios: summary.ratios,
+        isolation: Vec::new(),
+    };
+    let view = model::view(&document);
+    let summary_md = markdown::render(&view);
+    keeper.folder.seal(&document).map_err(RunError::from)?;
+    keeper.folder.publish("summary.md", &summary_md).map_err(RunError::from)?;
+
+    let text = match format {
+        Format::Human => terminal::render(&view),
+        Format::Json => to_pretty_json(&document),
+        Format::Markdown => summary_md,
+        Format::Csv => csv::render(&document),
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    say_where(&path)?;
+    Ok(status(&document, early))
+}
+
+/// Opens each configuration once; what cannot run keeps its reason.
+fn open(configurations: &[Configuration]) -> Vec<Opened> {
+    configurations
+        .iter()
+        .map(|configuration| Opened {
+            backend: backend::open(configuration),
+            configuration: configuration.clone(),
+        })
+        .collect()
+}
+
+fn unavailable(opened: &[Opened]) -> Vec<String> {
+    opened
+        .iter()
+        .filter_map(|o| {
+            let why = o.backend.as_ref().err()?;
+            Some(format!("{}: {} (to fix it: {})", o.configuration, why.reason, why.remedy))
+        })
+        .collect()
+}
+
+/// A seed that no other run has, short enough to be typed again.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id()) >> 32
+}
+
+/// `20261123T101500Z-4711`: the start, to the second, and this process.
+fn run_id(started: jiff::Timestamp) -> String {
+    format!("{}-{}", started.strftime("%Y%m%dT%H%M%SZ"), std::process::id())
+}
+
+fn backends(opened: &[Opened], summary: &Summary) -> Vec<BackendResult> {
+    opened
+        .iter()
+        .map(|o| {
+            let id = o.configuration.id();
+            let count = summary.counts.get(id).cloned().unwrap_or_default();
+            let Count { trials, failures, first_failure } = count;
+            let measured = summary.metrics.iter().any(|m| m.backend == id);
+            let (status, reason, remedy) = match &o.backend {
+                Err(why) => (Status::Skipped, Some(why.reason.clone()), Some(why.remedy.clone())),
+                Ok(_) if measured => (Status::Measured, first_failure, None),
+                Ok(_) => {
+                    let reason = first_failure.unwrap_or_else(|| "no trial was run".to_owned());
+                    (Status::Failed, Some(reason), None)
+                }
+            };
+            let limitations = o.backend.as_ref().map(|b| b.limitations()).unwrap_or_default();
+            let limitations = limitations.iter().map(ToString::to_string).collect();
+            let id = id.to_owned();
+            BackendResult { id, status, reason, remedy, limitations, trials, failures }
+        })
+        .collect()
+}
+
+fn status(run: &Run, early: Option<EndedEarly>) -> u8 {
+    match early {
+        // 128 + the signal, as a shell reports it: 130 for SIGINT, 143 for SIGTERM.
+        Some(EndedEarly::Interrupted(signal)) => u8::try_from(128 + signal).unwrap_or(130),
+        _ if run.backends.iter().any(|b| b.status == Status::Failed || b.failures > 0) => 4,
+        _ => 0,
+    }
+}
+
+fn say_where(path: &Path) -> io::Result<()> {
+    let mut err = anstream::stderr().lock();
+    writeln!(err, "\nWritten to {}:", path.display())?;
+    for (file, what) in [
+        ("run.json", "estimates, ratios, host"),
+        ("trials.jsonl", "every trial, in the order they ran"),
+        ("summary.md", "this report as Markdown"),
+    ] {
+        writeln!(err, "  {:<40} {what}", path.join(file).display())?;
+    }
+    Ok(())
+}
+
+/// Keeps each record on disk and in memory, and shows how far the run is.
+struct Keeper {
+    folder: Folder,
+    records: Vec<Record>,
+    bar: ProgressBar,
+}
+
+impl Keeper {
+    fn new(folder: Folder) -> Self {
+        // Drawn from this thread only, when a trial ends: a ticking thread would disturb trials.
+        let target = if io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr_with_hz(4)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}") {
+            bar.set_style(style);
+        }
+        Self { folder, records: Vec::new(), bar }
+    }
+}
+
+impl Observer for Keeper {
+    fn record(&mut self, record: Record) -> Result<(), RunError> {
+        self.folder.append(&record)?;
+        self.records.push(record);
+        Ok(())
+    }
+
+    fn progress(&mut self, done: u64, planned: u64, next: &str) {
+        self.bar.set_length(planned);
+        self.bar.set_position(done);
+        self.bar.set_message(next.to_owned());
+    }
+}

@@ -1,0 +1,83 @@
+//! The kind of an error decides the exit status; hints travel with errors.
+
+use std::io::Write;
+
+use crate::measure::clock::ClockError;
+use crate::measure::session::RunError;
+use crate::store::folder::FolderError;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// A flag's value is not what it must be.
+    #[error("{field}: {problem}")]
+    Usage {
+        /// The flag.
+        field: &'static str,
+        /// What is wrong and what was expected.
+        problem: String,
+        /// What to type instead.
+        hint: Option<String>,
+    },
+    /// The output folder cannot be used.
+    #[error("--out: {0}")]
+    Output(#[source] FolderError),
+    /// No backend can run on this host; each with its reason.
+    #[error("none of the backends can run on this host")]
+    NothingRuns(Vec<String>),
+    /// The ruler cannot be trusted on this host.
+    #[error("this host's clock cannot be used")]
+    Clock(#[from] ClockError),
+    /// The run could not go on.
+    #[error("the run ended")]
+    Run(#[from] RunError),
+    /// Results could not be printed.
+    #[error("cannot write to standard output")]
+    Stdout(#[from] std::io::Error),
+}
+
+impl CliError {
+    /// A flag's value is not what it must be.
+    pub fn usage(field: &'static str, problem: impl Into<String>, hint: Option<String>) -> Self {
+        Self::Usage { field, problem: problem.into(), hint }
+    }
+
+    /// Exit status (design, "command line").
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Usage { .. } | Self::Output(_) => 2,
+            Self::NothingRuns(_) | Self::Clock(_) => 3,
+            Self::Run(_) | Self::Stdout(_) => 4,
+        }
+    }
+
+    /// Prints the error, its causes and its hint to standard error.
+    pub fn report(&self) {
+        let mut err = anstream::stderr().lock();
+        // Nothing is left to be done if standard error is closed.
+        let _ = self.write(&mut err);
+    }
+
+    fn write(&self, err: &mut impl Write) -> std::io::Result<()> {
+        writeln!(err, "isobench: {self}")?;
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            writeln!(err, "  because: {error}")?;
+            cause = error.source();
+        }
+        match self {
+            Self::Usage { hint: Some(hint), .. } => writeln!(err, "  try: {hint}"),
+            Self::Output(_) => {
+                writeln!(err, "  try: --out with a new folder in a place you can write to")
+            }
+            Self::NothingRuns(reasons) => {
+                for reason in reasons {
+                    writeln!(err, "  {reason}")?;
+                }
+                writeln!(err, "  try: isobench doctor")
+            }
+            _ => Ok(()),
+        }
+    }
+}

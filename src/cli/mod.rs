@@ -1,0 +1,44 @@
+//! The command line: raw flags, a validated plan, one file per subcommand.
+
+pub mod args;
+mod commands;
+pub mod error;
+pub mod plan;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Args, Command};
+use error::CliError;
+
+/// Parses the command line, does what it says, and returns the exit status.
+#[must_use]
+pub fn main() -> u8 {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // clap's own: 0 for --help and --version, 2 for what it refuses.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(2);
+        }
+    };
+    match dispatch(args) {
+        Ok(status) => status,
+        Err(error) => {
+            error.report();
+            error.status()
+        }
+    }
+}
+
+fn dispatch(args: Args) -> Result<u8, CliError> {
+    match args.command {
+        Command::Run(run) => commands::run::run(&run),
+        Command::Doctor(doctor) => commands::doctor::doctor(&doctor),
+        Command::List(list) => commands::list::list(&list),
+        Command::Schema => commands::schema::schema(),
+        Command::Completions { shell } => {
+            commands::completions::completions(shell, &mut Args::command())
+        }
+        Command::Man => commands::completions::man(Args::command()),
+    }
+}

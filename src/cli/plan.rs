@@ -1,0 +1,231 @@
+//! From flags to a plan: every value checked, nothing touched.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::args::{Format, RunArgs};
+use super::error::CliError;
+use crate::backend::Configuration;
+use crate::measure::plan::{Plan, density, max_time, rounds};
+use crate::workload::profile::Profile;
+use crate::workload::{Task, Workload};
+
+/// What `isobench run` shall do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunPlan {
+    /// What to measure.
+    pub plan: Plan,
+    /// Where the results go; `None` is `reports/<id>`.
+    pub out: Option<PathBuf>,
+    /// What to print.
+    pub format: Format,
+}
+
+/// Checks the flags of `run`. `random_seed` is taken where no seed is given.
+///
+/// # Errors
+/// [`CliError::Usage`] that names the flag, the value and what was expected.
+pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
+    let configurations = configurations(args.backends.as_deref())?;
+    let profile: Profile = args.profile.parse().map_err(|_| {
+        CliError::usage(
+            "--profile",
+            format!("there is no profile {:?}; expected smoke, quick or full", args.profile),
+            Some("--profile quick".to_owned()),
+        )
+    })?;
+    let (mut tasks, idle) = tasks(args.workloads.as_deref(), profile)?;
+    if let Some(blocks) = &args.blocks {
+        let blocks = count("--blocks", blocks)?;
+        for (_, rounds) in &mut tasks {
+            *rounds = blocks;
+        }
+    }
+    let seed = match &args.seed {
+        None => random_seed,
+        Some(text) => text.parse().map_err(|_| {
+            CliError::usage(
+                "--seed",
+                format!("{text:?} is not a whole number from 0 to {}", u64::MAX),
+                Some("--seed 1".to_owned()),
+            )
+        })?,
+    };
+    let max_time = match &args.max_time {
+        None => max_time(profile),
+        Some(text) => duration("--max-time", text)?,
+    };
+    Ok(RunPlan {
+        plan: Plan {
+            configurations,
+            tasks,
+            density: idle.then(|| density(profile)),
+            seed,
+            profile,
+            max_time,
+            warmups: 1,
+            deadline: Duration::from_secs(30),
+        },
+        out: args.out.clone(),
+        format: args.format,
+    })
+}
+
+fn configurations(list: Option<&str>) -> Result<Vec<Configuration>, CliError> {
+    let Some(list) = list else { return Ok(Configuration::DEFAULT.to_vec()) };
+    let mut found = Vec::new();
+    for name in items("--backends", list)? {
+        let configuration = Configuration::from_id(name).ok_or_else(|| {
+            let known: Vec<&str> = Configuration::DEFAULT.iter().map(Configuration::id).collect();
+            CliError::usage(
+                "--backends",
+                format!("there is no backend {name:?}; expected one of {}", known.join(", ")),
+                Some("isobench list backends".to_owned()),
+            )
+        })?;
+        if found.contains(&configuration) {
+            return Err(CliError::usage("--backends", format!("{name} is named twice"), None));
+        }
+        found.push(configuration);
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// The tasks with their blocks, and whether idle instances are to be counted out.
+fn tasks(list: Option<&str>, profile: Profile) -> Result<(Vec<(Task, u32)>, bool), CliError> {
+    let mut tasks: Vec<Task> = Vec::new();
+    let Some(list) = list else {
+        let tasks = profile.tasks().into_iter();
+        return Ok((tasks.map(|task| (task, rounds(profile, &task))).collect(), true));
+    };
+    for name in items("--workloads", list)? {
+        let selected = Task::select(name, profile).map_err(|error| {
+            let hint = Some("isobench list workloads".to_owned());
+            CliError::usage("--workloads", error.to_string(), hint)
+        })?;
+        for task in selected {
+            if tasks.contains(&task) {
+                return Err(CliError::usage("--workloads", format!("{task} is named twice"), None));
+            }
+            tasks.push(task);
+        }
+    }
+    let idle = tasks.iter().any(|task| task.workload == Workload::Idle);
+    tasks.retain(|task| task.workload != Workload::Idle);
+    Ok((tasks.into_iter().map(|task| (task, rounds(profile, &task))).collect(), idle))
+}
+
+fn items<'a>(field: &'static str, list: &'a str) -> Result<Vec<&'a str>, CliError> {
+    let items: Vec<&str> = list.split(',').map(str::trim).collect();
+    if items.iter().any(|item| item.is_empty()) {
+        return Err(CliError::usage(
+            field,
+            format!("{list:?} has an empty item; expected names separated by commas"),
+            None,
+        ));
+    }
+    Ok(items)
+}
+
+/// Most blocks a task may have: more than a week of the fastest trial.
+const MAX_BLOCKS: u32 = 1_000_000;
+
+fn count(field: &'static str, text: &str) -> Result<u32, CliError> {
+    text.parse().ok().filter(|n| (1..=MAX_BLOCKS).contains(n)).ok_or_else(|| {
+        CliError::usage(
+            field,
+            format!("{text:?} is not a whole number from 1 to {MAX_BLOCKS}"),
+            Some(format!("{field} 30")),
+        )
+    })
+}
+
+/// A duration with its unit: `500ms`, `30s`, `5m`, `1h`.
+fn duration(field: &'static str, text: &str) -> Result<Duration, CliError> {
+    let refuse = || {
+        CliError::usage(
+            field,
+            format!("{text:?} is not a time from 100ms to 168h, such as 500ms, 30s, 5m or 1h"),
+            Some(format!("{field} 30s")),
+        )
+    };
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(refuse)?;
+    let (number, unit) = text.split_at(split);
+    let seconds = match unit {
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(refuse()),
+    };
+    let value: f64 = number.parse().map_err(|_| refuse())?;
+    let total = value * seconds;
+    if !(0.1..=168.0 * 3600.0).contains(&total) {
+        return Err(refuse());
+    }
+    Ok(Duration::from_secs_f64(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn plan(flags: &[&str]) -> Result<RunPlan, CliError> {
+        let all = [&["isobench", "run"], flags].concat();
+        let super::super::args::Command::Run(run) =
+            super::super::args::Args::try_parse_from(all).unwrap().command
+        else {
+            unreachable!("the subcommand is run")
+        };
+        validate(&run, 7)
+    }
+
+    #[test]
+    fn defaults_need_no_flags() {
+        let RunPlan { plan, out, format } = plan(&[]).unwrap();
+        assert_eq!(plan.configurations, Configuration::DEFAULT);
+        assert_eq!((plan.seed, plan.profile, out, format), (7, Profile::Quick, None, Format::Human));
+        assert!(plan.density.is_some());
+    }
+
+    #[test]
+    fn bad_values_name_their_flag() {
+        let cases: [(&[&str], &str, &str); 14] = [
+            (&["--backends", "processs"], "--backends", "processs"),
+            (&["--backends", ""], "--backends", "empty item"),
+            (&["--backends", "process,process"], "--backends", "twice"),
+            (&["--workloads", "nop"], "--workloads", "nop"),
+            (&["--workloads", "noop,,idle"], "--workloads", "empty item"),
+            (&["--profile", "huge"], "--profile", "huge"),
+            (&["--blocks", "0"], "--blocks", "\"0\""),
+            (&["--blocks", "-1"], "--blocks", "\"-1\""),
+            (&["--blocks", "18446744073709551616"], "--blocks", "18446744073709551616"),
+            (&["--seed", "NaN"], "--seed", "NaN"),
+            (&["--max-time", "inf"], "--max-time", "inf"),
+            (&["--max-time", "0s"], "--max-time", "0s"),
+            (&["--max-time", "-5s"], "--max-time", "-5s"),
+            (&["--max-time", "10"], "--max-time", "10"),
+        ];
+        for (flags, field, value) in cases {
+            let error = plan(flags).unwrap_err();
+            let text = error.to_string();
+            assert_eq!(error.status(), 2, "{text}");
+            assert!(text.starts_with(field) && text.contains(value), "{flags:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn durations_have_units() {
+        for (text, ms) in [("500ms", 500), ("30s", 30_000), ("1.5m", 90_000), ("1h", 3_600_000)] {
+            assert_eq!(duration("--max-time", text).unwrap(), Duration::from_millis(ms));
+        }
+    }
+
+    #[test]
+    fn the_reference_comes_first() {
+        let plan = plan(&["--backends", "microvm, process"]).unwrap().plan;
+        assert_eq!(plan.configurations, [Configuration::Process, Configuration::MicroVm]);
+    }
+}

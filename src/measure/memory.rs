@@ -1,0 +1,159 @@
+//! What one more idle instance takes: several are started, memory is read at each count, all are
+//! released.
+
+use std::time::Instant;
+
+use rand::seq::SliceRandom;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::plan::{Density, Plan};
+use super::session::{EndedEarly, Observer, RunError};
+use crate::backend::{Backend, Configuration, Instance};
+use crate::host::fingerprint::meminfo;
+use crate::metric::Bytes;
+use crate::store::record::{FailureRecord, MemoryRecord, Record};
+use crate::sys::interrupt;
+use crate::trial::{Failure, Launch};
+use crate::workload::{Task, Workload};
+
+/// The waiting instance every backend starts.
+const IDLE: Task = Task { workload: Workload::Idle, size: 0, reps: 1 };
+
+/// Runs every round of the density measurement, the configurations shuffled in each.
+///
+/// # Errors
+/// A record cannot be kept.
+pub fn run(
+    density: &Density,
+    backends: &mut [(&Configuration, &mut dyn Backend)],
+    plan: &Plan,
+    until: Instant,
+    (mut done, planned): (u64, u64),
+    observer: &mut dyn Observer,
+) -> Result<Option<EndedEarly>, RunError> {
+    // Another stream than the schedule's, from the same seed.
+    let mut rng = ChaCha8Rng::seed_from_u64(plan.seed);
+    rng.set_stream(1);
+    for round in 0..density.rounds {
+        let mut order: Vec<usize> = (0..backends.len()).collect();
+        order.shuffle(&mut rng);
+        for position in order {
+            if let Some(signal) = interrupt::requested() {
+                return Ok(Some(EndedEarly::Interrupted(signal)));
+            }
+            if Instant::now() >= until {
+                return Ok(Some(EndedEarly::MaxTime));
+            }
+            let (configuration, backend) = &mut backends[position];
+            observer.progress(done, planned, &format!("{configuration} idle × n"));
+            for record in one_round(density, configuration, *backend, plan, round) {
+                observer.record(Record::Memory(record))?;
+            }
+            done += 1;
+        }
+    }
+    Ok(None)
+}
+
+/// Starts instances up to the largest count, reading at zero and at every count on the way.
+fn one_round(
+    density: &Density,
+    configuration: &Configuration,
+    backend: &mut dyn Backend,
+    plan: &Plan,
+    round: u32,
+) -> Vec<MemoryRecord> {
+    let launch = Launch { task: IDLE, deadline: plan.deadline };
+    let mut held: Vec<Box<dyn Instance>> = Vec::new();
+    let mut records = Vec::new();
+    let mut failure = None;
+    for &count in std::iter::once(&0).chain(&density.counts) {
+        while held.len() < count as usize && failure.is_none() {
+            match backend.hold(&launch) {
+                Ok(instance) => held.push(instance),
+                Err(refused) => failure = Some(refused),
+            }
+        }
+        if failure.is_some() {
+            break;
+        }
+        // Reading the instances' own accounts allocates kernel memory (procfs inodes and dentries):
+        // only once the host's accounts have been read for the last time.
+        let last = density.counts.last() == Some(&count);
+        match reading(configuration, round, &held, last) {
+            Ok(record) => records.push(record),
+            Err(refused) => failure = Some(refused),
+        }
+    }
+    for instance in held {
+        if let Err(refused) = instance.release() {
+            failure.get_or_insert(refused);
+        }
+    }
+    if let Some(failure) = failure {
+        // One step that failed spoils its round: slopes need all counts from the same moment.
+        records.clear();
+        let mut record = empty(configuration, round, 0);
+        record.failure = Some(FailureRecord::from(&failure));
+        records.push(record);
+    }
+    records
+}
+
+fn reading(
+    configuration: &Configuration,
+    round: u32,
+    held: &[Box<dyn Instance>],
+    with_footprints: bool,
+) -> Result<MemoryRecord, Failure> {
+    let mut record = empty(configuration, round, u32::try_from(held.len()).unwrap_or(u32::MAX));
+    fold_counters();
+    record.used = used();
+    record.kernel = kernel();
+    if !with_footprints {
+        return Ok(record);
+    }
+    for instance in held {
+        let footprint = instance.footprint()?;
+        record.pss.push(footprint.pss);
+        record.private.push(footprint.private);
+        record.cgroup_kernel.extend(footprint.cgroup_kernel);
+    }
+    Ok(record)
+}
+
+fn empty(configuration: &Configuration, round: u32, instances: u32) -> MemoryRecord {
+    MemoryRecord {
+        backend: configuration.id().to_owned(),
+        round,
+        instances,
+        used: Bytes(0),
+        kernel: Bytes(0),
+        pss: Vec::new(),
+        private: Vec::new(),
+        cgroup_kernel: Vec::new(),
+        failure: None,
+    }
+}
+
+/// Sum of `/proc/meminfo` fields; one that this kernel does not have counts nothing.
+fn sum(fields: &[&str]) -> i64 {
+    fields.iter().filter_map(|f| meminfo(f)).map(u64::cast_signed).sum()
+}
+
+/// Makes the kernel add its per-CPU differences to the global counters now; without it a reading
+/// can be off by some hundred KiB. Reading `/proc/sys/vm/stat_refresh` does it and is for root only
+/// (`Documentation/admin-guide/sysctl/vm.rst`); without root the noise stays.
+fn fold_counters() {
+    let _ = std::fs::read("/proc/sys/vm/stat_refresh");
+}
+
+fn used() -> Bytes {
+    let page_cache = sum(&["Buffers", "Cached"]) - sum(&["Shmem"]);
+    Bytes(sum(&["MemTotal"]) - sum(&["MemFree"]) - page_cache)
+}
+
+fn kernel() -> Bytes {
+    Bytes(sum(&["Slab", "KernelStack", "PageTables", "SecPageTables", "Percpu", "VmallocUsed"]))
+}

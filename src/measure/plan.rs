@@ -1,0 +1,75 @@
+//! What a run will do, decided before anything is touched.
+
+use std::time::Duration;
+
+use crate::backend::Configuration;
+use crate::workload::Task;
+use crate::workload::profile::Profile;
+
+/// A validated plan. Making one does no I/O.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Configurations, reference first where it takes part.
+    pub configurations: Vec<Configuration>,
+    /// Tasks and the number of blocks of each.
+    pub tasks: Vec<(Task, u32)>,
+    /// Memory of idle instances, if `idle` is asked for.
+    pub density: Option<Density>,
+    /// Seed of the schedule.
+    pub seed: u64,
+    /// Profile the sizes came from.
+    pub profile: Profile,
+    /// The whole run ends after this time, with what it has.
+    pub max_time: Duration,
+    /// Blocks of each task that only warm up.
+    pub warmups: u32,
+    /// Each trial is ended by force after this time.
+    pub deadline: Duration,
+}
+
+/// How idle instances are counted out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Density {
+    /// Numbers of instances at which memory is read, increasing.
+    pub counts: Vec<u32>,
+    /// How often.
+    pub rounds: u32,
+}
+
+/// Blocks of a task in a profile: many where a trial is short and the question is a latency, few
+/// where one trial already averages over milliseconds of work.
+#[must_use]
+pub fn rounds(profile: Profile, task: &Task) -> u32 {
+    let startup = task.workload == crate::workload::Workload::Noop;
+    match (profile, startup) {
+        (Profile::Smoke, true) => 150,
+        (Profile::Smoke, false) => 20,
+        (Profile::Quick, true) => 400,
+        (Profile::Quick, false) => 40,
+        (Profile::Full, true) => 3000,
+        (Profile::Full, false) => 150,
+    }
+}
+
+/// Default budget of a profile.
+#[must_use]
+pub const fn max_time(profile: Profile) -> Duration {
+    match profile {
+        Profile::Smoke => Duration::from_secs(17),
+        Profile::Quick => Duration::from_secs(55),
+        Profile::Full => Duration::from_secs(20 * 60),
+    }
+}
+
+/// Default density measurement of a profile.
+#[must_use]
+pub fn density(profile: Profile) -> Density {
+    // Six rounds are the fewest that give a median a 95 % interval. The counts are large because
+    // the kernel hands out pages in batches per CPU: a few hundred KiB are noise.
+    let (counts, rounds) = match profile {
+        Profile::Smoke => (vec![4, 8, 16, 32, 48], 6),
+        Profile::Quick => (vec![8, 16, 32, 48, 64], 8),
+        Profile::Full => (vec![16, 32, 64, 128, 192], 20),
+    };
+    Density { counts, rounds }
+}

@@ -1,0 +1,268 @@
+//! From records to estimates: which values make which metric, and which are paired.
+
+use std::collections::BTreeMap;
+
+use crate::backend::Configuration;
+use crate::metric::{KERNEL, MARGINAL, Metric, PRIVATE, PSS, READY, STARTUP, TEARDOWN, TOTAL};
+use crate::stats;
+use crate::store::document::{MetricResult, PhaseResult, RatioResult};
+use crate::store::record::{Measured, MemoryRecord, PhaseRecord, Record, TrialRecord};
+use crate::workload::{Task, Workload, catalogue};
+
+/// Level of every interval.
+const LEVEL: f64 = 0.95;
+/// The configurations that ratios refer to.
+const REFERENCES: [Configuration; 2] = [Configuration::Process, Configuration::Container];
+
+/// Estimates of a run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// One per configuration, task and metric.
+    pub metrics: Vec<MetricResult>,
+    /// One per configuration, task, metric and reference.
+    pub ratios: Vec<RatioResult>,
+    /// Per configuration id: trials, failures, first failure in words.
+    pub counts: BTreeMap<String, Count>,
+}
+
+/// Trials of a configuration, warm-up excluded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Run.
+    pub trials: u64,
+    /// Failed among them.
+    pub failures: u64,
+    /// The first failure.
+    pub first_failure: Option<String>,
+}
+
+/// Values of one metric of one task for one configuration, each with the block that pairs it.
+type Series = Vec<(u64, f64)>;
+
+/// Makes the estimates of a run out of its records.
+#[must_use]
+pub fn summarise(records: &[Record], tasks: &[Task], configurations: &[Configuration]) -> Summary {
+    let mut summary = Summary { counts: counts(records), ..Summary::default() };
+    for task in tasks {
+        let name = task.to_string();
+        let trials: Vec<&TrialRecord> = trials(records).filter(|t| t.workload == name).collect();
+        for (metric, value) in metrics_of(task) {
+            let series = per_configuration(configurations, |id| {
+                trials
+                    .iter()
+                    .filter(|t| t.backend == id)
+                    .filter_map(|t| Some((t.block, value(t.measured.as_ref()?)?)))
+                    .collect()
+            });
+            let phases = |id: &str| match metric.name {
+                "startup" => median_phases(&trials, id, true),
+                "teardown" => median_phases(&trials, id, false),
+                _ => Vec::new(),
+            };
+            estimate(&mut summary, &name, &metric, &series, phases);
+        }
+    }
+    let idle = Workload::Idle.name();
+    for (metric, value) in [
+        (MARGINAL, marginal as fn(&[&MemoryRecord]) -> Option<f64>),
+        (PSS, |round| mean_of_last(round, |r| &r.pss)),
+        (PRIVATE, |round| mean_of_last(round, |r| &r.private)),
+        (KERNEL, kernel_growth),
+    ] {
+        let series = per_configuration(configurations, |id| memory_series(records, id, value));
+        estimate(&mut summary, idle, &metric, &series, |_| Vec::new());
+    }
+    summary
+}
+
+type Value = Box<dyn Fn(&Measured) -> Option<f64>>;
+
+/// The metrics that trials of a task give, with how each is read off a trial.
+fn metrics_of(task: &Task) -> Vec<(Metric, Value)> {
+    if task.workload == Workload::Noop {
+        return vec![
+            (STARTUP, Box::new(|m| Some(m.t1.0 as f64))),
+            (READY, Box::new(|m| Some(m.t2.0 as f64))),
+            (TOTAL, Box::new(|m| Some(m.t4.0 as f64))),
+            (TEARDOWN, Box::new(|m| Some((m.t5.0 - m.t4.0) as f64))),
+        ];
+    }
+    let entry = catalogue::entry(task.workload);
+    let value = |m: &Measured| entry.value(m.units, m.timed.0 as f64 / 1e9);
+    entry.metric.map(|metric| (metric, Box::new(value) as Value)).into_iter().collect()
+}
+
+fn trials(records: &[Record]) -> impl Iterator<Item = &TrialRecord> {
+    records.iter().filter_map(|record| match record {
+        Record::Trial(trial) if !trial.warmup => Some(trial.as_ref()),
+        _ => None,
+    })
+}
+
+fn counts(records: &[Record]) -> BTreeMap<String, Count> {
+    let mut counts: BTreeMap<String, Count> = BTreeMap::new();
+    for record in records {
+        let (backend, warmup, failure) = match record {
+            Record::Trial(t) => (&t.backend, t.warmup, &t.failure),
+            Record::Memory(m) => (&m.backend, false, &m.failure),
+        };
+        let count = counts.entry(backend.clone()).or_default();
+        // Warm-ups are not estimated from, but a failure among them is not hidden either.
+        if !warmup || failure.is_some() {
+            count.trials += 1;
+        }
+        if let Some(failure) = failure {
+            count.failures += 1;
+            count.first_failure.get_or_insert_with(|| failure.message.clone());
+        }
+    }
+    counts
+}
+
+fn per_configuration(
+    configurations: &[Configuration],
+    series: impl Fn(&str) -> Series,
+) -> Vec<(&'static str, Series)> {
+    configurations
+        .iter()
+        .map(|c| (c.id(), series(c.id())))
+        .filter(|(_, series)| !series.is_empty())
+        .collect()
+}
+
+fn estimate(
+    summary: &mut Summary,
+    workload: &str,
+    metric: &Metric,
+    all: &[(&'static str, Series)],
+    phases: impl Fn(&str) -> Vec<PhaseResult>,
+) {
+    for (id, series) in all {
+        let Ok(sample) = stats::Sample::new(series.iter().map(|(_, value)| *value).collect::<Vec<_>>())
+        else {
+            continue;
+        };
+        summary.metrics.push(MetricResult {
+            backend: (*id).to_owned(),
+            workload: workload.to_owned(),
+            metric: metric.name.to_owned(),
+            unit: metric.unit,
+            better: metric.better,
+            n: sample.n() as u64,
+            median: stats::quantile::median(&sample),
+            ci95: stats::quantile::median_ci(&sample, LEVEL).map(|ci| [ci.low, ci.high]),
+            p99: (sample.n() >= 100).then(|| stats::quantile::p99(&sample)),
+            min: sample.min(),
+            phases: phases(id),
+        });
+        for reference in REFERENCES {
+            let Some((_, other)) = all.iter().find(|(o, _)| *o == reference.id() && o != id)
+            else {
+                continue;
+            };
+            let pairs = paired(other, series);
+            if let Ok(ratio) = stats::paired::ratio(&pairs, LEVEL) {
+                summary.ratios.push(RatioResult {
+                    workload: workload.to_owned(),
+                    metric: metric.name.to_owned(),
+                    backend: (*id).to_owned(),
+                    reference: reference.id().to_owned(),
+                    ratio: ratio.ratio,
+                    ci95: ratio.ci.map(|ci| [ci.low, ci.high]),
+                    pairs: pairs.len() as u64,
+                });
+            }
+        }
+    }
+}
+
+/// Values of both series in the blocks that have both: (reference, value).
+fn paired(reference: &Series, series: &Series) -> Vec<(f64, f64)> {
+    let by_block: BTreeMap<u64, f64> = reference.iter().copied().collect();
+    series.iter().filter_map(|(block, value)| Some((*by_block.get(block)?, *value))).collect()
+}
+
+/// Median of each phase over the trials of a configuration, in the order they happen; then what
+/// is unaccounted. A name that occurs twice in a trial counts as the sum.
+fn median_phases(trials: &[&TrialRecord], id: &str, start: bool) -> Vec<PhaseResult> {
+    let mut order: Vec<String> = Vec::new();
+    let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let mut unaccounted = Vec::new();
+    for measured in trials.iter().filter(|t| t.backend == id).filter_map(|t| t.measured.as_ref()) {
+        let phases: &[PhaseRecord] = if start { &measured.phases } else { &measured.teardown };
+        let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
+        for phase in phases {
+            if !order.contains(&phase.name) {
+                order.push(phase.name.clone());
+            }
+            *sums.entry(&phase.name).or_default() += phase.ns.0 as f64;
+        }
+        let named: f64 = sums.values().sum();
+        for (name, sum) in sums {
+            values.entry(name.to_owned()).or_default().push(sum);
+        }
+        unaccounted.push(if start {
+            measured.unaccounted.0 as f64
+        } else {
+            (measured.t5.0 - measured.t4.0) as f64 - named
+        });
+    }
+    let mut all: Vec<PhaseResult> = order
+        .into_iter()
+        .filter_map(|name| {
+            let sample = stats::Sample::new(values.remove(&name)?).ok()?;
+            Some(PhaseResult { name, median: stats::quantile::median(&sample) })
+        })
+        .collect();
+    if let Ok(sample) = stats::Sample::new(unaccounted) {
+        let median = stats::quantile::median(&sample);
+        all.push(PhaseResult { name: "unaccounted".to_owned(), median });
+    }
+    all
+}
+
+/// One value per round that has no failure.
+fn memory_series(
+    records: &[Record],
+    id: &str,
+    value: fn(&[&MemoryRecord]) -> Option<f64>,
+) -> Series {
+    let mut rounds: BTreeMap<u32, Vec<&MemoryRecord>> = BTreeMap::new();
+    for record in records {
+        if let Record::Memory(memory) = record
+            && memory.backend == id
+        {
+            rounds.entry(memory.round).or_default().push(memory);
+        }
+    }
+    rounds
+        .into_iter()
+        .filter(|(_, steps)| steps.iter().all(|step| step.failure.is_none()))
+        .filter_map(|(round, steps)| Some((u64::from(round), value(&steps)?)))
+        .collect()
+}
+
+/// Slope of used memory over the number of instances: Theil–Sen, so that one disturbed reading
+/// does not decide.
+fn marginal(round: &[&MemoryRecord]) -> Option<f64> {
+    let points: Vec<(f64, f64)> =
+        round.iter().map(|r| (f64::from(r.instances), r.used.0 as f64)).collect();
+    stats::slope::theil_sen(&points, LEVEL).ok().map(|line| line.slope)
+}
+
+fn mean_of_last(
+    round: &[&MemoryRecord],
+    field: impl Fn(&MemoryRecord) -> &Vec<crate::metric::Bytes>,
+) -> Option<f64> {
+    let values = field(round.last()?);
+    if values.is_empty() {
+        return None;
+    }
+    Some(values.iter().map(|bytes| bytes.0 as f64).sum::<f64>() / values.len() as f64)
+}
+
+fn kernel_growth(round: &[&MemoryRecord]) -> Option<f64> {
+    let (first, last) = (round.first()?, round.last()?);
+    let more = last.instances.checked_sub(first.instances).filter(|more| *more > 0)?;
+    Some((last.kernel.0 - first.kernel.0) as f64 / f64::from(more))
+}

@@ -1,0 +1,247 @@
+//! The view model: everything a report says, as text in its place. Renderers lay it out and do no
+//! arithmetic.
+
+use super::{findings, format};
+use crate::metric::{Better, CATALOGUE, Metric, Unit};
+use crate::store::document::{MetricResult, Run, Status};
+
+/// A report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// One line: what ran where.
+    pub title: String,
+    /// Facts about host, payload and schedule, `name: value`.
+    pub facts: Vec<(String, String)>,
+    /// Metrics, each with a row per configuration.
+    pub groups: Vec<Group>,
+    /// Where the start goes, per configuration.
+    pub phases: Vec<Breakdown>,
+    /// One plain sentence per finding.
+    pub findings: Vec<String>,
+    /// What could not be measured, and why.
+    pub notes: Vec<String>,
+}
+
+/// One metric of one task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Task and metric, e.g. `noop · startup`.
+    pub heading: String,
+    /// `lower is better` or `higher is better`.
+    pub direction: &'static str,
+    /// A row per configuration.
+    pub rows: Vec<Row>,
+}
+
+/// One configuration's estimate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Configuration id.
+    pub backend: String,
+    /// Median.
+    pub median: String,
+    /// 95 % interval of the median, in the median's unit.
+    pub interval: String,
+    /// Ratio to `process` with its interval.
+    pub to_process: String,
+    /// Ratio to `container` with its interval.
+    pub to_container: String,
+    /// Samples.
+    pub samples: String,
+}
+
+/// The phases of one configuration's start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breakdown {
+    /// Configuration id.
+    pub backend: String,
+    /// What is broken down: `startup` or `teardown`.
+    pub metric: String,
+    /// Phase and median, in the order they happen, `unaccounted` last.
+    pub phases: Vec<(String, String)>,
+}
+
+/// Builds the view of a run.
+#[must_use]
+pub fn view(run: &Run) -> View {
+    View {
+        title: title(run),
+        facts: facts(run),
+        groups: groups(run),
+        phases: breakdowns(run),
+        findings: findings::sentences(run),
+        notes: notes(run),
+    }
+}
+
+fn title(run: &Run) -> String {
+    let measured: Vec<&str> = run
+        .backends
+        .iter()
+        .filter(|b| b.status == Status::Measured)
+        .map(|b| b.id.as_str())
+        .collect();
+    format!("isobench {}: {}, the same bytes", run.profile, measured.join(", "))
+}
+
+fn facts(run: &Run) -> Vec<(String, String)> {
+    let host = &run.host;
+    let fact = |name: &str, value: String| (name.to_owned(), value);
+    vec![
+        fact("payload", format!("{} bytes, sha256 {}", run.payload.bytes, run.payload.sha256)),
+        fact(
+            "host",
+            format!(
+                "{}{}, {} CPUs, {}",
+                host.cpu,
+                if host.virtual_machine { " (itself virtual)" } else { "" },
+                host.cpus,
+                format::quantity(host.memory as f64, Unit::Bytes)
+            ),
+        ),
+        fact("kernel", host.kernel.clone()),
+        fact("isolation", format!("KVM {}, cgroup {}, run as {}", host.kvm, host.cgroup, host.user)),
+        fact(
+            "clock",
+            format!(
+                "time-stamp counter {} MHz, CPUs agree within {} ns, one reading {} ns",
+                format::significant(host.clock.hz / 1e6),
+                format::significant(host.clock.skew_ns),
+                format::significant(host.clock.read_ns)
+            ),
+        ),
+        fact(
+            "noise",
+            format!(
+                "steal {} %, load {} → {}, governor {}, THP {}",
+                format::significant(host.noise.steal_percent),
+                format::significant(host.noise.load_before),
+                format::significant(host.noise.load_after),
+                host.noise.governor,
+                host.noise.transparent_hugepage
+            ),
+        ),
+        fact(
+            "run",
+            format!(
+                "{}, seed {}, isobench {} ({})",
+                run.id, run.seed, run.tool.version, run.tool.commit
+            ),
+        ),
+    ]
+}
+
+fn groups(run: &Run) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for metric in &run.metrics {
+        let heading = format!("{} · {}", metric.workload, metric.metric);
+        let row = row(run, metric);
+        match groups.iter_mut().find(|g| g.heading == heading) {
+            Some(group) => group.rows.push(row),
+            None => groups.push(Group {
+                heading,
+                direction: match metric.better {
+                    Better::Lower => "lower is better",
+                    Better::Higher => "higher is better",
+                },
+                rows: vec![row],
+            }),
+        }
+    }
+    groups
+}
+
+fn row(run: &Run, metric: &MetricResult) -> Row {
+    let to = |reference: &str| {
+        if metric.backend == reference {
+            return "1".to_owned();
+        }
+        run.ratios
+            .iter()
+            .find(|r| {
+                r.workload == metric.workload
+                    && r.metric == metric.metric
+                    && r.backend == metric.backend
+                    && r.reference == reference
+            })
+            .map_or_else(
+                || "–".to_owned(),
+                |r| format::ratio_with_interval(r.ratio, r.ci95),
+            )
+    };
+    Row {
+        backend: metric.backend.clone(),
+        median: format::quantity(metric.median, metric.unit),
+        interval: metric
+            .ci95
+            .map_or_else(|| "too few".to_owned(), |ci| format::interval(ci, metric.median, metric.unit)),
+        to_process: to("process"),
+        to_container: to("container"),
+        samples: metric.n.to_string(),
+    }
+}
+
+fn breakdowns(run: &Run) -> Vec<Breakdown> {
+    run.metrics
+        .iter()
+        .filter(|m| !m.phases.is_empty())
+        .map(|m| Breakdown {
+            backend: m.backend.clone(),
+            metric: m.metric.clone(),
+            phases: m
+                .phases
+                .iter()
+                .map(|p| (p.name.clone(), format::quantity(p.median, Unit::Nanoseconds)))
+                .collect(),
+        })
+        .collect()
+}
+
+fn notes(run: &Run) -> Vec<String> {
+    let mut notes = Vec::new();
+    for backend in &run.backends {
+        let because = |what: &str| {
+            let reason = backend.reason.as_deref().unwrap_or("no reason recorded");
+            let remedy = backend.remedy.as_deref().map(|r| format!(" To change it: {r}"));
+            format!("{} {what}: {reason}.{}", backend.id, remedy.unwrap_or_default())
+        };
+        match backend.status {
+            Status::Skipped => notes.push(because("was skipped")),
+            Status::Failed => notes.push(because("failed")),
+            Status::Measured if backend.failures > 0 => notes.push(format!(
+                "{}: {} of {} trials failed and count for nothing; see trials.jsonl.{}",
+                backend.id,
+                backend.failures,
+                backend.trials,
+                backend.reason.as_deref().map(|r| format!(" First: {r}.")).unwrap_or_default()
+            )),
+            Status::Measured => {}
+        }
+        for limitation in &backend.limitations {
+            notes.push(format!("{} ran without {limitation}", backend.id));
+        }
+    }
+    if run.host.kvm == "software" {
+        notes.push(
+            "KVM here is software (no SVM, no VMX): micro-VM figures hold for this kind of host \
+             only."
+                .to_owned(),
+        );
+    }
+    match run.ended_early.as_deref() {
+        Some("max-time") => notes.push(
+            "The time budget ended the run before all blocks were done; what is shown is balanced \
+             between configurations."
+                .to_owned(),
+        ),
+        Some(_) => notes.push("The run was interrupted; what was measured is shown.".to_owned()),
+        None => {}
+    }
+    notes
+}
+
+/// Definition of a metric by name.
+#[must_use]
+pub fn metric(name: &str) -> Option<&'static Metric> {
+    CATALOGUE.iter().find(|m| m.name == name)
+}

@@ -1,0 +1,168 @@
+//! `run.json`, schema `isobench.run/1`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::host::fingerprint::Host;
+use crate::metric::{Better, Unit};
+
+/// Name and version of the schema.
+pub const SCHEMA: &str = "isobench.run/1";
+
+/// A run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Unique id: start time and process.
+    pub id: String,
+    /// Start, RFC 3339, UTC.
+    pub started: String,
+    /// Whether everything planned was measured.
+    pub complete: bool,
+    /// Why not, if not: `interrupted` or `max-time`.
+    pub ended_early: Option<String>,
+    /// Seed of the schedule.
+    pub seed: u64,
+    /// Profile.
+    pub profile: String,
+    /// What measured.
+    pub tool: Tool,
+    /// What was run.
+    pub payload: Payload,
+    /// Where.
+    pub host: Host,
+    /// Every configuration asked for, with what became of it.
+    pub backends: Vec<BackendResult>,
+    /// Estimates.
+    pub metrics: Vec<MetricResult>,
+    /// Paired ratios.
+    pub ratios: Vec<RatioResult>,
+    /// Isolation facts.
+    pub isolation: Vec<IsolationFact>,
+}
+
+/// This program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tool {
+    /// Version.
+    pub version: String,
+    /// Commit it was built from, or `unknown`.
+    pub commit: String,
+}
+
+/// The payload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Payload {
+    /// SHA-256 of the ELF file.
+    pub sha256: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// What became of a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// At least one trial gave a number.
+    Measured,
+    /// It cannot run here.
+    Skipped,
+    /// It was tried and gave no number.
+    Failed,
+}
+
+/// A configuration and its trials.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackendResult {
+    /// Configuration id.
+    pub id: String,
+    /// What became of it.
+    pub status: Status,
+    /// Why it was skipped or failed.
+    pub reason: Option<String>,
+    /// What would change that.
+    pub remedy: Option<String>,
+    /// Mechanisms it had to do without on this host.
+    pub limitations: Vec<String>,
+    /// Trials run, without warm-up.
+    pub trials: u64,
+    /// Those of them that failed.
+    pub failures: u64,
+}
+
+/// An estimate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MetricResult {
+    /// Configuration id.
+    pub backend: String,
+    /// Task id.
+    pub workload: String,
+    /// Metric name.
+    pub metric: String,
+    /// Unit.
+    pub unit: Unit,
+    /// Direction.
+    pub better: Better,
+    /// Samples.
+    pub n: u64,
+    /// Median.
+    pub median: f64,
+    /// 95 % interval of the median; absent with too few samples.
+    pub ci95: Option<[f64; 2]>,
+    /// 99th percentile; absent with fewer than 100 samples.
+    pub p99: Option<f64>,
+    /// Smallest sample.
+    pub min: f64,
+    /// For `startup` and `teardown`: median of each phase, `unaccounted` last.
+    pub phases: Vec<PhaseResult>,
+}
+
+/// Median length of a phase.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PhaseResult {
+    /// System call, ioctl or step.
+    pub name: String,
+    /// Median in nanoseconds.
+    pub median: f64,
+}
+
+/// A ratio of two configurations, from trials paired in blocks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RatioResult {
+    /// Task id.
+    pub workload: String,
+    /// Metric name.
+    pub metric: String,
+    /// Numerator.
+    pub backend: String,
+    /// Denominator.
+    pub reference: String,
+    /// Median of the ratios inside blocks.
+    pub ratio: f64,
+    /// Its 95 % interval; absent with too few pairs.
+    pub ci95: Option<[f64; 2]>,
+    /// Blocks in which both gave a number.
+    pub pairs: u64,
+}
+
+/// What a configuration lets the payload see or reach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IsolationFact {
+    /// Configuration id.
+    pub backend: String,
+    /// Fact.
+    pub fact: String,
+    /// Value.
+    pub value: String,
+    /// How it is known.
+    pub evidence: String,
+}

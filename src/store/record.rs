@@ -1,0 +1,117 @@
+//! One line of `trials.jsonl`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::metric::{Bytes, Nanos};
+
+/// One line, in the order things ran.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "lowercase")]
+pub enum Record {
+    /// A trial.
+    Trial(Box<TrialRecord>),
+    /// One step of a density measurement.
+    Memory(MemoryRecord),
+}
+
+/// A trial: its place in the schedule, and what it gave or why it failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrialRecord {
+    /// Number of the trial in this run, from 0.
+    pub trial: u64,
+    /// Number of the block; trials of one block are paired.
+    pub block: u64,
+    /// Configuration id.
+    pub backend: String,
+    /// Task id, e.g. `chase@1MiB`.
+    pub workload: String,
+    /// Whether it only warmed up: kept, never estimated from.
+    pub warmup: bool,
+    /// What was measured, if it came to its end with the right answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub measured: Option<Measured>,
+    /// Why it is not a number.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<FailureRecord>,
+}
+
+/// Times of one trial in nanoseconds after `t0`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// First instruction of the payload.
+    pub t1: Nanos,
+    /// The harness has the payload's first message.
+    pub t2: Nanos,
+    /// The payload's own mark that the work is done.
+    pub t3: Nanos,
+    /// The harness observes the exit.
+    pub t4: Nanos,
+    /// Nothing is left.
+    pub t5: Nanos,
+    /// Between the payload's own start and end marks.
+    pub timed: Nanos,
+    /// Units of work done in that time.
+    pub units: u64,
+    /// The digest, which equals the known answer.
+    pub digest: String,
+    /// Instruction set the payload chose: `sse2` or `avx2`.
+    pub isa: String,
+    /// How guest readings were mapped: `same`, `read-back`, `bracketed`.
+    pub clock: String,
+    /// Largest possible error of t1 and t3.
+    pub clock_bound: Nanos,
+    /// Exits to the VMM.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub exits: Option<u64>,
+    /// Named phases of `t0..t1`.
+    pub phases: Vec<PhaseRecord>,
+    /// What of `t0..t1` no phase names.
+    pub unaccounted: Nanos,
+    /// Named phases of `t4..t5`.
+    pub teardown: Vec<PhaseRecord>,
+}
+
+/// A phase.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PhaseRecord {
+    /// System call, ioctl or step.
+    pub name: String,
+    /// Start after `t0`.
+    pub at: Nanos,
+    /// Length.
+    pub ns: Nanos,
+}
+
+/// A typed failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureRecord {
+    /// [`crate::trial::Failure::kind`].
+    pub kind: String,
+    /// The failure in words.
+    pub message: String,
+}
+
+/// The state of the host with a number of idle instances of one configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemoryRecord {
+    /// Configuration id.
+    pub backend: String,
+    /// Repetition, from 0.
+    pub round: u32,
+    /// Idle instances at this moment.
+    pub instances: u32,
+    /// Used memory of the host: MemTotal − MemFree − Buffers − Cached + Shmem.
+    pub used: Bytes,
+    /// The kernel's own accounts: Slab + KernelStack + PageTables + SecPageTables + Percpu +
+    /// VmallocUsed.
+    pub kernel: Bytes,
+    /// PSS of each instance; read at the last count only.
+    pub pss: Vec<Bytes>,
+    /// Private memory of each instance.
+    pub private: Vec<Bytes>,
+    /// Kernel memory charged to each instance's cgroup, where it has one.
+    pub cgroup_kernel: Vec<Bytes>,
+    /// Why this step is not a number.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<FailureRecord>,
+}

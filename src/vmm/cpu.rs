@@ -1,0 +1,215 @@
+//! What a vCPU is before its first instruction: CPUID, XCR0, registers. Prepared once, from what
+//! this KVM says it supports and from a vCPU of its own making.
+
+use kvm_bindings::{
+    CpuId, KVM_MAX_CPUID_ENTRIES, kvm_dtable, kvm_regs, kvm_segment, kvm_sregs, kvm_xcr, kvm_xcrs,
+};
+use kvm_ioctls::{Kvm, VcpuFd};
+
+use super::{descriptors, layout};
+
+// CR0 (Intel SDM vol. 3, 2.5). NE, because VMX operation demands it; EM and TS stay clear.
+const CR0: u64 = PE | MP | ET | NE | WP | AM | PG;
+const PE: u64 = 1 << 0;
+const MP: u64 = 1 << 1;
+const ET: u64 = 1 << 4;
+const NE: u64 = 1 << 5;
+const WP: u64 = 1 << 16;
+const AM: u64 = 1 << 18;
+const PG: u64 = 1 << 31;
+// CR4.
+const PAE: u64 = 1 << 5;
+const OSFXSR: u64 = 1 << 9;
+const OSXMMEXCPT: u64 = 1 << 10;
+const OSXSAVE: u64 = 1 << 18;
+// EFER: long mode enabled and active, no-execute.
+const EFER: u64 = 1 << 8 | 1 << 10 | 1 << 11;
+/// RFLAGS: the bit that is always set, and IOPL 3: ports are the payload's way out.
+const RFLAGS: u64 = 1 << 1 | 3 << 12;
+
+// XCR0 (Intel SDM vol. 1, 13.3).
+const X87_SSE: u64 = 0b11;
+const AVX: u64 = 1 << 2;
+const AVX512: u64 = 0b111 << 5;
+
+/// The state that every vCPU of a backend starts with, except for the stack pointer.
+#[derive(Clone, Debug)]
+pub struct Cpu {
+    /// KVM_GET_SUPPORTED_CPUID, as it is.
+    pub cpuid: CpuId,
+    /// XCR0, if the CPU has XSAVE.
+    pub xcrs: Option<kvm_xcrs>,
+    /// Segments, tables, control registers.
+    pub sregs: kvm_sregs,
+    entry: u64,
+}
+
+impl Cpu {
+    /// Asks KVM what it supports, and a vCPU of it what it takes for granted (the APIC base).
+    ///
+    /// # Errors
+    /// KVM_GET_SUPPORTED_CPUID, KVM_GET_SREGS.
+    pub fn new(kvm: &Kvm, vcpu: &VcpuFd, entry: u64) -> Result<Self, kvm_ioctls::Error> {
+        let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?;
+        let xcr0 = xcr0(&cpuid);
+        let xcrs = xcr0.map(|value| {
+            let mut xcrs = kvm_xcrs {
+                nr_xcrs: 1,
+                ..Default::default()
+            };
+            xcrs.xcrs[0] = kvm_xcr {
+                xcr: 0,
+                reserved: 0,
+                value,
+            };
+            xcrs
+        });
+        let sregs = sregs(&vcpu.get_sregs()?, xcr0.is_some());
+        Ok(Self {
+            cpuid,
+            xcrs,
+            sregs,
+            entry,
+        })
+    }
+
+    /// General registers at the payload's first instruction.
+    #[must_use]
+    pub fn regs(&self, rsp: u64) -> kvm_regs {
+        kvm_regs {
+            rip: self.entry,
+            rsp,
+            rflags: RFLAGS,
+            ..Default::default()
+        }
+    }
+}
+
+/// XCR0: of what KVM supports (CPUID leaf 0xd), x87 and SSE, AVX, and AVX-512's three components
+/// together or not at all. `None` without XSAVE.
+fn xcr0(cpuid: &CpuId) -> Option<u64> {
+    let leaf = |function, index| {
+        cpuid
+            .as_slice()
+            .iter()
+            .find(|e| e.function == function && e.index == index)
+    };
+    const XSAVE: u32 = 1 << 26;
+    if leaf(1, 0)?.ecx & XSAVE == 0 {
+        return None;
+    }
+    let states = leaf(0xd, 0)?;
+    let supported = u64::from(states.eax) | u64::from(states.edx) << 32;
+    let mut value = X87_SSE;
+    if supported & AVX != 0 {
+        value |= AVX;
+        if supported & AVX512 == AVX512 {
+            value |= AVX512;
+        }
+    }
+    Some(value)
+}
+
+/// Special registers for 64-bit mode at CPL 3, in a state that VMX entry accepts (Intel SDM vol. 3,
+/// 28.3.1): accessed segment types, SS.DPL = CS.DPL = RPL, TR a busy 64-bit TSS, LDTR unusable.
+fn sregs(reset: &kvm_sregs, xsave: bool) -> kvm_sregs {
+    let flat = |selector, type_, long: bool| kvm_segment {
+        base: 0,
+        limit: 0xffff_ffff,
+        selector,
+        type_,
+        present: 1,
+        dpl: 3,
+        db: u8::from(!long),
+        s: 1,
+        l: u8::from(long),
+        g: 1,
+        ..Default::default()
+    };
+    // Types: 11 execute/read, 3 read/write, both accessed.
+    let code = flat(descriptors::USER_CODE, 11, true);
+    let data = flat(descriptors::USER_DATA, 3, false);
+    kvm_sregs {
+        cs: code,
+        ds: data,
+        es: data,
+        fs: data,
+        gs: data,
+        ss: data,
+        tr: kvm_segment {
+            base: descriptors::TSS,
+            limit: u32::from(descriptors::TSS_LIMIT),
+            selector: descriptors::TASK,
+            type_: 11,
+            present: 1,
+            ..Default::default()
+        },
+        ldt: kvm_segment {
+            unusable: 1,
+            ..Default::default()
+        },
+        gdt: kvm_dtable {
+            base: descriptors::GDT,
+            limit: descriptors::GDT_LIMIT,
+            ..Default::default()
+        },
+        idt: kvm_dtable {
+            base: descriptors::IDT,
+            limit: descriptors::IDT_LIMIT,
+            ..Default::default()
+        },
+        cr0: CR0,
+        cr2: 0,
+        cr3: layout::PML4,
+        cr4: PAE | OSFXSR | OSXMMEXCPT | if xsave { OSXSAVE } else { 0 },
+        efer: EFER,
+        apic_base: reset.apic_base,
+        cr8: reset.cr8,
+        interrupt_bitmap: [0; 4],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kvm_bindings::kvm_cpuid_entry2;
+
+    use super::*;
+
+    fn cpuid(ecx: u32, states: u32) -> CpuId {
+        CpuId::from_entries(&[
+            kvm_cpuid_entry2 {
+                function: 1,
+                ecx,
+                ..Default::default()
+            },
+            kvm_cpuid_entry2 {
+                function: 0xd,
+                eax: states,
+                ..Default::default()
+            },
+        ])
+        .unwrap()
+    }
+
+    #[test]
+    fn only_states_that_the_payload_may_use_are_enabled() {
+        assert_eq!(xcr0(&cpuid(0, 7)), None);
+        let xsave = 1 << 26;
+        assert_eq!(xcr0(&cpuid(xsave, 0b11)), Some(0b11));
+        assert_eq!(xcr0(&cpuid(xsave, 0b111)), Some(0b111));
+        assert_eq!(xcr0(&cpuid(xsave, 0xe7)), Some(0xe7));
+        // Half of AVX-512 and AMX's tiles stay off.
+        assert_eq!(xcr0(&cpuid(xsave, 0x6_0067)), Some(0b111));
+    }
+
+    #[test]
+    fn the_first_state_is_one_that_vmx_accepts() {
+        let s = sregs(&kvm_sregs::default(), true);
+        assert_eq!((s.cs.l, s.cs.db, s.cs.dpl, s.ss.dpl), (1, 0, 3, 3));
+        assert_eq!((s.cs.selector & 3, s.ss.selector & 3), (3, 3));
+        assert_eq!((s.tr.type_, s.tr.s, s.ldt.unusable), (11, 0, 1));
+        assert!(s.tr.limit >= 0x67 && s.tr.g == 0);
+        assert_eq!(s.cr0 & (PE | PG | NE), PE | PG | NE);
+        assert_eq!(s.efer & 0x500, 0x500);
+    }
+}

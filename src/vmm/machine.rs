@@ -1,0 +1,256 @@
+//! One VM: built ioctl by ioctl, run, and taken down, each step a named phase.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use isobench_abi::{FRAME_BYTES, Op};
+use kvm_bindings::{
+    KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, kvm_device_attr, kvm_run, kvm_userspace_memory_region,
+};
+use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+
+use super::cpu::Cpu;
+use super::exit::{self, Exit};
+use super::memory::{GuestRam, Template};
+use super::stack::InitialStack;
+use super::{descriptors, layout};
+use crate::trial::{Failure, PhaseLog};
+
+/// `_IO(KVMIO, 0x41)` (include/uapi/linux/kvm.h). By hand, so that creating the vCPU and mapping
+/// its `kvm_run` are two phases.
+const KVM_CREATE_VCPU: libc::c_ulong = 0xae41;
+/// `_IOW(KVMIO, 0xe2, struct kvm_device_attr)`: kvm-ioctls has it for devices only.
+const KVM_GET_DEVICE_ATTR: libc::c_ulong = 0x4018_aee2;
+
+/// What one launch has of its own, computed before t0.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The initial stack.
+    pub stack: InitialStack,
+    /// Heap in whole large pages.
+    pub heap_len: u64,
+}
+
+/// A VM with its vCPU. Fields are dropped in this order: the vCPU, the VM, then the memory the
+/// VM's slot refers to.
+#[derive(Debug)]
+pub struct Machine {
+    vcpu: VcpuFd,
+    run: *const kvm_run,
+    run_bytes: usize,
+    exits: u64,
+    vm: VmFd,
+    ram: GuestRam,
+    kvm: Kvm,
+}
+
+// SAFETY: `run` points into the mapping that `vcpu` owns and moves with it; KVM binds a vCPU to no
+// thread as long as one at a time uses it, which `&mut self` ensures.
+unsafe impl Send for Machine {}
+
+/// One step of the set-up, timed and with its name on a failure.
+fn step<T, E: Into<io::Error>>(
+    log: &mut PhaseLog,
+    phase: &'static str,
+    action: impl FnOnce() -> Result<T, E>,
+) -> Result<T, Failure> {
+    log.time(phase, action)
+        .map_err(|cause| Failure::setup(phase, cause))
+}
+
+impl Machine {
+    /// Everything up to, and without, the first KVM_RUN. Whatever fails, what was made before is
+    /// dropped.
+    ///
+    /// # Errors
+    /// [`Failure::Setup`] with the phase's name.
+    pub fn start(
+        template: &Template,
+        cpu: &Cpu,
+        start: &Start,
+        log: &mut PhaseLog,
+    ) -> Result<Self, Failure> {
+        let kvm = step(log, "open_kvm", Kvm::new)?;
+        // The memory before the VM: dropped in reverse order, the VM goes first.
+        let ram = step(log, "mmap_memory", || {
+            GuestRam::map(template, start.heap_len)
+        })?;
+        step(log, "load", || {
+            ram.load(&start.stack, start.heap_len)
+                .map_err(io::Error::other)
+        })?;
+        let vm = step(log, "create_vm", || kvm.create_vm())?;
+        let region = kvm_userspace_memory_region {
+            slot: 0,
+            flags: 0,
+            guest_phys_addr: 0,
+            memory_size: ram.len() as u64,
+            userspace_addr: ram.host_address(),
+        };
+        step(log, "set_user_memory_region", || {
+            // SAFETY: the range is mapped for as long as `ram` lives, which the order of fields
+            // makes longer than the VM; only volatile views of `ram` access it on the host's side.
+            unsafe { vm.set_user_memory_region(region) }
+        })?;
+        let vcpu = step(log, "create_vcpu", || {
+            // SAFETY: a VM descriptor; the argument is the vCPU's id.
+            let fd = unsafe { libc::ioctl(vm.as_raw_fd(), KVM_CREATE_VCPU, 0) };
+            if fd < 0 {
+                Err(io::Error::last_os_error())
+            } else {
+                Ok(fd)
+            }
+        })?;
+        let mut vcpu = step(log, "mmap_run", || {
+            // SAFETY: a vCPU descriptor of this VM that nobody else has; owned from here on, also
+            // when the mapping fails.
+            unsafe { vm.create_vcpu_from_rawfd(vcpu) }
+        })?;
+        // CPUID first: KVM checks CR4 and XCR0 against it.
+        step(log, "set_cpuid2", || vcpu.set_cpuid2(&cpu.cpuid))?;
+        step(log, "set_sregs", || vcpu.set_sregs(&cpu.sregs))?;
+        if let Some(xcrs) = &cpu.xcrs {
+            step(log, "set_xcrs", || vcpu.set_xcrs(xcrs))?;
+        }
+        step(log, "set_regs", || {
+            vcpu.set_regs(&cpu.regs(start.stack.rsp()))
+        })?;
+        let run: *const kvm_run = vcpu.get_kvm_run();
+        let run_bytes = vm.run_size();
+        Ok(Self {
+            vcpu,
+            run,
+            run_bytes,
+            exits: 0,
+            vm,
+            ram,
+            kvm,
+        })
+    }
+
+    /// Runs the vCPU until it has something to say, or a signal arrives.
+    ///
+    /// # Errors
+    /// [`Failure::VmExit`]; [`Failure::GuestException`] when ring 0 reports a fault.
+    pub fn run(&mut self) -> Result<Exit, Failure> {
+        let answer = self.vcpu.run().map(drop);
+        self.exits += 1;
+        if let Err(error) = answer {
+            return match error.errno() {
+                libc::EINTR | libc::EAGAIN => Ok(Exit::Interrupted),
+                _ => Err(Failure::VmExit(format!("KVM_RUN: {error}"))),
+            };
+        }
+        // SAFETY: `run` is the start of this vCPU's mapping of `run_bytes` bytes, which lives as
+        // long as `vcpu`; KVM_RUN has just returned 0, and only `&mut self` can start it again.
+        match unsafe { exit::classify(self.run, self.run_bytes) }? {
+            Exit::Doorbell(Op::Trap, _) => Err(self.trap()),
+            other => Ok(other),
+        }
+    }
+
+    /// Reads what a fault stub left on the ring-0 stack (see [`descriptors`]).
+    fn trap(&self) -> Failure {
+        let state = self
+            .vcpu
+            .get_regs()
+            .and_then(|regs| Ok((regs, self.vcpu.get_sregs()?)));
+        let (regs, sregs) = match state {
+            Ok(state) => state,
+            Err(error) => return Failure::VmExit(format!("trap, registers unreadable: {error}")),
+        };
+        if sregs.cs.selector & 3 != 0 {
+            return Failure::Protocol("the payload rang the bell of ring 0");
+        }
+        let frame = regs
+            .rsp
+            .checked_sub(layout::RING0_STACK)
+            .filter(|offset| *offset <= layout::PAGE - descriptors::TRAP_BYTES)
+            .and_then(|offset| self.ram.read::<24>(layout::RING0_STACK_PHYS + offset).ok());
+        let Some(frame) = frame else {
+            return Failure::VmExit(format!("trap with a wild stack {:#x}", regs.rsp));
+        };
+        let word = |index: usize| {
+            let mut raw = [0u8; 8];
+            raw.copy_from_slice(&frame[index * 8..index * 8 + 8]);
+            u64::from_le_bytes(raw)
+        };
+        Failure::GuestException {
+            vector: word(0) as u8,
+            error: word(1),
+            rip: word(2),
+            address: sregs.cr2,
+        }
+    }
+
+    /// The frame that lies on the doorbell page.
+    ///
+    /// # Errors
+    /// Never for the layout's addresses; typed all the same.
+    pub fn frame(&self) -> Result<[u8; FRAME_BYTES], Failure> {
+        self.ram
+            .read(layout::DOORBELL_PHYS)
+            .map_err(|error| Failure::VmExit(format!("doorbell page: {error}")))
+    }
+
+    /// How often the vCPU came back.
+    #[must_use]
+    pub const fn exits(&self) -> u64 {
+        self.exits
+    }
+
+    /// The mappings that belong to this VM: guest memory and `kvm_run`, as address ranges.
+    #[must_use]
+    pub fn mappings(&self) -> [std::ops::Range<u64>; 2] {
+        let ram = self.ram.host_address();
+        let run = self.run.addr() as u64;
+        [
+            ram..ram + self.ram.len() as u64,
+            run..run + self.run_bytes as u64,
+        ]
+    }
+
+    /// Takes it down, vCPU first, as in a drop, but timed. (`kvm_run` is unmapped with the vCPU.)
+    pub fn close(self, log: &mut PhaseLog) {
+        let Self {
+            vcpu, vm, ram, kvm, ..
+        } = self;
+        log.time("close_vcpu", || drop(vcpu));
+        log.time("close_vm", || drop(vm));
+        log.time("munmap_memory", || drop(ram));
+        log.time("close_kvm", || drop(kvm));
+    }
+
+    /// The offset of the guest's counter (guest − host) as KVM reports it.
+    ///
+    /// # Errors
+    /// See [`tsc_offset`].
+    pub fn tsc_offset(&self) -> io::Result<u64> {
+        tsc_offset(&self.vcpu)
+    }
+}
+
+/// KVM_VCPU_TSC_OFFSET (Documentation/virt/kvm/devices/vcpu.rst, section 4).
+///
+/// # Errors
+/// This KVM does not have the attribute.
+pub fn tsc_offset(vcpu: &VcpuFd) -> io::Result<u64> {
+    let mut offset = 0u64;
+    let attribute = kvm_device_attr {
+        flags: 0,
+        group: KVM_VCPU_TSC_CTRL,
+        attr: u64::from(KVM_VCPU_TSC_OFFSET),
+        addr: (&raw mut offset).addr() as u64,
+    };
+    // SAFETY: a vCPU descriptor; KVM reads `attribute` and writes eight bytes to `offset`, both of
+    // which outlive the call.
+    let answer =
+        unsafe { libc::ioctl(vcpu.as_raw_fd(), KVM_GET_DEVICE_ATTR, &raw const attribute) };
+    if answer == 0 {
+        // SAFETY: a local variable, read again because the kernel wrote it through its address.
+        Ok(unsafe { (&raw const offset).read_volatile() })
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

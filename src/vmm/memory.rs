@@ -1,0 +1,352 @@
+//! Guest memory: a prepared image shared by all VMs of a backend, and one VM's private view of it.
+//!
+//! The image (page tables, descriptors, stubs, the payload's segments) is a sealed memory file.
+//! A VM maps it MAP_PRIVATE: nothing is copied until something writes, and what nothing writes to
+//! (code, constants, tables) exists once on the host, as a program's text does for processes.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::ptr::{self, NonNull};
+
+use isobench_abi::DoorbellPage;
+use vm_memory::{VolatileMemoryError, VolatileSlice};
+
+use super::elf::{ElfError, Image};
+use super::paging::{self, Access};
+use super::stack::InitialStack;
+use super::{descriptors, layout};
+
+/// The prepared image.
+#[derive(Debug)]
+pub struct Template {
+    file: File,
+    len: usize,
+}
+
+/// The image cannot be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// The payload is not acceptable, or did not land where it should.
+    #[error("the payload's ELF: {0}")]
+    Elf(#[from] ElfError),
+    /// memfd_create(2), write(2) or fcntl(2) refused.
+    #[error("the memory file of the guest image: {0}")]
+    File(#[from] io::Error),
+}
+
+impl Template {
+    /// Lays out tables and segments, checks what was laid out by walking the tables as the MMU
+    /// will, and seals the result.
+    ///
+    /// # Errors
+    /// See [`TemplateError`].
+    pub fn new(payload: &[u8], image: &Image) -> Result<Self, TemplateError> {
+        let bytes = compose(payload, image)?;
+        verify(&bytes, payload, image)?;
+        // SAFETY: a NUL-terminated literal; the descriptor, checked before use, is owned by nobody
+        // else.
+        let mut file = unsafe {
+            let fd = libc::memfd_create(
+                c"isobench-guest".as_ptr(),
+                libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING,
+            );
+            if fd < 0 {
+                return Err(io::Error::last_os_error().into());
+            }
+            File::from_raw_fd(fd)
+        };
+        file.write_all(&bytes)?;
+        let seals =
+            libc::F_SEAL_WRITE | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+        // SAFETY: F_ADD_SEALS takes an int; the descriptor is open.
+        if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } != 0 {
+            return Err(io::Error::last_os_error().into());
+        }
+        Ok(Self {
+            file,
+            len: bytes.len(),
+        })
+    }
+
+    /// Guest-physical bytes of the image: the RAM of a VM without a heap.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never: it holds the tables at least.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// The guest-physical image, byte for byte. `image` is checked, so that every segment lies inside
+/// the window that `layout` leaves for it.
+fn compose(payload: &[u8], image: &Image) -> Result<Vec<u8>, ElfError> {
+    let mut bytes = vec![0u8; physical(image.end()) as usize];
+    let mut put = |at: u64, what: &[u8]| {
+        let slot = usize::try_from(at)
+            .ok()
+            .and_then(|at| bytes.get_mut(at..at.checked_add(what.len())?))
+            .ok_or(ElfError::LoadedWrong(at))?;
+        slot.copy_from_slice(what);
+        Ok::<(), ElfError>(())
+    };
+    put(layout::DESCRIPTORS_PHYS, &descriptors::tables())?;
+    put(layout::STUBS_PHYS, &descriptors::stubs())?;
+    for (slot, entry) in paging::roots() {
+        put(slot, &entry.to_le_bytes())?;
+    }
+    let system = |write, execute| Access {
+        user: false,
+        write,
+        execute,
+    };
+    let mut pages = vec![
+        (
+            layout::DESCRIPTORS,
+            layout::DESCRIPTORS_PHYS,
+            system(true, false),
+        ),
+        (layout::STUBS, layout::STUBS_PHYS, system(false, true)),
+        (
+            layout::RING0_STACK,
+            layout::RING0_STACK_PHYS,
+            system(true, false),
+        ),
+        (layout::DOORBELL, layout::DOORBELL_PHYS, Access::USER_DATA),
+    ];
+    pages.extend(
+        (0..layout::STACK_BYTES)
+            .step_by(layout::PAGE as usize)
+            .map(|offset| {
+                (
+                    layout::STACK + offset,
+                    layout::STACK_PHYS + offset,
+                    Access::USER_DATA,
+                )
+            }),
+    );
+    for segment in &image.segments {
+        let access = Access {
+            user: true,
+            write: segment.write,
+            execute: segment.execute,
+        };
+        pages.extend(
+            segment
+                .pages()
+                .step_by(layout::PAGE as usize)
+                .map(|page| (page, physical(page), access)),
+        );
+        let from = payload
+            .get(segment.file.clone())
+            .ok_or(ElfError::LoadedWrong(segment.address))?;
+        put(physical(segment.address), from)?;
+    }
+    for (virt, phys, access) in pages {
+        let (slot, entry) = paging::leaf(virt, phys, access).ok_or(ElfError::LoadedWrong(virt))?;
+        put(slot, &entry.to_le_bytes())?;
+    }
+    Ok(bytes)
+}
+
+/// Guest-physical address of a byte of the image window.
+const fn physical(virt: u64) -> u64 {
+    virt - layout::IMAGE + layout::IMAGE_PHYS
+}
+
+/// After loading: every byte of every segment is where the guest will look for it, under exactly
+/// the segment's permissions, and the rest of its memory is zero.
+fn verify(bytes: &[u8], payload: &[u8], image: &Image) -> Result<(), ElfError> {
+    let read = |at: u64| {
+        let at = usize::try_from(at).ok()?;
+        Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+    };
+    for segment in &image.segments {
+        let expected = Access {
+            user: true,
+            write: segment.write,
+            execute: segment.execute,
+        };
+        for offset in 0..segment.memory_bytes {
+            let virt = segment.address + offset;
+            let wrong = || ElfError::LoadedWrong(virt);
+            let (phys, access) = paging::walk(virt, read).ok_or_else(wrong)?;
+            let want = usize::try_from(offset)
+                .ok()
+                .filter(|offset| *offset < segment.file.len())
+                .and_then(|offset| payload.get(segment.file.start + offset))
+                .copied()
+                .unwrap_or(0);
+            if access != expected || bytes.get(phys as usize) != Some(&want) {
+                return Err(wrong());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One VM's memory. Unmapped when dropped.
+#[derive(Debug)]
+pub struct GuestRam {
+    mapping: NonNull<libc::c_void>,
+    mapped: usize,
+    base: NonNull<u8>,
+    len: usize,
+}
+
+impl GuestRam {
+    /// Maps the template, and behind it `heap_len` bytes of heap (0, or whole large pages).
+    ///
+    /// # Errors
+    /// mmap(2).
+    pub fn map(template: &Template, heap_len: u64) -> io::Result<Self> {
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        let file = template.file.as_raw_fd();
+        if heap_len == 0 {
+            // SAFETY: a new mapping at an address of the kernel's choice.
+            let at = unsafe {
+                libc::mmap(
+                    ptr::null_mut(),
+                    template.len,
+                    prot,
+                    libc::MAP_PRIVATE,
+                    file,
+                    0,
+                )
+            };
+            let mapping = mapped(at)?;
+            return Ok(Self {
+                mapping,
+                mapped: template.len,
+                base: mapping.cast(),
+                len: template.len,
+            });
+        }
+        let too_much = || io::Error::from_raw_os_error(libc::ENOMEM);
+        let large = layout::LARGE_PAGE as usize;
+        let len = usize::try_from(layout::HEAP_PHYS + heap_len).map_err(|_| too_much())?;
+        let reserve = len.checked_add(large).ok_or_else(too_much)?;
+        // Anonymous, so that the heap's pages are as any process's; one large page more than
+        // needed, so that host and guest addresses agree modulo 2 MiB and both can use large pages.
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: as above.
+        let at = unsafe { libc::mmap(ptr::null_mut(), reserve, prot, flags, -1, 0) };
+        let mapping = mapped(at)?;
+        let skip = at.addr().next_multiple_of(large) - at.addr();
+        // SAFETY: skip < 2 MiB <= reserve - len, so `base .. base + len` lies inside the mapping.
+        let base = unsafe { mapping.cast::<u8>().add(skip) };
+        let ram = Self {
+            mapping,
+            mapped: reserve,
+            base,
+            len,
+        };
+        // SAFETY: MAP_FIXED replaces the first `template.len` bytes (at most HEAP_PHYS, by
+        // layout's asserts) of the mapping that `ram` owns and that nobody uses yet.
+        let over = unsafe {
+            libc::mmap(
+                ram.base.as_ptr().cast(),
+                template.len,
+                prot,
+                libc::MAP_PRIVATE | libc::MAP_FIXED,
+                file,
+                0,
+            )
+        };
+        mapped(over)?;
+        Ok(ram)
+    }
+
+    /// Host address of guest-physical 0.
+    #[must_use]
+    pub fn host_address(&self) -> u64 {
+        self.base.as_ptr().addr() as u64
+    }
+
+    /// Guest-physical bytes.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never: a VM without memory is not made.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// A bounded, volatile view: the guest may have left anything there.
+    fn slice(&self, at: u64, len: usize) -> Result<VolatileSlice<'_>, VolatileMemoryError> {
+        // SAFETY: `base .. base + len` stays mapped readable and writable while `self` lives, and
+        // it is only accessed through such volatile views, by this process or the vCPU.
+        let all = unsafe { VolatileSlice::new(self.base.as_ptr(), self.len) };
+        let at = usize::try_from(at)
+            .map_err(|_| VolatileMemoryError::OutOfBounds { addr: usize::MAX })?;
+        all.subslice(at, len)
+    }
+
+    /// Copies into guest memory.
+    ///
+    /// # Errors
+    /// Not all of it would lie inside.
+    pub fn write(&self, at: u64, bytes: &[u8]) -> Result<(), VolatileMemoryError> {
+        self.slice(at, bytes.len())?.copy_from(bytes);
+        Ok(())
+    }
+
+    /// Copies out of guest memory.
+    ///
+    /// # Errors
+    /// Not all of it lies inside.
+    pub fn read<const N: usize>(&self, at: u64) -> Result<[u8; N], VolatileMemoryError> {
+        let mut bytes = [0u8; N];
+        self.slice(at, N)?.copy_to(&mut bytes);
+        Ok(bytes)
+    }
+
+    /// Writes what one launch has of its own: the initial stack, the heap's tables, and where the
+    /// heap lies.
+    ///
+    /// # Errors
+    /// Not all of it would lie inside.
+    pub fn load(&self, stack: &InitialStack, heap_len: u64) -> Result<(), VolatileMemoryError> {
+        self.write(stack.physical(), stack.bytes())?;
+        if heap_len != 0 {
+            for (slot, entry) in paging::heap(heap_len) {
+                self.write(slot, &entry.to_le_bytes())?;
+            }
+            let heap = [layout::HEAP.to_le_bytes(), heap_len.to_le_bytes()].concat();
+            let field = std::mem::offset_of!(DoorbellPage, heap_base) as u64;
+            self.write(layout::DOORBELL_PHYS + field, &heap)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for GuestRam {
+    fn drop(&mut self) {
+        // SAFETY: exactly what `map` mapped; no view outlives `self`, and whoever owns a VM with
+        // this memory closes the VM first.
+        unsafe { libc::munmap(self.mapping.as_ptr(), self.mapped) };
+    }
+}
+
+// SAFETY: the mapping belongs to this value alone and has no thread affinity.
+unsafe impl Send for GuestRam {}
+
+/// The answer of mmap(2).
+fn mapped(at: *mut libc::c_void) -> io::Result<NonNull<libc::c_void>> {
+    match NonNull::new(at) {
+        Some(at) if at.as_ptr() != libc::MAP_FAILED => Ok(at),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod tests;

@@ -1,0 +1,266 @@
+//! The conversation with a running payload: what it may say, in which order, and how much of it.
+//!
+//! ```text
+//!   Ready ─► (Log | Wait ─► Awake)* ─► Result ─► exit 0       or, anywhere after Ready:  Fault
+//! ```
+//!
+//! The guest is hostile until proven otherwise. Frames are bounded in number and order, logs to
+//! 64 KiB; empty doorbells (`crossing` rings millions) are bounded by the deadline alone.
+
+use std::time::Duration;
+
+use isobench_abi::frame::LOG_BYTES;
+use isobench_abi::{ABI_VERSION, Frame, Mark, Message, Op, Ready, Report};
+
+use super::clock::Brackets;
+use super::exit::Exit;
+use super::machine::Machine;
+use crate::metric::Ticks;
+use crate::sys::clock::now;
+use crate::sys::watchdog::{Armed, Verdict};
+use crate::trial::{ClockMap, Failure, Instants};
+
+/// Most text that a payload may log.
+pub const MAX_LOG_BYTES: usize = 64 << 10;
+/// Doorbells between two looks at the clock: some tens of milliseconds of the cheapest ones even
+/// where one takes 100 µs.
+const LOOK_EVERY: u64 = 256;
+
+/// Why the payload stopped for the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// It waits for a request.
+    Waiting,
+    /// It is done, with this status.
+    Exited(u8),
+}
+
+/// What has been said so far.
+#[derive(Debug)]
+pub struct Session {
+    limit: Duration,
+    started: Ticks,
+    resumed: Ticks,
+    next_seq: u16,
+    ready: Option<(Frame, Ready, Ticks)>,
+    waited: bool,
+    awake: bool,
+    report: Option<(Frame, Report)>,
+    log_bytes: usize,
+    brackets: Brackets,
+}
+
+/// What a whole session amounts to, before the clocks are mapped.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// The payload's report, in guest time.
+    pub report: Report,
+    started: Ticks,
+    t1: u64,
+    t2: Ticks,
+    brackets: Brackets,
+}
+
+impl Session {
+    /// A session about to begin, with the limit that a timeout reports.
+    #[must_use]
+    pub fn new(limit: Duration) -> Self {
+        let start = now();
+        Self {
+            limit,
+            started: start,
+            resumed: start,
+            next_seq: 0,
+            ready: None,
+            waited: false,
+            awake: false,
+            report: None,
+            log_bytes: 0,
+            brackets: Brackets::default(),
+        }
+    }
+
+    /// Lets the payload run until it waits or exits.
+    ///
+    /// # Errors
+    /// Every [`Failure`] that a payload, a hostile guest, KVM, the clock or the user can cause.
+    pub fn run(&mut self, machine: &mut Machine, watchdog: &Armed) -> Result<Pause, Failure> {
+        self.resumed = now();
+        loop {
+            let (op, argument) = match machine.run()? {
+                Exit::Doorbell(op, argument) => (op, argument),
+                Exit::Interrupted => {
+                    self.look(watchdog)?;
+                    continue;
+                }
+            };
+            match op {
+                Op::Null => {
+                    // A signal that lands outside KVM_RUN is lost; a ringing guest gives many
+                    // occasions to notice.
+                    if machine.exits().is_multiple_of(LOOK_EVERY) {
+                        self.look(watchdog)?;
+                    }
+                }
+                Op::Frame => {
+                    let came_back = now();
+                    let bytes = machine.frame()?;
+                    self.frame(&bytes, came_back)?;
+                    self.resumed = now();
+                }
+                Op::Wait => {
+                    if self.ready.is_none() || self.waited {
+                        return Err(Failure::Protocol("a wait out of order"));
+                    }
+                    self.waited = true;
+                    return Ok(Pause::Waiting);
+                }
+                Op::Exit => {
+                    let status = u8::try_from(argument)
+                        .map_err(|_| Failure::Protocol("an exit status beyond 255"))?;
+                    return Ok(Pause::Exited(status));
+                }
+                // `Machine::run` has turned it into a failure.
+                Op::Trap => return Err(Failure::Protocol("a trap out of order")),
+            }
+        }
+    }
+
+    /// After an interruption: is it time to stop?
+    fn look(&self, watchdog: &Armed) -> Result<(), Failure> {
+        match watchdog.verdict() {
+            Ok(Verdict::Continue) => Ok(()),
+            Ok(Verdict::Expired) => Err(Failure::Timeout(self.limit)),
+            Ok(Verdict::Requested) => Err(Failure::Interrupted),
+            Err(cause) => Err(Failure::setup("timer_settime", cause)),
+        }
+    }
+
+    fn frame(&mut self, bytes: &[u8], came_back: Ticks) -> Result<(), Failure> {
+        let (frame, message) = Frame::decode(bytes)?;
+        if frame.seq != self.next_seq {
+            return Err(Failure::Protocol("a message is missing or out of order"));
+        }
+        self.next_seq = self.next_seq.wrapping_add(1);
+        if self.report.is_some() {
+            return Err(Failure::Protocol("a message after the last one"));
+        }
+        let mut witness = |guest| self.brackets.witness(self.resumed, guest, came_back);
+        witness(frame.sent);
+        match (message, self.ready.is_some()) {
+            (Message::Ready(ready), false) => {
+                if ready.abi != ABI_VERSION {
+                    return Err(Failure::Protocol("the payload speaks another ABI version"));
+                }
+                witness(ready.first_instruction);
+                self.ready = Some((frame, ready, now()));
+            }
+            (Message::Ready(_), true) => return Err(Failure::Protocol("ready twice")),
+            (_, false) => return Err(Failure::Protocol("the first message is not ready")),
+            (Message::Mark(Mark::Awake), true) => {
+                if !self.waited || self.awake {
+                    return Err(Failure::Protocol("awake without having waited"));
+                }
+                self.awake = true;
+            }
+            (Message::Log(text), true) => {
+                self.log_bytes += LOG_BYTES;
+                if self.log_bytes > MAX_LOG_BYTES {
+                    return Err(Failure::Protocol("more than 64 KiB of output"));
+                }
+                tracing::debug!(payload = %text.escape_ascii());
+            }
+            (Message::Fault(fault, detail), true) => return Err(Failure::Payload(fault, detail)),
+            (Message::Result(report), true) => {
+                witness(report.start);
+                witness(report.end);
+                self.report = Some((frame, report));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the session with the payload's exit status.
+    ///
+    /// # Errors
+    /// The status is not 0, or the payload left without a result; its readings run backwards.
+    pub fn finish(self, status: u8) -> Result<Outcome, Failure> {
+        if status != 0 {
+            return Err(Failure::Status(u32::from(status)));
+        }
+        let (Some((said_ready, ready, t2)), Some((said_result, report))) =
+            (self.ready, self.report)
+        else {
+            return Err(Failure::Protocol("the payload ended without a result"));
+        };
+        if self.waited && !self.awake {
+            return Err(Failure::Protocol("the payload did not answer the request"));
+        }
+        let readings = [
+            ready.first_instruction,
+            said_ready.sent,
+            report.start,
+            report.end,
+            said_result.sent,
+        ];
+        for pair in readings.windows(2) {
+            // Signed: a guest's counter may wrap.
+            if pair[1].wrapping_sub(pair[0]).cast_signed() < 0 {
+                return Err(Failure::Clock(format!(
+                    "the guest's readings run backwards: {readings:?}"
+                )));
+            }
+        }
+        Ok(Outcome {
+            report,
+            started: self.started,
+            t1: ready.first_instruction,
+            t2,
+            brackets: self.brackets,
+        })
+    }
+}
+
+impl Outcome {
+    /// Puts the guest's readings on the host's counter. `tsc_offset` is what KVM reports.
+    ///
+    /// # Errors
+    /// The readings fit no offset, or the instants no order.
+    pub fn map(
+        &self,
+        tsc_offset: Option<u64>,
+        [t0, t4, t5]: [Ticks; 3],
+    ) -> Result<(Instants, ClockMap), Failure> {
+        let clock = self
+            .brackets
+            .decide(tsc_offset)
+            .map_err(|error| Failure::Clock(error.to_string()))?;
+        let instants = Instants {
+            t0,
+            t1: clock.host(self.t1),
+            t2: self.t2,
+            t3: clock.host(self.report.end),
+            t4,
+            t5,
+        };
+        // The brackets imply it; stated all the same, since every number rests on it.
+        let order = [
+            t0,
+            self.started,
+            instants.t1,
+            instants.t2,
+            instants.t3,
+            t4,
+            t5,
+        ];
+        // `idle`, `noop` and kin: t3 follows t2, for the host answered before the work began.
+        if order.windows(2).any(|pair| pair[1] - pair[0] < 0) {
+            return Err(Failure::Clock(format!("instants out of order: {order:?}")));
+        }
+        Ok((instants, clock))
+    }
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

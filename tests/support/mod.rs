@@ -1,0 +1,68 @@
+//! What the behaviour tests share: the binary, and what a run must not leave behind.
+#![allow(dead_code)] // each test binary uses its own part
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// The isobench binary: the one built with these tests, or a copy named by ISOBENCH_BIN (for a
+/// user who cannot read the build folder).
+pub fn isobench() -> Command {
+    let built = env!("CARGO_BIN_EXE_isobench");
+    let mut command =
+        Command::new(std::env::var_os("ISOBENCH_BIN").unwrap_or_else(|| built.into()));
+    command.env_remove("NO_COLOR");
+    command
+}
+
+/// Runs it to its end.
+pub fn run(args: &[&str]) -> Output {
+    isobench().args(args).output().expect("the binary starts")
+}
+
+/// Exit status, 999 for a signal.
+pub fn status(output: &Output) -> i32 {
+    output.status.code().unwrap_or(999)
+}
+
+/// Standard error as text.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Standard output as text.
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Says by name that a test cannot be run here.
+pub fn skipped(test: &str, why: &str) {
+    eprintln!("skipped: {test}: {why}");
+}
+
+/// Everything on this host that carries the project's name and must be gone after a run: cgroups
+/// in every hierarchy, and mounts of this mount namespace.
+pub fn residue() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    cgroups(Path::new("/sys/fs/cgroup"), 6, &mut found);
+    if let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") {
+        found.extend(mounts.lines().map(|l| format!("mount {l}")));
+    }
+    found
+}
+
+fn cgroups(folder: &Path, depth: usize, found: &mut BTreeSet<String>) {
+    if depth == 0 {
+        return;
+    }
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if !entry.file_type().is_ok_and(|t| t.is_dir()) {
+            continue;
+        }
+        if entry.file_name().to_string_lossy().starts_with("isobench") {
+            found.insert(format!("cgroup {}", entry.path().display()));
+        }
+        cgroups(&entry.path(), depth - 1, found);
+    }
+}
