@@ -9,9 +9,13 @@
 //! ```
 
 pub mod backend;
+pub mod cli;
 pub mod host;
+pub mod measure;
 pub mod metric;
+pub mod report;
 pub mod stats;
+pub mod store;
 pub mod sys;
 pub mod trial;
 pub mod vmm;

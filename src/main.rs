@@ -1,1 +1,7 @@
-fn main() {}
+//! The `isobench` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(isobench::cli::main())
+}

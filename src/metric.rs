@@ -187,18 +187,19 @@ pub const KERNEL: Metric = Metric {
     name: "kernel",
     unit: Unit::Bytes,
     better: Better::Lower,
-    definition: "Growth of the kernel's own accounts (Slab, KernelStack, PageTables, \
-                 SecPageTables, Percpu, VmallocUsed in /proc/meminfo) from no instance to all, \
-                 divided by their number. Excludes pages the kernel took without accounting.",
+    definition: "Growth of the kernel's own accounts (Slab, PageTables, SecPageTables, Percpu, \
+                 VmallocUsed in /proc/meminfo) from the smallest number of instances to the \
+                 largest, divided by the difference. Excludes pages the kernel took without \
+                 accounting.",
 };
 /// Marginal cost of one more idle instance.
 pub const MARGINAL: Metric = Metric {
     name: "marginal",
     unit: Unit::Bytes,
     better: Better::Lower,
-    definition: "Slope of the host's used memory (MemTotal − MemFree − page cache and buffers) \
+    definition: "Slope of the host's accounts (AnonPages and Shmem, plus the kernel's as above) \
                  over the number of idle instances: user and kernel memory together. Excludes \
-                 what all instances share.",
+                 what all instances share and pages in no account.",
 };
 
 /// Every metric, in the catalogue's order.

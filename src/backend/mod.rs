@@ -9,6 +9,8 @@ pub mod transcript;
 
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::metric::Bytes;
 use crate::trial::{Failure, Launch, Observation};
 
@@ -28,6 +30,23 @@ pub trait Backend {
     /// # Errors
     /// As [`Self::trial`].
     fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure>;
+
+    /// Mechanisms that this backend does without on this host.
+    fn limitations(&self) -> Vec<Limitation> {
+        Vec::new()
+    }
+}
+
+/// Makes a configuration ready to run.
+///
+/// # Errors
+/// Why this host cannot run it, and what would change that.
+pub fn open(configuration: &Configuration) -> Result<Box<dyn Backend>, Unavailable> {
+    Ok(match configuration {
+        Configuration::Process => Box::new(process::Process::new()?),
+        Configuration::Container => Box::new(container::Container::new()?),
+        Configuration::MicroVm => Box::new(microvm::MicroVm::new()?),
+    })
 }
 
 /// An idle instance.
@@ -54,6 +73,17 @@ pub struct Footprint {
     pub private: Bytes,
     /// Kernel memory charged to the instance's own cgroup, where it has one.
     pub cgroup_kernel: Option<Bytes>,
+}
+
+/// A mechanism that a backend does without on this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Limitation {
+    /// Which one: `cgroup`.
+    pub mechanism: &'static str,
+    /// Why.
+    pub reason: String,
+    /// What would give it back.
+    pub remedy: String,
 }
 
 /// Why a backend cannot be used on this host, and what would change that.
@@ -108,6 +138,16 @@ impl Configuration {
     #[must_use]
     pub fn from_id(id: &str) -> Option<Self> {
         Self::DEFAULT.into_iter().find(|c| c.id() == id)
+    }
+}
+
+impl fmt::Display for Limitation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {} (to have it: {})",
+            self.mechanism, self.reason, self.remedy
+        )
     }
 }
 

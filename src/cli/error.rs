@@ -39,7 +39,11 @@ pub enum CliError {
 impl CliError {
     /// A flag's value is not what it must be.
     pub fn usage(field: &'static str, problem: impl Into<String>, hint: Option<String>) -> Self {
-        Self::Usage { field, problem: problem.into(), hint }
+        Self::Usage {
+            field,
+            problem: problem.into(),
+            hint,
+        }
     }
 
     /// Exit status (design, "command line").
@@ -67,9 +71,14 @@ impl CliError {
             cause = error.source();
         }
         match self {
-            Self::Usage { hint: Some(hint), .. } => writeln!(err, "  try: {hint}"),
+            Self::Usage {
+                hint: Some(hint), ..
+            } => writeln!(err, "  try: {hint}"),
             Self::Output(_) => {
-                writeln!(err, "  try: --out with a new folder in a place you can write to")
+                writeln!(
+                    err,
+                    "  try: --out with a new folder in a place you can write to"
+                )
             }
             Self::NothingRuns(reasons) => {
                 for reason in reasons {

@@ -30,7 +30,10 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
     let profile: Profile = args.profile.parse().map_err(|_| {
         CliError::usage(
             "--profile",
-            format!("there is no profile {:?}; expected smoke, quick or full", args.profile),
+            format!(
+                "there is no profile {:?}; expected smoke, quick or full",
+                args.profile
+            ),
             Some("--profile quick".to_owned()),
         )
     })?;
@@ -72,19 +75,31 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
 }
 
 fn configurations(list: Option<&str>) -> Result<Vec<Configuration>, CliError> {
-    let Some(list) = list else { return Ok(Configuration::DEFAULT.to_vec()) };
+    let Some(list) = list else {
+        return Ok(Configuration::DEFAULT.to_vec());
+    };
     let mut found = Vec::new();
     for name in items("--backends", list)? {
         let configuration = Configuration::from_id(name).ok_or_else(|| {
-            let known: Vec<&str> = Configuration::DEFAULT.iter().map(Configuration::id).collect();
+            let known: Vec<&str> = Configuration::DEFAULT
+                .iter()
+                .map(Configuration::id)
+                .collect();
             CliError::usage(
                 "--backends",
-                format!("there is no backend {name:?}; expected one of {}", known.join(", ")),
+                format!(
+                    "there is no backend {name:?}; expected one of {}",
+                    known.join(", ")
+                ),
                 Some("isobench list backends".to_owned()),
             )
         })?;
         if found.contains(&configuration) {
-            return Err(CliError::usage("--backends", format!("{name} is named twice"), None));
+            return Err(CliError::usage(
+                "--backends",
+                format!("{name} is named twice"),
+                None,
+            ));
         }
         found.push(configuration);
     }
@@ -97,7 +112,10 @@ fn tasks(list: Option<&str>, profile: Profile) -> Result<(Vec<(Task, u32)>, bool
     let mut tasks: Vec<Task> = Vec::new();
     let Some(list) = list else {
         let tasks = profile.tasks().into_iter();
-        return Ok((tasks.map(|task| (task, rounds(profile, &task))).collect(), true));
+        return Ok((
+            tasks.map(|task| (task, rounds(profile, &task))).collect(),
+            true,
+        ));
     };
     for name in items("--workloads", list)? {
         let selected = Task::select(name, profile).map_err(|error| {
@@ -106,14 +124,24 @@ fn tasks(list: Option<&str>, profile: Profile) -> Result<(Vec<(Task, u32)>, bool
         })?;
         for task in selected {
             if tasks.contains(&task) {
-                return Err(CliError::usage("--workloads", format!("{task} is named twice"), None));
+                return Err(CliError::usage(
+                    "--workloads",
+                    format!("{task} is named twice"),
+                    None,
+                ));
             }
             tasks.push(task);
         }
     }
     let idle = tasks.iter().any(|task| task.workload == Workload::Idle);
     tasks.retain(|task| task.workload != Workload::Idle);
-    Ok((tasks.into_iter().map(|task| (task, rounds(profile, &task))).collect(), idle))
+    Ok((
+        tasks
+            .into_iter()
+            .map(|task| (task, rounds(profile, &task)))
+            .collect(),
+        idle,
+    ))
 }
 
 fn items<'a>(field: &'static str, list: &'a str) -> Result<Vec<&'a str>, CliError> {
@@ -132,13 +160,16 @@ fn items<'a>(field: &'static str, list: &'a str) -> Result<Vec<&'a str>, CliErro
 const MAX_BLOCKS: u32 = 1_000_000;
 
 fn count(field: &'static str, text: &str) -> Result<u32, CliError> {
-    text.parse().ok().filter(|n| (1..=MAX_BLOCKS).contains(n)).ok_or_else(|| {
-        CliError::usage(
-            field,
-            format!("{text:?} is not a whole number from 1 to {MAX_BLOCKS}"),
-            Some(format!("{field} 30")),
-        )
-    })
+    text.parse()
+        .ok()
+        .filter(|n| (1..=MAX_BLOCKS).contains(n))
+        .ok_or_else(|| {
+            CliError::usage(
+                field,
+                format!("{text:?} is not a whole number from 1 to {MAX_BLOCKS}"),
+                Some(format!("{field} 30")),
+            )
+        })
 }
 
 /// A duration with its unit: `500ms`, `30s`, `5m`, `1h`.
@@ -150,7 +181,9 @@ fn duration(field: &'static str, text: &str) -> Result<Duration, CliError> {
             Some(format!("{field} 30s")),
         )
     };
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(refuse)?;
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .ok_or_else(refuse)?;
     let (number, unit) = text.split_at(split);
     let seconds = match unit {
         "ms" => 1e-3,
@@ -174,8 +207,9 @@ mod tests {
 
     fn plan(flags: &[&str]) -> Result<RunPlan, CliError> {
         let all = [&["isobench", "run"], flags].concat();
-        let super::super::args::Command::Run(run) =
-            super::super::args::Args::try_parse_from(all).unwrap().command
+        let super::super::args::Command::Run(run) = super::super::args::Args::try_parse_from(all)
+            .unwrap()
+            .command
         else {
             unreachable!("the subcommand is run")
         };
@@ -186,7 +220,10 @@ mod tests {
     fn defaults_need_no_flags() {
         let RunPlan { plan, out, format } = plan(&[]).unwrap();
         assert_eq!(plan.configurations, Configuration::DEFAULT);
-        assert_eq!((plan.seed, plan.profile, out, format), (7, Profile::Quick, None, Format::Human));
+        assert_eq!(
+            (plan.seed, plan.profile, out, format),
+            (7, Profile::Quick, None, Format::Human)
+        );
         assert!(plan.density.is_some());
     }
 
@@ -201,7 +238,11 @@ mod tests {
             (&["--profile", "huge"], "--profile", "huge"),
             (&["--blocks", "0"], "--blocks", "\"0\""),
             (&["--blocks", "-1"], "--blocks", "\"-1\""),
-            (&["--blocks", "18446744073709551616"], "--blocks", "18446744073709551616"),
+            (
+                &["--blocks", "18446744073709551616"],
+                "--blocks",
+                "18446744073709551616",
+            ),
             (&["--seed", "NaN"], "--seed", "NaN"),
             (&["--max-time", "inf"], "--max-time", "inf"),
             (&["--max-time", "0s"], "--max-time", "0s"),
@@ -212,20 +253,34 @@ mod tests {
             let error = plan(flags).unwrap_err();
             let text = error.to_string();
             assert_eq!(error.status(), 2, "{text}");
-            assert!(text.starts_with(field) && text.contains(value), "{flags:?}: {text}");
+            assert!(
+                text.starts_with(field) && text.contains(value),
+                "{flags:?}: {text}"
+            );
         }
     }
 
     #[test]
     fn durations_have_units() {
-        for (text, ms) in [("500ms", 500), ("30s", 30_000), ("1.5m", 90_000), ("1h", 3_600_000)] {
-            assert_eq!(duration("--max-time", text).unwrap(), Duration::from_millis(ms));
+        for (text, ms) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("1.5m", 90_000),
+            ("1h", 3_600_000),
+        ] {
+            assert_eq!(
+                duration("--max-time", text).unwrap(),
+                Duration::from_millis(ms)
+            );
         }
     }
 
     #[test]
     fn the_reference_comes_first() {
         let plan = plan(&["--backends", "microvm, process"]).unwrap().plan;
-        assert_eq!(plan.configurations, [Configuration::Process, Configuration::MicroVm]);
+        assert_eq!(
+            plan.configurations,
+            [Configuration::Process, Configuration::MicroVm]
+        );
     }
 }

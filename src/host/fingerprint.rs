@@ -94,7 +94,10 @@ impl CpuTime {
             .map_while(|field| field.parse().ok())
             .collect();
         // user nice system idle iowait irq softirq steal; guest time is already in user.
-        Self { total: fields.iter().take(8).sum(), steal: fields.get(7).copied().unwrap_or(0) }
+        Self {
+            total: fields.iter().take(8).sum(),
+            steal: fields.get(7).copied().unwrap_or(0),
+        }
     }
 
     /// Percent of the time since `earlier` that was stolen.
@@ -112,7 +115,11 @@ impl CpuTime {
 #[must_use]
 pub fn load() -> f64 {
     text("/proc/loadavg")
-        .and_then(|t| t.split_ascii_whitespace().next().and_then(|f| f.parse().ok()))
+        .and_then(|t| {
+            t.split_ascii_whitespace()
+                .next()
+                .and_then(|f| f.parse().ok())
+        })
         .unwrap_or(0.0)
 }
 
@@ -139,9 +146,17 @@ impl Host {
                 |u| format!("{} {}", u.release().display(), u.version().display()),
             ),
             virtual_machine: flags.split_ascii_whitespace().any(|f| f == "hypervisor"),
-            cgroup: cgroup::Hierarchies::read().map_or(cgroup::Layout::None, |h| h.layout()).name().to_owned(),
+            cgroup: cgroup::Hierarchies::read()
+                .map_or(cgroup::Layout::None, |h| h.layout())
+                .name()
+                .to_owned(),
             kvm: kvm::detect(Path::new("/")).kind.to_string(),
-            user: if nix::unistd::geteuid().is_root() { "root" } else { "user" }.to_owned(),
+            user: if nix::unistd::geteuid().is_root() {
+                "root"
+            } else {
+                "user"
+            }
+            .to_owned(),
             clock,
             noise: Noise {
                 governor: setting("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),

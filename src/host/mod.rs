@@ -1,4 +1,5 @@
 //! What machine is this.
 
 pub mod cgroup;
+pub mod fingerprint;
 pub mod kvm;

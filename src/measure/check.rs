@@ -21,21 +21,38 @@ pub fn measured(
 ) -> Result<Measured, Failure> {
     let report = seen.report;
     if report.image != image {
-        return Err(Failure::OtherBytes { found: report.image, expected: image });
+        return Err(Failure::OtherBytes {
+            found: report.image,
+            expected: image,
+        });
     }
     if report.digest != answer.digest {
-        return Err(Failure::WrongAnswer { found: report.digest, expected: answer.digest });
+        return Err(Failure::WrongAnswer {
+            found: report.digest,
+            expected: answer.digest,
+        });
     }
     if report.units != answer.units {
-        return Err(Failure::Protocol("the payload did another amount of work than it was asked"));
+        return Err(Failure::Protocol(
+            "the payload did another amount of work than it was asked",
+        ));
     }
     if report.end < report.start {
-        return Err(Failure::Clock(format!("{task}: the end mark lies before the start mark")));
+        return Err(Failure::Clock(format!(
+            "{task}: the end mark lies before the start mark"
+        )));
     }
     // A mapped reading may be off by its own bound; any reading by the skew between CPUs.
     let bound = seen.clock.bound + clock.skew;
     in_order(&seen.instants, bound)?;
-    let Instants { t0, t1, t2, t3, t4, t5 } = seen.instants;
+    let Instants {
+        t0,
+        t1,
+        t2,
+        t3,
+        t4,
+        t5,
+    } = seen.instants;
     let after = |t: Ticks| clock.between(t0, t);
     Ok(Measured {
         t1: after(t1),
@@ -120,7 +137,11 @@ mod tests {
     use super::*;
 
     const fn phase(start: u64, end: u64) -> Phase {
-        Phase { name: "p", start: Ticks(start), end: Ticks(end) }
+        Phase {
+            name: "p",
+            start: Ticks(start),
+            end: Ticks(end),
+        }
     }
 
     #[test]
@@ -143,7 +164,10 @@ mod tests {
         assert!(in_order(&at(200, 400), 0).is_ok());
         assert!(in_order(&at(99, 400), 1).is_ok());
         let early = in_order(&at(98, 400), 1).unwrap_err();
-        assert!(early.to_string().contains("t1 lies 2 ticks before t0"), "{early}");
+        assert!(
+            early.to_string().contains("t1 lies 2 ticks before t0"),
+            "{early}"
+        );
         assert!(in_order(&at(200, 502), 1).is_err());
     }
 }

@@ -57,7 +57,10 @@ impl Clock {
         let first = paired_reading()?;
         thread::sleep(span);
         let last = paired_reading()?;
-        let (ticks, nanos) = ((last.ticks - first.ticks) as f64, (last.raw - first.raw) as f64);
+        let (ticks, nanos) = (
+            (last.ticks - first.ticks) as f64,
+            (last.raw - first.raw) as f64,
+        );
         Ok(Self {
             hz: ticks / nanos * 1e9,
             hz_error: (first.width + last.width) as f64 / ticks,
@@ -95,7 +98,10 @@ impl Clock {
 fn require_invariant() -> Result<(), ClockError> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo")
         .map_err(|e| ClockError::System("read /proc/cpuinfo", e))?;
-    let flags = cpuinfo.lines().find(|l| l.starts_with("flags")).unwrap_or_default();
+    let flags = cpuinfo
+        .lines()
+        .find(|l| l.starts_with("flags"))
+        .unwrap_or_default();
     for needed in ["constant_tsc", "nonstop_tsc"] {
         if !flags.split_ascii_whitespace().any(|flag| flag == needed) {
             return Err(ClockError::NotInvariant(needed));
@@ -131,7 +137,9 @@ fn paired_reading() -> Result<PairedReading, ClockError> {
 }
 
 fn read_cost() -> u64 {
-    let mut costs: Vec<u64> = (0..1001).map(|_| (-(now() - now())).unsigned_abs()).collect();
+    let mut costs: Vec<u64> = (0..1001)
+        .map(|_| (-(now() - now())).unsigned_abs())
+        .collect();
     costs.sort_unstable();
     costs[costs.len() / 2]
 }
@@ -141,7 +149,9 @@ fn skew_between_cpus() -> Result<u64, ClockError> {
     let allowed = sched_getaffinity(Pid::from_raw(0))
         .map_err(|e| ClockError::System("read the CPU affinity", e.into()))?;
     let mut cpus = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false));
-    let Some(first) = cpus.next() else { return Ok(0) };
+    let Some(first) = cpus.next() else {
+        return Ok(0);
+    };
     let mut worst = 0;
     for other in cpus {
         worst = worst.max(skew(first, other)?);
@@ -213,7 +223,12 @@ mod tests {
 
     #[test]
     fn ticks_become_time_by_the_rate() {
-        let clock = Clock { hz: 2e9, hz_error: 0.0, skew: 0, read_cost: 0 };
+        let clock = Clock {
+            hz: 2e9,
+            hz_error: 0.0,
+            skew: 0,
+            read_cost: 0,
+        };
         assert_eq!(clock.between(Ticks(10), Ticks(2_010)), Nanos(1000));
         assert_eq!(clock.between(Ticks(2_010), Ticks(10)), Nanos(-1000));
         assert_eq!(clock.between(Ticks(u64::MAX), Ticks(1)), Nanos(1));

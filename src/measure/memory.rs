@@ -1,10 +1,10 @@
 //! What one more idle instance takes: several are started, memory is read at each count, all are
 //! released.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rand::seq::SliceRandom;
 use rand::SeedableRng;
+use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::plan::{Density, Plan};
@@ -18,7 +18,11 @@ use crate::trial::{Failure, Launch};
 use crate::workload::{Task, Workload};
 
 /// The waiting instance every backend starts.
-const IDLE: Task = Task { workload: Workload::Idle, size: 0, reps: 1 };
+const IDLE: Task = Task {
+    workload: Workload::Idle,
+    size: 0,
+    reps: 1,
+};
 
 /// Runs every round of the density measurement, the configurations shuffled in each.
 ///
@@ -56,7 +60,7 @@ pub fn run(
     Ok(None)
 }
 
-/// Starts instances up to the largest count, reading at zero and at every count on the way.
+/// Starts instances up to the largest count, reading at every count on the way.
 fn one_round(
     density: &Density,
     configuration: &Configuration,
@@ -64,11 +68,15 @@ fn one_round(
     plan: &Plan,
     round: u32,
 ) -> Vec<MemoryRecord> {
-    let launch = Launch { task: IDLE, deadline: plan.deadline };
+    let launch = Launch {
+        task: IDLE,
+        deadline: plan.deadline,
+    };
     let mut held: Vec<Box<dyn Instance>> = Vec::new();
     let mut records = Vec::new();
     let mut failure = None;
-    for &count in std::iter::once(&0).chain(&density.counts) {
+    settle();
+    for &count in &density.counts {
         while held.len() < count as usize && failure.is_none() {
             match backend.hold(&launch) {
                 Ok(instance) => held.push(instance),
@@ -107,8 +115,11 @@ fn reading(
     held: &[Box<dyn Instance>],
     with_footprints: bool,
 ) -> Result<MemoryRecord, Failure> {
-    let mut record = empty(configuration, round, u32::try_from(held.len()).unwrap_or(u32::MAX));
-    fold_counters();
+    let mut record = empty(
+        configuration,
+        round,
+        u32::try_from(held.len()).unwrap_or(u32::MAX),
+    );
     record.used = used();
     record.kernel = kernel();
     if !with_footprints {
@@ -139,7 +150,26 @@ fn empty(configuration: &Configuration, round: u32, instances: u32) -> MemoryRec
 
 /// Sum of `/proc/meminfo` fields; one that this kernel does not have counts nothing.
 fn sum(fields: &[&str]) -> i64 {
-    fields.iter().filter_map(|f| meminfo(f)).map(u64::cast_signed).sum()
+    fields
+        .iter()
+        .filter_map(|f| meminfo(f))
+        .map(u64::cast_signed)
+        .sum()
+}
+
+/// Waits until the host's used memory stands still, for two seconds at most: what the round before
+/// left for the kernel's workers (network namespaces, RCU) is not to be freed during this one.
+fn settle() {
+    const STILL: i64 = 64 << 10;
+    let mut before = used().0;
+    for _ in 0..40 {
+        std::thread::sleep(Duration::from_millis(50));
+        let now = used().0;
+        if (now - before).abs() <= STILL {
+            return;
+        }
+        before = now;
+    }
 }
 
 /// Makes the kernel add its per-CPU differences to the global counters now; without it a reading
@@ -149,11 +179,22 @@ fn fold_counters() {
     let _ = std::fs::read("/proc/sys/vm/stat_refresh");
 }
 
+/// What the host's own accounts say is in use by instances: memory of processes (`AnonPages`), files
+/// in memory (`Shmem`, a container's root) and the kernel's part. Not MemTotal − MemFree: the page
+/// cache moves by more than an instance takes, and free pages cached per CPU count as used.
 fn used() -> Bytes {
-    let page_cache = sum(&["Buffers", "Cached"]) - sum(&["Shmem"]);
-    Bytes(sum(&["MemTotal"]) - sum(&["MemFree"]) - page_cache)
+    fold_counters();
+    Bytes(sum(&["AnonPages", "Shmem"]) + kernel().0)
 }
 
+/// The kernel's part. `KernelStack` is left out: with CONFIG_VMAP_STACK, the default on x86-64,
+/// stacks are already in `VmallocUsed`.
 fn kernel() -> Bytes {
-    Bytes(sum(&["Slab", "KernelStack", "PageTables", "SecPageTables", "Percpu", "VmallocUsed"]))
+    Bytes(sum(&[
+        "Slab",
+        "PageTables",
+        "SecPageTables",
+        "Percpu",
+        "VmallocUsed",
+    ]))
 }

@@ -64,12 +64,12 @@ pub const fn max_time(profile: Profile) -> Duration {
 /// Default density measurement of a profile.
 #[must_use]
 pub fn density(profile: Profile) -> Density {
-    // Six rounds are the fewest that give a median a 95 % interval. The counts are large because
-    // the kernel hands out pages in batches per CPU: a few hundred KiB are noise.
+    // Six rounds are the fewest that give a median a 95 % interval. The first count is not zero: the
+    // kernel keeps slabs and pages of the round before, and the first instances live in those.
     let (counts, rounds) = match profile {
-        Profile::Smoke => (vec![4, 8, 16, 32, 48], 6),
-        Profile::Quick => (vec![8, 16, 32, 48, 64], 8),
-        Profile::Full => (vec![16, 32, 64, 128, 192], 20),
+        Profile::Smoke => ((2..=8).map(|n| n * 16).collect(), 6),
+        Profile::Quick => ((2..=8).map(|n| n * 16).collect(), 12),
+        Profile::Full => ((4..=12).map(|n| n * 16).collect(), 30),
     };
     Density { counts, rounds }
 }

@@ -36,7 +36,15 @@ pub fn blocks(rounds: &[u32], configurations: usize, warmups: u32, seed: u64) ->
             } else {
                 (f64::from(round - warmups) + rng.random::<f64>()) / f64::from(rounds)
             };
-            keyed.push((key, Block { task, round, order, warmup }));
+            keyed.push((
+                key,
+                Block {
+                    task,
+                    round,
+                    order,
+                    warmup,
+                },
+            ));
         }
     }
     keyed.sort_by(|a, b| a.0.total_cmp(&b.0));

@@ -68,13 +68,20 @@ pub fn run(
 ) -> Result<Option<EndedEarly>, RunError> {
     let begun = Instant::now();
     let image = payload::image_fold()?;
-    let answers: Vec<Answer> =
-        plan.tasks.iter().map(|(task, _)| known_answer(task)).collect::<Result<_, _>>()?;
-    let usable: Vec<usize> = (0..opened.len()).filter(|&i| opened[i].backend.is_ok()).collect();
+    let answers: Vec<Answer> = plan
+        .tasks
+        .iter()
+        .map(|(task, _)| known_answer(task))
+        .collect::<Result<_, _>>()?;
+    let usable: Vec<usize> = (0..opened.len())
+        .filter(|&i| opened[i].backend.is_ok())
+        .collect();
     let rounds: Vec<u32> = plan.tasks.iter().map(|(_, rounds)| *rounds).collect();
     let order = blocks(&rounds, usable.len(), plan.warmups, plan.seed);
-    let density_steps =
-        plan.density.as_ref().map_or(0, |d| u64::from(d.rounds) * usable.len() as u64);
+    let density_steps = plan
+        .density
+        .as_ref()
+        .map_or(0, |d| u64::from(d.rounds) * usable.len() as u64);
     let planned = (order.len() * usable.len()) as u64 + density_steps;
     // Density comes last: it disturbs the host's memory. A share of the budget is kept for it.
     let share = if plan.density.is_some() { 0.85 } else { 1.0 };
@@ -92,22 +99,38 @@ pub fn run(
         }
         let (task, _) = plan.tasks[block.task];
         for &position in &block.order {
-            let Opened { configuration, backend } = &mut opened[usable[position]];
+            let Opened {
+                configuration,
+                backend,
+            } = &mut opened[usable[position]];
             let Ok(backend) = backend else { continue };
             observer.progress(trial, planned, &format!("{configuration} {task}"));
             let outcome = one_trial(backend.as_mut(), &task, plan.deadline)
                 .and_then(|seen| check::measured(&seen, &task, answers[block.task], image, clock));
             if matches!(outcome, Err(Failure::Interrupted)) {
-                return Ok(Some(EndedEarly::Interrupted(interrupt::requested().unwrap_or(2))));
+                return Ok(Some(EndedEarly::Interrupted(
+                    interrupt::requested().unwrap_or(2),
+                )));
             }
-            observer.record(trial_record(trial, number, block, configuration, &task, outcome))?;
+            observer.record(trial_record(
+                trial,
+                number,
+                block,
+                configuration,
+                &task,
+                outcome,
+            ))?;
             trial += 1;
         }
     }
     if let Some(density) = &plan.density {
         let until = begun + plan.max_time;
         let mut backends: Vec<(&Configuration, &mut dyn Backend)> = Vec::new();
-        for Opened { configuration, backend } in opened.iter_mut() {
+        for Opened {
+            configuration,
+            backend,
+        } in opened.iter_mut()
+        {
             if let Ok(backend) = backend {
                 backends.push((configuration, backend.as_mut()));
             }
@@ -124,7 +147,10 @@ fn one_trial(
     task: &Task,
     deadline: Duration,
 ) -> Result<crate::trial::Observation, Failure> {
-    backend.trial(&Launch { task: *task, deadline })
+    backend.trial(&Launch {
+        task: *task,
+        deadline,
+    })
 }
 
 fn trial_record(
@@ -152,6 +178,9 @@ fn trial_record(
 
 impl From<&Failure> for FailureRecord {
     fn from(failure: &Failure) -> Self {
-        Self { kind: failure.kind().to_owned(), message: failure.to_string() }
+        Self {
+            kind: failure.kind().to_owned(),
+            message: failure.to_string(),
+        }
     }
 }

@@ -42,7 +42,10 @@ type Series = Vec<(u64, f64)>;
 /// Makes the estimates of a run out of its records.
 #[must_use]
 pub fn summarise(records: &[Record], tasks: &[Task], configurations: &[Configuration]) -> Summary {
-    let mut summary = Summary { counts: counts(records), ..Summary::default() };
+    let mut summary = Summary {
+        counts: counts(records),
+        ..Summary::default()
+    };
     for task in tasks {
         let name = task.to_string();
         let trials: Vec<&TrialRecord> = trials(records).filter(|t| t.workload == name).collect();
@@ -89,7 +92,11 @@ fn metrics_of(task: &Task) -> Vec<(Metric, Value)> {
     }
     let entry = catalogue::entry(task.workload);
     let value = |m: &Measured| entry.value(m.units, m.timed.0 as f64 / 1e9);
-    entry.metric.map(|metric| (metric, Box::new(value) as Value)).into_iter().collect()
+    entry
+        .metric
+        .map(|metric| (metric, Box::new(value) as Value))
+        .into_iter()
+        .collect()
 }
 
 fn trials(records: &[Record]) -> impl Iterator<Item = &TrialRecord> {
@@ -113,7 +120,9 @@ fn counts(records: &[Record]) -> BTreeMap<String, Count> {
         }
         if let Some(failure) = failure {
             count.failures += 1;
-            count.first_failure.get_or_insert_with(|| failure.message.clone());
+            count
+                .first_failure
+                .get_or_insert_with(|| failure.message.clone());
         }
     }
     counts
@@ -138,7 +147,8 @@ fn estimate(
     phases: impl Fn(&str) -> Vec<PhaseResult>,
 ) {
     for (id, series) in all {
-        let Ok(sample) = stats::Sample::new(series.iter().map(|(_, value)| *value).collect::<Vec<_>>())
+        let Ok(sample) =
+            stats::Sample::new(series.iter().map(|(_, value)| *value).collect::<Vec<_>>())
         else {
             continue;
         };
@@ -156,30 +166,43 @@ fn estimate(
             phases: phases(id),
         });
         for reference in REFERENCES {
-            let Some((_, other)) = all.iter().find(|(o, _)| *o == reference.id() && o != id)
-            else {
+            let Some((_, other)) = all.iter().find(|(o, _)| *o == reference.id() && o != id) else {
                 continue;
             };
             let pairs = paired(other, series);
-            if let Ok(ratio) = stats::paired::ratio(&pairs, LEVEL) {
-                summary.ratios.push(RatioResult {
-                    workload: workload.to_owned(),
-                    metric: metric.name.to_owned(),
-                    backend: (*id).to_owned(),
-                    reference: reference.id().to_owned(),
-                    ratio: ratio.ratio,
-                    ci95: ratio.ci.map(|ci| [ci.low, ci.high]),
-                    pairs: pairs.len() as u64,
-                });
-            }
+            let Some((ratio, ci95)) = ratio(&pairs) else {
+                continue;
+            };
+            summary.ratios.push(RatioResult {
+                workload: workload.to_owned(),
+                metric: metric.name.to_owned(),
+                backend: (*id).to_owned(),
+                reference: reference.id().to_owned(),
+                ratio,
+                ci95,
+                pairs: pairs.len() as u64,
+            });
         }
     }
+}
+
+/// The paired ratio with its interval; without one where there are too few pairs for the level;
+/// nothing where a ratio has no meaning (a value is not positive).
+fn ratio(pairs: &[(f64, f64)]) -> Option<(f64, Option<[f64; 2]>)> {
+    if let Ok(ratio) = stats::paired::ratio(pairs, LEVEL) {
+        return Some((ratio.ratio, Some([ratio.low, ratio.high])));
+    }
+    let logs = stats::paired::log_ratios(pairs).ok()?;
+    Some((stats::quantile::median(&logs).exp(), None))
 }
 
 /// Values of both series in the blocks that have both: (reference, value).
 fn paired(reference: &Series, series: &Series) -> Vec<(f64, f64)> {
     let by_block: BTreeMap<u64, f64> = reference.iter().copied().collect();
-    series.iter().filter_map(|(block, value)| Some((*by_block.get(block)?, *value))).collect()
+    series
+        .iter()
+        .filter_map(|(block, value)| Some((*by_block.get(block)?, *value)))
+        .collect()
 }
 
 /// Median of each phase over the trials of a configuration, in the order they happen; then what
@@ -188,8 +211,16 @@ fn median_phases(trials: &[&TrialRecord], id: &str, start: bool) -> Vec<PhaseRes
     let mut order: Vec<String> = Vec::new();
     let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let mut unaccounted = Vec::new();
-    for measured in trials.iter().filter(|t| t.backend == id).filter_map(|t| t.measured.as_ref()) {
-        let phases: &[PhaseRecord] = if start { &measured.phases } else { &measured.teardown };
+    for measured in trials
+        .iter()
+        .filter(|t| t.backend == id)
+        .filter_map(|t| t.measured.as_ref())
+    {
+        let phases: &[PhaseRecord] = if start {
+            &measured.phases
+        } else {
+            &measured.teardown
+        };
         let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
         for phase in phases {
             if !order.contains(&phase.name) {
@@ -211,12 +242,18 @@ fn median_phases(trials: &[&TrialRecord], id: &str, start: bool) -> Vec<PhaseRes
         .into_iter()
         .filter_map(|name| {
             let sample = stats::Sample::new(values.remove(&name)?).ok()?;
-            Some(PhaseResult { name, median: stats::quantile::median(&sample) })
+            Some(PhaseResult {
+                name,
+                median: stats::quantile::median(&sample),
+            })
         })
         .collect();
     if let Ok(sample) = stats::Sample::new(unaccounted) {
         let median = stats::quantile::median(&sample);
-        all.push(PhaseResult { name: "unaccounted".to_owned(), median });
+        all.push(PhaseResult {
+            name: "unaccounted".to_owned(),
+            median,
+        });
     }
     all
 }
@@ -245,9 +282,13 @@ fn memory_series(
 /// Slope of used memory over the number of instances: Theil–Sen, so that one disturbed reading
 /// does not decide.
 fn marginal(round: &[&MemoryRecord]) -> Option<f64> {
-    let points: Vec<(f64, f64)> =
-        round.iter().map(|r| (f64::from(r.instances), r.used.0 as f64)).collect();
-    stats::slope::theil_sen(&points, LEVEL).ok().map(|line| line.slope)
+    let points: Vec<(f64, f64)> = round
+        .iter()
+        .map(|r| (f64::from(r.instances), r.used.0 as f64))
+        .collect();
+    stats::slope::theil_sen(&points, LEVEL)
+        .ok()
+        .map(|line| line.slope)
 }
 
 fn mean_of_last(
@@ -263,6 +304,9 @@ fn mean_of_last(
 
 fn kernel_growth(round: &[&MemoryRecord]) -> Option<f64> {
     let (first, last) = (round.first()?, round.last()?);
-    let more = last.instances.checked_sub(first.instances).filter(|more| *more > 0)?;
+    let more = last
+        .instances
+        .checked_sub(first.instances)
+        .filter(|more| *more > 0)?;
     Some((last.kernel.0 - first.kernel.0) as f64 / f64::from(more))
 }

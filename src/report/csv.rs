@@ -10,7 +10,9 @@ pub fn render(run: &Run) -> String {
     let mut out =
         String::from("backend,workload,metric,unit,better,n,median,ci95_low,ci95_high,p99,min\r\n");
     for m in &run.metrics {
-        let [low, high] = m.ci95.map_or([String::new(), String::new()], |ci| ci.map(|v| v.to_string()));
+        let [low, high] = m.ci95.map_or([String::new(), String::new()], |ci| {
+            ci.map(|v| v.to_string())
+        });
         let better = match m.better {
             crate::metric::Better::Lower => "lower",
             crate::metric::Better::Higher => "higher",

@@ -54,7 +54,10 @@ fn sentence(run: &Run, ratio: &RatioResult) -> Option<String> {
     };
     if low > 1.0 - SAME && high < 1.0 + SAME {
         let within = (1.0 - low).abs().max((high - 1.0).abs()) * 100.0;
-        return Some(format!("{pair} is the same within {} %.", significant(within)));
+        return Some(format!(
+            "{pair} is the same within {} %.",
+            significant(within)
+        ));
     }
     if low <= 1.0 && high >= 1.0 {
         return Some(format!(

@@ -34,7 +34,9 @@ fn scale(value: f64, unit: Unit) -> (&'static str, f64) {
         Unit::Bytes | Unit::BytesPerSecond => IEC,
         Unit::FlopPerSecond | Unit::OpsPerSecond | Unit::PagesPerSecond => SI,
     };
-    let fits = scale.into_iter().find(|(_, size)| (value / size).abs() >= 0.9995);
+    let fits = scale
+        .into_iter()
+        .find(|(_, size)| (value / size).abs() >= 0.9995);
     fits.unwrap_or(scale[scale.len() - 1])
 }
 
@@ -50,14 +52,25 @@ const fn suffix(unit: Unit) -> &'static str {
     }
 }
 
-/// A ratio with its interval, e.g. `4.51 [4.30, 4.72]`.
+/// A ratio with its interval, e.g. `4.51 [4.30, 4.72]`: three significant digits of the ratio, as
+/// many decimals for the ends.
 #[must_use]
 pub fn ratio_with_interval(value: f64, ci95: Option<[f64; 2]>) -> String {
+    let decimals = decimals(value);
     match ci95 {
-        Some([low, high]) => {
-            format!("{} [{}, {}]", significant(value), significant(low), significant(high))
-        }
+        Some([low, high]) => format!("{value:.decimals$} [{low:.decimals$}, {high:.decimals$}]"),
         None => significant(value),
+    }
+}
+
+/// Decimals that show three significant digits.
+fn decimals(value: f64) -> usize {
+    match value.abs() {
+        m if m >= 99.95 => 0,
+        m if m >= 9.995 => 1,
+        m if m >= 0.9995 || m == 0.0 => 2,
+        m if m >= 0.09995 => 3,
+        _ => 4,
     }
 }
 
@@ -67,16 +80,13 @@ pub fn significant(value: f64) -> String {
     if !value.is_finite() {
         return "–".to_owned();
     }
-    let magnitude = value.abs();
-    let decimals = match magnitude {
-        m if m >= 99.95 => 0,
-        m if m >= 9.995 => 1,
-        m if m >= 0.9995 || m == 0.0 => 2,
-        m if m >= 0.09995 => 3,
-        _ => 4,
-    };
+    let decimals = decimals(value);
     let text = format!("{value:.decimals$}");
-    if text.trim_start_matches('-').chars().all(|c| c == '0' || c == '.') {
+    if text
+        .trim_start_matches('-')
+        .chars()
+        .all(|c| c == '0' || c == '.')
+    {
         "0".to_owned()
     } else {
         text
@@ -103,8 +113,12 @@ mod tests {
         for (value, unit, text) in cases {
             assert_eq!(quantity(value, unit), text);
         }
-        assert_eq!(interval([858e3, 1.02e6], 0.916e6, Unit::Nanoseconds), "858 – 1020");
+        assert_eq!(
+            interval([858e3, 1.02e6], 0.916e6, Unit::Nanoseconds),
+            "858 – 1020"
+        );
         assert_eq!(significant(f64::NAN), "–");
-        assert_eq!(ratio_with_interval(4.512, Some([4.3, 4.719])), "4.51 [4.30, 4.72]");
+        let ratio = ratio_with_interval(0.1052, Some([0.09821, 1.15]));
+        assert_eq!(ratio, "0.105 [0.098, 1.150]");
     }
 }

@@ -18,10 +18,18 @@ fn write_view(out: &mut String, view: &View) -> std::fmt::Result {
     for sentence in view.findings.iter().chain(&view.notes) {
         writeln!(out, "- {}", escape(sentence))?;
     }
-    writeln!(out, "\n| | median | 95 % interval | × process | × container | n |")?;
+    writeln!(
+        out,
+        "\n| | median | 95 % interval | × process | × container | n |"
+    )?;
     writeln!(out, "|---|---:|---:|---:|---:|---:|")?;
     for group in &view.groups {
-        writeln!(out, "| **{}** ({}) | | | | | |", escape(&group.heading), group.direction)?;
+        writeln!(
+            out,
+            "| **{}** ({}) | | | | | |",
+            escape(&group.heading),
+            group.direction
+        )?;
         for row in &group.rows {
             writeln!(
                 out,
@@ -36,7 +44,12 @@ fn write_view(out: &mut String, view: &View) -> std::fmt::Result {
         }
     }
     for breakdown in &view.phases {
-        writeln!(out, "\n{} of {}\n", breakdown.metric, escape(&breakdown.backend))?;
+        writeln!(
+            out,
+            "\n{} of {}\n",
+            breakdown.metric,
+            escape(&breakdown.backend)
+        )?;
         writeln!(out, "| phase | median |\n|---|---:|")?;
         for (name, median) in &breakdown.phases {
             writeln!(out, "| `{name}` | {median} |")?;

@@ -81,26 +81,43 @@ fn title(run: &Run) -> String {
         .filter(|b| b.status == Status::Measured)
         .map(|b| b.id.as_str())
         .collect();
-    format!("isobench {}: {}, the same bytes", run.profile, measured.join(", "))
+    format!(
+        "isobench {}: {}, the same bytes",
+        run.profile,
+        measured.join(", ")
+    )
 }
 
 fn facts(run: &Run) -> Vec<(String, String)> {
     let host = &run.host;
     let fact = |name: &str, value: String| (name.to_owned(), value);
     vec![
-        fact("payload", format!("{} bytes, sha256 {}", run.payload.bytes, run.payload.sha256)),
+        fact(
+            "payload",
+            format!("{} bytes, sha256 {}", run.payload.bytes, run.payload.sha256),
+        ),
         fact(
             "host",
             format!(
                 "{}{}, {} CPUs, {}",
                 host.cpu,
-                if host.virtual_machine { " (itself virtual)" } else { "" },
+                if host.virtual_machine {
+                    " (itself virtual)"
+                } else {
+                    ""
+                },
                 host.cpus,
                 format::quantity(host.memory as f64, Unit::Bytes)
             ),
         ),
         fact("kernel", host.kernel.clone()),
-        fact("isolation", format!("KVM {}, cgroup {}, run as {}", host.kvm, host.cgroup, host.user)),
+        fact(
+            "isolation",
+            format!(
+                "KVM {}, cgroup {}, run as {}",
+                host.kvm, host.cgroup, host.user
+            ),
+        ),
         fact(
             "clock",
             format!(
@@ -172,9 +189,10 @@ fn row(run: &Run, metric: &MetricResult) -> Row {
     Row {
         backend: metric.backend.clone(),
         median: format::quantity(metric.median, metric.unit),
-        interval: metric
-            .ci95
-            .map_or_else(|| "too few".to_owned(), |ci| format::interval(ci, metric.median, metric.unit)),
+        interval: metric.ci95.map_or_else(
+            || "too few".to_owned(),
+            |ci| format::interval(ci, metric.median, metric.unit),
+        ),
         to_process: to("process"),
         to_container: to("container"),
         samples: metric.n.to_string(),
@@ -188,13 +206,29 @@ fn breakdowns(run: &Run) -> Vec<Breakdown> {
         .map(|m| Breakdown {
             backend: m.backend.clone(),
             metric: m.metric.clone(),
-            phases: m
-                .phases
-                .iter()
-                .map(|p| (p.name.clone(), format::quantity(p.median, Unit::Nanoseconds)))
-                .collect(),
+            phases: notable(m),
         })
         .collect()
+}
+
+/// Phases of at least one percent of the whole, in their order; the smaller ones together.
+fn notable(metric: &MetricResult) -> Vec<(String, String)> {
+    let least = metric.median * 0.01;
+    let text = |ns: f64| format::quantity(ns, Unit::Nanoseconds);
+    let (large, small): (Vec<_>, Vec<_>) = metric
+        .phases
+        .iter()
+        .partition(|p| p.median >= least || p.name == "unaccounted");
+    let mut phases: Vec<(String, String)> = large
+        .iter()
+        .map(|p| (p.name.clone(), text(p.median)))
+        .collect();
+    if !small.is_empty() {
+        let sum: f64 = small.iter().map(|p| p.median).sum();
+        let at = phases.len().saturating_sub(1);
+        phases.insert(at, (format!("{} smaller ones", small.len()), text(sum)));
+    }
+    phases
 }
 
 fn notes(run: &Run) -> Vec<String> {
@@ -202,8 +236,15 @@ fn notes(run: &Run) -> Vec<String> {
     for backend in &run.backends {
         let because = |what: &str| {
             let reason = backend.reason.as_deref().unwrap_or("no reason recorded");
-            let remedy = backend.remedy.as_deref().map(|r| format!(" To change it: {r}"));
-            format!("{} {what}: {reason}.{}", backend.id, remedy.unwrap_or_default())
+            let remedy = backend
+                .remedy
+                .as_deref()
+                .map(|r| format!(" To change it: {r}"));
+            format!(
+                "{} {what}: {reason}.{}",
+                backend.id,
+                remedy.unwrap_or_default()
+            )
         };
         match backend.status {
             Status::Skipped => notes.push(because("was skipped")),
@@ -213,7 +254,11 @@ fn notes(run: &Run) -> Vec<String> {
                 backend.id,
                 backend.failures,
                 backend.trials,
-                backend.reason.as_deref().map(|r| format!(" First: {r}.")).unwrap_or_default()
+                backend
+                    .reason
+                    .as_deref()
+                    .map(|r| format!(" First: {r}."))
+                    .unwrap_or_default()
             )),
             Status::Measured => {}
         }

@@ -14,9 +14,17 @@ pub fn render(view: &View) -> String {
     out.push('\n');
     out.push_str(&table(view));
     for breakdown in &view.phases {
-        let parts: Vec<String> =
-            breakdown.phases.iter().map(|(name, median)| format!("{name} {median}")).collect();
-        let line = format!("{} of {}: {}", breakdown.metric, breakdown.backend, parts.join(", "));
+        let parts: Vec<String> = breakdown
+            .phases
+            .iter()
+            .map(|(name, median)| format!("{name} {median}"))
+            .collect();
+        let line = format!(
+            "{} of {}: {}",
+            breakdown.metric,
+            breakdown.backend,
+            parts.join(", ")
+        );
         out.push_str(&wrap(&line, 80, 2));
     }
     if !view.phases.is_empty() {
@@ -28,16 +36,22 @@ pub fn render(view: &View) -> String {
     out
 }
 
-/// Widths of the columns: 80 in all, with one blank between two.
-const WIDTHS: [u16; 5] = [11, 13, 16, 18, 18];
+/// Widths of the columns, padding included: 80 in all.
+const WIDTHS: [u16; 5] = [10, 13, 14, 21, 22];
 
 fn table(view: &View) -> String {
     let mut out = rows([["", "median", "95 % interval", "× process", "× container"]].into_iter());
     for group in &view.groups {
         out.push_str(&format!("{} ({})\n", group.heading, group.direction));
         out.push_str(&rows(group.rows.iter().map(|row| {
-            [&row.backend, &row.median, &row.interval, &row.to_process, &row.to_container]
-                .map(String::as_str)
+            [
+                &row.backend,
+                &row.median,
+                &row.interval,
+                &row.to_process,
+                &row.to_container,
+            ]
+            .map(String::as_str)
         })));
     }
     out.push('\n');

@@ -48,7 +48,10 @@ impl Folder {
     /// # Errors
     /// [`FolderError::Unusable`] and [`FolderError::Occupied`], before anything is measured.
     pub fn create(path: &Path) -> Result<Self, FolderError> {
-        let unusable = |cause| FolderError::Unusable { path: path.to_owned(), cause };
+        let unusable = |cause| FolderError::Unusable {
+            path: path.to_owned(),
+            cause,
+        };
         fs::create_dir_all(path).map_err(unusable)?;
         if path.join("run.json").exists() || path.join("trials.jsonl").exists() {
             return Err(FolderError::Occupied(path.to_owned()));
@@ -58,7 +61,10 @@ impl Folder {
             .create_new(true)
             .open(path.join("trials.jsonl"))
             .map_err(unusable)?;
-        Ok(Self { path: path.to_owned(), trials: BufWriter::new(trials) })
+        Ok(Self {
+            path: path.to_owned(),
+            trials: BufWriter::new(trials),
+        })
     }
 
     /// The directory.
@@ -78,7 +84,10 @@ impl Folder {
             self.trials.flush()
         };
         let mut write = write;
-        write().map_err(|cause| FolderError::Write { path: self.path.join("trials.jsonl"), cause })
+        write().map_err(|cause| FolderError::Write {
+            path: self.path.join("trials.jsonl"),
+            cause,
+        })
     }
 
     /// Writes `run.json` whole or not at all.
@@ -86,10 +95,13 @@ impl Folder {
     /// # Errors
     /// [`FolderError::Write`].
     pub fn seal(&mut self, run: &Run) -> Result<(), FolderError> {
-        self.trials.get_ref().sync_all().map_err(|cause| FolderError::Write {
-            path: self.path.join("trials.jsonl"),
-            cause,
-        })?;
+        self.trials
+            .get_ref()
+            .sync_all()
+            .map_err(|cause| FolderError::Write {
+                path: self.path.join("trials.jsonl"),
+                cause,
+            })?;
         self.publish("run.json", &to_pretty_json(run))
     }
 
@@ -109,7 +121,10 @@ impl Folder {
             file.persist(self.path.join(name)).map_err(|e| e.error)?;
             File::open(&self.path)?.sync_all()
         };
-        write().map_err(|cause| FolderError::Write { path: self.path.join(name), cause })
+        write().map_err(|cause| FolderError::Write {
+            path: self.path.join(name),
+            cause,
+        })
     }
 }
 
@@ -130,7 +145,10 @@ mod tests {
     fn a_folder_with_a_run_is_not_written_over() {
         let dir = tempfile::tempdir().unwrap();
         drop(Folder::create(dir.path()).unwrap());
-        assert!(matches!(Folder::create(dir.path()), Err(FolderError::Occupied(_))));
+        assert!(matches!(
+            Folder::create(dir.path()),
+            Err(FolderError::Occupied(_))
+        ));
     }
 
     #[test]

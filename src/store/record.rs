@@ -100,10 +100,9 @@ pub struct MemoryRecord {
     pub round: u32,
     /// Idle instances at this moment.
     pub instances: u32,
-    /// Used memory of the host: MemTotal − MemFree − Buffers − Cached + Shmem.
+    /// Memory in the host's accounts that instances use: AnonPages + Shmem + `kernel`.
     pub used: Bytes,
-    /// The kernel's own accounts: Slab + KernelStack + PageTables + SecPageTables + Percpu +
-    /// VmallocUsed.
+    /// The kernel's part: Slab + PageTables + SecPageTables + Percpu + VmallocUsed.
     pub kernel: Bytes,
     /// PSS of each instance; read at the last count only.
     pub pss: Vec<Bytes>,

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use isobench_abi::Report;
-
 use super::Workload;
 use crate::metric::{BANDWIDTH, FLOPS, LATENCY, Metric, OPS, PAGES};
 
@@ -90,12 +88,12 @@ impl Entry {
     /// A rate is units ÷ time; a latency is time ÷ units. `None` where the workload has no metric,
     /// or the time or the units are not positive (a broken clock is no rate).
     #[must_use]
-    pub fn value(&self, report: &Report, elapsed_seconds: f64) -> Option<f64> {
+    pub fn value(&self, units: u64, elapsed_seconds: f64) -> Option<f64> {
         let metric = self.metric?;
-        if report.units == 0 || !(elapsed_seconds > 0.0 && elapsed_seconds.is_finite()) {
+        if units == 0 || !(elapsed_seconds > 0.0 && elapsed_seconds.is_finite()) {
             return None;
         }
-        let units = report.units as f64;
+        let units = units as f64;
         Some(if metric.name == LATENCY.name {
             elapsed_seconds * 1e9 / units
         } else {
@@ -203,15 +201,7 @@ mod tests {
 
     #[test]
     fn rates_and_latencies_have_the_units_of_their_metric() {
-        let report = Report {
-            start: 0,
-            end: 0,
-            units: 1000,
-            digest: 0,
-            image: 0,
-            isa: 0,
-        };
-        let value = |workload, seconds| entry(workload).value(&report, seconds);
+        let value = |workload, seconds| entry(workload).value(1000, seconds);
         assert_eq!(value(Workload::Sha256, 0.5), Some(2000.0));
         assert_eq!(value(Workload::Fault, 2.0), Some(500.0));
         assert_eq!(value(Workload::Chase, 0.001), Some(1000.0));
@@ -220,7 +210,6 @@ mod tests {
         for broken in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             assert_eq!(value(Workload::Clock, broken), None);
         }
-        let nothing = Report { units: 0, ..report };
-        assert_eq!(entry(Workload::Chase).value(&nothing, 1.0), None);
+        assert_eq!(entry(Workload::Chase).value(0, 1.0), None);
     }
 }

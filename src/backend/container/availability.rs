@@ -2,21 +2,10 @@
 
 use std::path::Path;
 
-use crate::backend::Unavailable;
 use crate::backend::container::setup::Identity;
+use crate::backend::{Limitation, Unavailable};
 use crate::sys::fd;
 use crate::trial::Failure;
-
-/// A mechanism that the container does without on this host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limitation {
-    /// Which one: `cgroup`.
-    pub mechanism: &'static str,
-    /// Why.
-    pub reason: String,
-    /// What would give it back.
-    pub remedy: String,
-}
 
 /// The cgroup cannot be had.
 pub(super) fn no_cgroup(reason: String) -> Limitation {

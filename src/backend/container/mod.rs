@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use crate::backend::child::{Child, Deadline};
 use crate::backend::launcher::{Launcher, probe};
-use crate::backend::{Backend, Footprint, Instance, Unavailable};
+use crate::backend::{Backend, Footprint, Instance, Limitation, Unavailable};
 use crate::metric::Bytes;
 use crate::sys::clock;
 use crate::sys::program::Arguments;
@@ -33,7 +33,6 @@ use crate::sys::spawn::Place;
 use crate::trial::{Failure, Launch, Observation, PhaseLog};
 use crate::workload::{Task, Workload, payload};
 
-pub use availability::Limitation;
 pub use setup::PAYLOAD_ID;
 
 use cgroup::{Groups, Leaf};
@@ -94,12 +93,6 @@ impl Container {
         })
     }
 
-    /// Mechanisms that the container does without on this host.
-    #[must_use]
-    pub fn limitations(&self) -> &[Limitation] {
-        &self.limitations
-    }
-
     fn start(
         &mut self,
         launch: &Launch,
@@ -126,6 +119,10 @@ impl Container {
 }
 
 impl Backend for Container {
+    fn limitations(&self) -> Vec<Limitation> {
+        self.limitations.clone()
+    }
+
     fn trial(&mut self, launch: &Launch) -> Result<Observation, Failure> {
         let arguments = Arguments::new(&launch.task.argv());
         let mut log = PhaseLog::new();

@@ -5,7 +5,10 @@ use std::io::{self, Write};
 use crate::cli::error::CliError;
 
 /// Prints a completion script.
-pub fn completions(shell: clap_complete::Shell, command: &mut clap::Command) -> Result<u8, CliError> {
+pub fn completions(
+    shell: clap_complete::Shell,
+    command: &mut clap::Command,
+) -> Result<u8, CliError> {
     let mut script = Vec::new();
     clap_complete::generate(shell, command, "isobench", &mut script);
     io::stdout().write_all(&script)?;

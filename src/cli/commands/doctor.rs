@@ -56,7 +56,11 @@ fn examine() -> Report {
                 usable: true,
                 reason: None,
                 remedy: None,
-                limitations: backend.limitations().iter().map(ToString::to_string).collect(),
+                limitations: backend
+                    .limitations()
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
             },
             Err(unavailable) => Verdict {
                 id: configuration.id(),

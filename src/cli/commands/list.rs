@@ -47,13 +47,24 @@ fn workloads(out: &mut String) {
         let sizes: Vec<String> = Profile::ALL
             .iter()
             .map(|profile| {
-                let tasks: Vec<String> =
-                    profile.tasks_of(workload).iter().map(ToString::to_string).collect();
+                let tasks: Vec<String> = profile
+                    .tasks_of(workload)
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect();
                 format!("{profile}: {}", tasks.join(" "))
             })
             .collect();
-        let metric = facts.metric.map(|m| format!(" → {} ({})", m.name, m.unit)).unwrap_or_default();
-        let text = format!("[{}] {}{metric}. {}", facts.group, facts.description, sizes.join("; "));
+        let metric = facts
+            .metric
+            .map(|m| format!(" → {} ({})", m.name, m.unit))
+            .unwrap_or_default();
+        let text = format!(
+            "[{}] {}{metric}. {}",
+            facts.group,
+            facts.description,
+            sizes.join("; ")
+        );
         entry(out, workload.name(), &text);
     }
 }
@@ -65,7 +76,10 @@ fn metrics(out: &mut String) {
             Better::Lower => "lower",
             Better::Higher => "higher",
         };
-        let text = format!("[{}, {better} is better] {}", metric.unit, metric.definition);
+        let text = format!(
+            "[{}, {better} is better] {}",
+            metric.unit, metric.definition
+        );
         entry(out, metric.name, &text);
     }
 }

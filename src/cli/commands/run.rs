@@ -74,7 +74,10 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
     let view = model::view(&document);
     let summary_md = markdown::render(&view);
     keeper.folder.seal(&document).map_err(RunError::from)?;
-    keeper.folder.publish("summary.md", &summary_md).map_err(RunError::from)?;
+    keeper
+        .folder
+        .publish("summary.md", &summary_md)
+        .map_err(RunError::from)?;
 
     let text = match format {
         Format::Human => terminal::render(&view),
@@ -103,7 +106,10 @@ fn unavailable(opened: &[Opened]) -> Vec<String> {
         .iter()
         .filter_map(|o| {
             let why = o.backend.as_ref().err()?;
-            Some(format!("{}: {} (to fix it: {})", o.configuration, why.reason, why.remedy))
+            Some(format!(
+                "{}: {} (to fix it: {})",
+                o.configuration, why.reason, why.remedy
+            ))
         })
         .collect()
 }
@@ -116,7 +122,11 @@ fn random_seed() -> u64 {
 
 /// `20261123T101500Z-4711`: the start, to the second, and this process.
 fn run_id(started: jiff::Timestamp) -> String {
-    format!("{}-{}", started.strftime("%Y%m%dT%H%M%SZ"), std::process::id())
+    format!(
+        "{}-{}",
+        started.strftime("%Y%m%dT%H%M%SZ"),
+        std::process::id()
+    )
 }
 
 fn backends(opened: &[Opened], summary: &Summary) -> Vec<BackendResult> {
@@ -125,20 +135,40 @@ fn backends(opened: &[Opened], summary: &Summary) -> Vec<BackendResult> {
         .map(|o| {
             let id = o.configuration.id();
             let count = summary.counts.get(id).cloned().unwrap_or_default();
-            let Count { trials, failures, first_failure } = count;
+            let Count {
+                trials,
+                failures,
+                first_failure,
+            } = count;
             let measured = summary.metrics.iter().any(|m| m.backend == id);
             let (status, reason, remedy) = match &o.backend {
-                Err(why) => (Status::Skipped, Some(why.reason.clone()), Some(why.remedy.clone())),
+                Err(why) => (
+                    Status::Skipped,
+                    Some(why.reason.clone()),
+                    Some(why.remedy.clone()),
+                ),
                 Ok(_) if measured => (Status::Measured, first_failure, None),
                 Ok(_) => {
                     let reason = first_failure.unwrap_or_else(|| "no trial was run".to_owned());
                     (Status::Failed, Some(reason), None)
                 }
             };
-            let limitations = o.backend.as_ref().map(|b| b.limitations()).unwrap_or_default();
+            let limitations = o
+                .backend
+                .as_ref()
+                .map(|b| b.limitations())
+                .unwrap_or_default();
             let limitations = limitations.iter().map(ToString::to_string).collect();
             let id = id.to_owned();
-            BackendResult { id, status, reason, remedy, limitations, trials, failures }
+            BackendResult {
+                id,
+                status,
+                reason,
+                remedy,
+                limitations,
+                trials,
+                failures,
+            }
         })
         .collect()
 }
@@ -147,7 +177,13 @@ fn status(run: &Run, early: Option<EndedEarly>) -> u8 {
     match early {
         // 128 + the signal, as a shell reports it: 130 for SIGINT, 143 for SIGTERM.
         Some(EndedEarly::Interrupted(signal)) => u8::try_from(128 + signal).unwrap_or(130),
-        _ if run.backends.iter().any(|b| b.status == Status::Failed || b.failures > 0) => 4,
+        _ if run
+            .backends
+            .iter()
+            .any(|b| b.status == Status::Failed || b.failures > 0) =>
+        {
+            4
+        }
         _ => 0,
     }
 }
@@ -184,7 +220,11 @@ impl Keeper {
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}") {
             bar.set_style(style);
         }
-        Self { folder, records: Vec::new(), bar }
+        Self {
+            folder,
+            records: Vec::new(),
+            bar,
+        }
     }
 }
 
