@@ -1,6 +1,6 @@
 //! The floor of `microvm`: the fewest system calls after which a vCPU executes its first
 //! instruction at CPL 3 in long mode, under page tables and a GDT of its own. No checks beyond
-//! errors, no CPUID, no AVX, no watchdog, no timing but the one interval. What a VMM's start costs
+//! errors, no CPUID, no AVX, no IDT, no watchdog, no timing but the one interval. What a VMM's start costs
 //! above this is the VMM's own.
 //!
 //! ```text
@@ -9,7 +9,7 @@
 //!   0x1000           PDPT                                  –
 //!   0x2000           page directory                        –
 //!   0x3000           page table of 0x20_0000..0x40_0000    –
-//!   0x4000           GDT                                   –  (never read again)
+//!   0x4000           GDT, TSS with the I/O bitmap          0x20_1000, supervisor
 //!   0x5000           rdtsc; …; out                         0x20_0000
 //! ```
 #![allow(unsafe_code)]
@@ -33,6 +33,11 @@ const KVM_SET_SREGS: libc::c_ulong = 0x4138_ae84;
 const KVM_GET_VCPU_MMAP_SIZE: libc::c_ulong = 0xae04;
 
 const CODE: u64 = 0x20_0000;
+const TABLES: u64 = 0x20_1000;
+/// TSS with an I/O bitmap of zeros behind it: every port below 0x800 is allowed. The bitmap and not
+/// IOPL, for a KVM that runs CPL 3 on the host's own CPL 3 loses IOPL at the first exit.
+const TSS: u64 = TABLES + 0x80;
+const TSS_LIMIT: u32 = 0x67 + 0x100;
 /// rdtsc; shl rdx, 32; or rax, rdx; mov rbx, rax; mov edx, 0x5b0; out dx, eax; jmp $.
 /// RAX and RDX after RDTSC are read from the registers after the exit.
 const GUEST: [u8; 20] = [
@@ -153,7 +158,8 @@ impl Floor {
         let data = flat(0x13, 3, false);
         (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
         sregs.tr = kvm_segment {
-            limit: 0x67,
+            base: TSS,
+            limit: TSS_LIMIT,
             type_: 11,
             present: 1,
             ..Default::default()
@@ -162,7 +168,7 @@ impl Floor {
             unusable: 1,
             ..Default::default()
         };
-        (sregs.gdt.base, sregs.gdt.limit) = (0x4000, 3 * 8 - 1);
+        (sregs.gdt.base, sregs.gdt.limit) = (TABLES, 3 * 8 - 1);
         sregs.cr0 = 1 << 31 | 1 << 5 | 1 << 4 | 1;
         sregs.cr3 = 0;
         sregs.cr4 = 1 << 5;
@@ -182,9 +188,17 @@ impl Floor {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         let ram = Map::new(self.ram_bytes, flags, -1)?;
         // Present, writable, user, accessed; the leaf is dirty too.
-        for (at, value) in [(0, 0x1027), (0x1000, 0x2027), (0x2008, 0x3027), (0x3000, 0x5067)] {
+        for (at, value) in [
+            (0, 0x1027),
+            (0x1000, 0x2027),
+            (0x2008, 0x3027),
+            (0x3000, 0x5067),
+            (0x3008, 0x4063),
+        ] {
             ram.word(at, value);
         }
+        // The last word of the TSS: where its I/O bitmap begins.
+        ram.word(0x4080 + 96, 104 << 48);
         ram.word(0x4008, 0x00af_fb00_0000_ffff);
         ram.word(0x4010, 0x00cf_f300_0000_ffff);
         // SAFETY: 20 bytes inside the mapping, which `Map::word` has shown to reach that far.
@@ -203,7 +217,7 @@ impl Floor {
         ioctl(&vcpu, KVM_SET_SREGS, &raw const self.sregs)?;
         let regs = kvm_regs {
             rip: CODE,
-            rflags: 1 << 1 | 3 << 12,
+            rflags: 1 << 1,
             ..Default::default()
         };
         ioctl(&vcpu, KVM_SET_REGS, &raw const regs)?;

@@ -24,8 +24,8 @@ const OSXMMEXCPT: u64 = 1 << 10;
 const OSXSAVE: u64 = 1 << 18;
 // EFER: long mode enabled and active, no-execute.
 const EFER: u64 = 1 << 8 | 1 << 10 | 1 << 11;
-/// RFLAGS: the bit that is always set, and IOPL 3: ports are the payload's way out.
-const RFLAGS: u64 = 1 << 1 | 3 << 12;
+/// RFLAGS: the bit that is always set. IOPL 0: the TSS opens the one port (see `descriptors`).
+const RFLAGS: u64 = 1 << 1;
 
 // XCR0 (Intel SDM vol. 1, 13.3).
 const X87_SSE: u64 = 0b11;

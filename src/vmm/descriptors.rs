@@ -1,5 +1,10 @@
 //! GDT, TSS, IDT and the fault stubs (Intel SDM vol. 3, chapters 3, 6 and 9).
 //!
+//! The doorbell is opened by the TSS's I/O permission bitmap (Intel SDM vol. 1, 19.5.2) and not by
+//! IOPL: the bitmap lets the payload reach these four port bytes and nothing else (any other port is a
+//! #GP inside the guest, on every KVM alike), IOPL 3 would open all 65,536 and CLI besides, and
+//! a KVM that runs guest CPL 3 on the host's own CPL 3 forgets IOPL at the first exit.
+//!
 //! Ring 0 exists for one purpose: to say which exception was taken. A stub pushes a dummy error code
 //! where the CPU pushed none, pushes the vector, and rings the doorbell with `Op::Trap`. The VMM
 //! then finds this on the ring-0 stack, from RSP upwards:
@@ -24,8 +29,13 @@ pub const USER_CODE: u16 = 0x20 | 3;
 pub const TASK: u16 = 0x28;
 /// Limit of the GDT.
 pub const GDT_LIMIT: u16 = 7 * 8 - 1;
-/// Limit of the TSS.
-pub const TSS_LIMIT: u16 = 104 - 1;
+/// Bytes of the TSS proper.
+const TSS_BYTES: u16 = 104;
+/// Byte of the I/O bitmap that has the doorbell's bits. The CPU reads two bytes at a time, so one
+/// more must lie inside the limit.
+const DOORBELL_BITS: u16 = DOORBELL_PORT / 8;
+/// Limit of the TSS, its I/O bitmap included.
+pub const TSS_LIMIT: u16 = TSS_BYTES + DOORBELL_BITS + 1;
 /// Limit of the IDT.
 pub const IDT_LIMIT: u16 = (layout::VECTORS * 16 - 1) as u16;
 /// Bytes that a trap leaves on the ring-0 stack.
@@ -37,6 +47,12 @@ pub const GDT: u64 = layout::DESCRIPTORS + layout::GDT_OFFSET;
 pub const TSS: u64 = layout::DESCRIPTORS + layout::TSS_OFFSET;
 /// Guest-virtual address of the IDT.
 pub const IDT: u64 = layout::DESCRIPTORS + layout::IDT_OFFSET;
+
+const _: () = {
+    assert!(layout::TSS_OFFSET + TSS_LIMIT as u64 + 1 <= layout::IDT_OFFSET);
+    // The four bytes of one access share a byte of the bitmap.
+    assert!(DOORBELL_PORT.is_multiple_of(4));
+};
 
 const STUB_BYTES: u64 = 16;
 const COMMON: u64 = layout::STUBS + layout::VECTORS * STUB_BYTES;
@@ -65,8 +81,10 @@ pub fn tables() -> Vec<u8> {
     }
     let tss = layout::TSS_OFFSET as usize;
     put(&mut page, tss + 4, &layout::RSP0.to_le_bytes());
-    // The I/O bitmap lies beyond the limit: IOPL alone decides about ports.
-    put(&mut page, tss + 102, &(TSS_LIMIT + 1).to_le_bytes());
+    put(&mut page, tss + 102, &TSS_BYTES.to_le_bytes());
+    let mut bitmap = [0xff; DOORBELL_BITS as usize + 2];
+    bitmap[DOORBELL_BITS as usize] = !(0b1111 << (DOORBELL_PORT % 8));
+    put(&mut page, tss + usize::from(TSS_BYTES), &bitmap);
     for vector in 0..layout::VECTORS {
         let stub = layout::STUBS + vector * STUB_BYTES;
         // `int3` and `into` may be executed by the payload; any other `int n` is a #GP.
@@ -142,6 +160,13 @@ mod tests {
             assert_eq!(dpl == 3, vector == 3 || vector == 4);
         }
         assert_eq!(word(&page, layout::TSS_OFFSET + 4), layout::RSP0);
+        let allowed = |port: u16| {
+            let at = layout::TSS_OFFSET + 104 + u64::from(port / 8);
+            at < layout::TSS_OFFSET + u64::from(TSS_LIMIT)
+                && page[at as usize] >> (port % 8) & 1 == 0
+        };
+        let open: Vec<u16> = (0..=u16::MAX).filter(|port| allowed(*port)).collect();
+        assert_eq!(open, [0x5b0, 0x5b1, 0x5b2, 0x5b3]);
         let low = word(&page, u64::from(TASK));
         let base = low >> 16 & 0xff_ffff | (low >> 56) << 24;
         assert_eq!(base, TSS);

@@ -1,7 +1,7 @@
 //! Hand-assembled payloads in the smallest ELF that the VMM accepts.
 
-use isobench_abi::{DOORBELL_PORT, Op};
 use isobench::vmm::layout;
+use isobench_abi::{DOORBELL_PORT, Op};
 
 /// Code at CPL 3, entered at [`Guest::ENTRY`], RSP as for any payload.
 pub struct Guest(Vec<u8>);
@@ -94,12 +94,12 @@ pub mod frame {
     }
 
     /// The first message, stamped with the counter unless forged.
-    pub fn ready(seq: u16, send: bool, forgery: Forgery) -> Vec<u8> {
+    pub fn ready(forgery: Forgery) -> Vec<u8> {
         let message = Message::Ready(Ready {
             first_instruction: 0,
             abi: ABI_VERSION,
         });
-        let mut code = store(&message, seq);
+        let mut code = store(&message, 0);
         code.extend(match forgery {
             Forgery::FirstInstruction(value) => constant(16, value),
             _ => stamp(16),
@@ -108,9 +108,7 @@ pub mod frame {
             Forgery::Sent(value) => constant(8, value),
             _ => stamp(8),
         });
-        if send {
-            code.extend(ring(Op::Frame.encode(0)));
-        }
+        code.extend(ring(Op::Frame.encode(0)));
         code
     }
 
@@ -134,7 +132,7 @@ pub mod frame {
 
     /// Ready, then logs without end, each with the next sequence number.
     pub fn flood() -> Vec<u8> {
-        let mut code = ready(0, true, Forgery::None);
+        let mut code = ready(Forgery::None);
         code.extend(store(&Message::Log([b'x'; 48]), 0));
         let top = code.len();
         // inc word [rdi + 6]; rdtsc stamp; ring; jmp top.
