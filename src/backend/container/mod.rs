@@ -31,7 +31,7 @@ use crate::sys::clock;
 use crate::sys::program::Arguments;
 use crate::sys::spawn::Place;
 use crate::trial::{Failure, Launch, Observation, PhaseLog};
-use crate::workload::{Task, Workload, payload};
+use crate::workload::{Task, payload};
 
 pub use availability::Limitation;
 pub use setup::PAYLOAD_ID;
@@ -210,11 +210,11 @@ fn launcher(identity: Identity, grouped: bool, bytes: &[u8]) -> Result<Launcher,
 
 /// What the task works on and the reserve.
 fn memory_limit(task: &Task) -> Bytes {
-    let heap = match task.workload {
-        Workload::Matmul => task.size.saturating_mul(task.size).saturating_mul(3 * 8),
-        Workload::Triad => task.size.saturating_mul(3),
-        Workload::Sha256 | Workload::Chase | Workload::Fault => task.size,
-        _ => 0,
+    // A size out of range is refused by the payload before it asks for memory.
+    let heap = if task.workload.limits().allow_size(task.size) {
+        task.workload.heap_bytes(task.size)
+    } else {
+        0
     };
     let limit = heap.saturating_add(MEMORY_RESERVE);
     Bytes(i64::try_from(limit).unwrap_or(i64::MAX))
