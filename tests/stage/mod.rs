@@ -1,5 +1,6 @@
 //! What the tests of both child-process backends share: foreign ELFs, and a look at what is left.
-#![allow(dead_code)]
+#![allow(dead_code)] // Each test binary uses its part.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Helpers of tests.
 
 use std::collections::BTreeSet;
 use std::fs;
