@@ -50,8 +50,8 @@ pub(super) fn perform(op: &Op, around: &Surroundings<'_>) -> Done {
         }
         // SAFETY: `path` is NUL-terminated.
         Op::Mkdir(path, mode) => done(unsafe { libc::mkdir(path.as_ptr(), *mode) }),
-        // SAFETY: as above.
         Op::Mknod(path, mode, device) => {
+            // SAFETY: `path` is NUL-terminated.
             done(unsafe { libc::mknod(path.as_ptr(), *mode, *device) })
         }
         Op::BindDevice {
@@ -65,8 +65,8 @@ pub(super) fn perform(op: &Op, around: &Surroundings<'_>) -> Done {
             *mode,
             bytes,
         ),
-        // SAFETY: both paths are NUL-terminated literals.
         Op::PivotRoot => {
+            // SAFETY: both paths are NUL-terminated literals.
             done64(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) })
         }
         Op::UnmountOldRoot => {

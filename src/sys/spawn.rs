@@ -263,13 +263,23 @@ extern "C" fn child(shared: *mut Shared<'_>) -> ! {
 /// start-up ignores SIGPIPE, nohup(1) ignores SIGHUP.
 #[must_use]
 pub fn ignored_signals() -> u64 {
-    (1..=64)
+    (1..=64i32)
         .filter(|&signal| {
-            // SAFETY: all-zero bytes are a valid `sigaction`: it is plain data.
-            let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-            // SAFETY: a null new action only asks; `action` is writable.
-            let answer = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
-            answer == 0 && action.sa_sigaction == libc::SIG_IGN
+            // struct kernel_sigaction: handler, flags, restorer, mask. The raw call, since glibc
+            // hides the two signals that it uses itself.
+            let mut action = [0u64; 4];
+            // SAFETY: a null new action only asks; `action` has the layout the kernel writes, and
+            // signal sets have eight bytes.
+            let answer = unsafe {
+                libc::syscall(
+                    libc::SYS_rt_sigaction,
+                    signal,
+                    std::ptr::null::<u64>(),
+                    action.as_mut_ptr(),
+                    8,
+                )
+            };
+            answer == 0 && action[0] == libc::SIG_IGN as u64
         })
         .fold(0, |set, signal| set | 1 << (signal - 1))
 }

@@ -113,14 +113,25 @@ impl Groups {
         Ok(leaf)
     }
 
+    /// Names of what lies where groups are made.
+    #[cfg(test)]
+    pub fn entries(&self) -> Vec<String> {
+        let folders = self.0.iter().flat_map(|p| fs::read_dir(&p.directory));
+        let entries = folders.flatten().flatten();
+        entries
+            .map(|e| e.file_name().to_string_lossy().into_owned())
+            .collect()
+    }
+
     /// Removes groups of harnesses that are no more. Only our own names, only of process ids that
     /// nobody has, and rmdir(2) only removes what is empty.
     fn sweep(&self) {
         for parent in &self.0 {
-            let Ok(entries) = fs::read_dir(&parent.directory) else {
-                continue;
-            };
-            for entry in entries.flatten() {
+            for entry in fs::read_dir(&parent.directory)
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
                 let name = entry.file_name();
                 let owner = name.to_str().and_then(owner);
                 if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {

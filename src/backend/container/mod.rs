@@ -31,7 +31,7 @@ use crate::sys::clock;
 use crate::sys::program::Arguments;
 use crate::sys::spawn::Place;
 use crate::trial::{Failure, Launch, Observation, PhaseLog};
-use crate::workload::{Task, Workload, payload};
+use crate::workload::{Task, payload};
 
 pub use setup::PAYLOAD_ID;
 
@@ -193,26 +193,79 @@ fn identity() -> Identity {
 }
 
 fn launcher(identity: Identity, grouped: bool, bytes: &[u8]) -> Result<Launcher, Unavailable> {
+    let program = setup::compose(identity, devices(identity), grouped, &Arc::from(bytes))?;
+    Launcher::new(program, None)
+}
+
+fn devices(identity: Identity) -> Devices {
     // mknod(2) of a device is allowed only outside user namespaces: tell by the map being whole.
     let whole = std::fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]));
-    let devices = if identity == Identity::Root && whole {
+    if identity == Identity::Root && whole {
         Devices::Made
     } else {
         Devices::Bound
-    };
-    let program = setup::compose(identity, devices, grouped, &Arc::from(bytes))?;
-    Launcher::new(program, None)
+    }
 }
 
 /// What the task works on and the reserve.
 fn memory_limit(task: &Task) -> Bytes {
-    let heap = match task.workload {
-        Workload::Matmul => task.size.saturating_mul(task.size).saturating_mul(3 * 8),
-        Workload::Triad => task.size.saturating_mul(3),
-        Workload::Sha256 | Workload::Chase | Workload::Fault => task.size,
-        _ => 0,
+    // A size out of range is refused by the payload before it asks for memory.
+    let heap = if task.workload.limits().allow_size(task.size) {
+        task.workload.heap_bytes(task.size)
+    } else {
+        0
     };
     let limit = heap.saturating_add(MEMORY_RESERVE);
     Bytes(i64::try_from(limit).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::program::{Op, Program};
+
+    /// Every step of the set-up is made to fail once: the failure names its phase and errno, and
+    /// neither the child nor its group stays.
+    #[test]
+    fn a_failure_at_any_step_is_rolled_back() {
+        let mut container = match Container::new() {
+            Ok(container) => container,
+            Err(why) => {
+                println!("a_failure_at_any_step_is_rolled_back: not run: {why}");
+                return;
+            }
+        };
+        let grouped = container.groups.is_some();
+        let bytes = Arc::from(payload::BYTES);
+        let devices = devices(container.identity);
+        let whole = setup::compose(container.identity, devices, grouped, &bytes).unwrap();
+        let before = leaves(&container);
+        for fails in 0..whole.steps().len() {
+            let mut program = Program::new();
+            for (at, step) in whole.steps().iter().enumerate() {
+                if at == fails {
+                    program.push("injected", Op::Chdir(c"/nowhere".into()));
+                }
+                program.push(step.phase, step.op.clone());
+            }
+            container.launcher = Launcher::new(program, None).unwrap();
+            let failure = container.trial(&probe()).unwrap_err();
+            let Failure::Setup { phase, cause } = failure else {
+                panic!("{failure}");
+            };
+            assert_eq!(phase, "injected");
+            // Behind the seccomp filter the call is not refused but ends the child.
+            let last = fails + 1 == whole.steps().len();
+            let errno = (!last).then_some(libc::ENOENT);
+            assert_eq!(cause.raw_os_error(), errno, "{cause}");
+        }
+        assert_eq!(leaves(&container), before);
+    }
+
+    fn leaves(container: &Container) -> usize {
+        let own = format!("isobench-{}-", std::process::id());
+        let names = container.groups.iter().flat_map(Groups::entries);
+        names.filter(|name| name.starts_with(&own)).count()
+    }
 }
