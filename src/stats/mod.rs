@@ -5,8 +5,14 @@
 //! |---|---|
 //! | [`sample`] | are these values fit to be described? |
 //! | [`quantile`] | what is typical, what is rare, how sure is that? |
-//! | [`paired`] | how many times slower is B than A, inside the same blocks? |
 //! | [`bootstrap`] | how sure is any other statistic? |
+//! | [`paired`] | how many times slower is B than A, inside the same blocks? |
+//! | [`clip`], [`hodges_lehmann`] | where is the centre, if a few values are wild? |
+//! | [`permutation`] | could chance alone have done that? |
+//! | [`holm`] | and over a whole family of such questions? |
+//! | [`power`] | how small an effect would this data have shown? |
+//! | [`verdict`] | so: better, worse, the same, or not to be said? |
+//! | [`outlier`] | which values stand apart? |
 //! | [`slope`] | what does one more instance cost? |
 //! | [`binomial`] | what rate is behind so many out of so many? |
 //!
@@ -18,10 +24,17 @@
 
 pub mod binomial;
 pub mod bootstrap;
+pub mod clip;
+pub mod hodges_lehmann;
+pub mod holm;
+pub mod outlier;
 pub mod paired;
+pub mod permutation;
+pub mod power;
 pub mod quantile;
 pub mod sample;
 pub mod slope;
+pub mod verdict;
 
 mod distribution;
 mod error;
@@ -33,5 +46,8 @@ mod reference;
 pub use error::StatsError;
 pub use interval::Interval;
 pub use paired::Ratio;
+pub use permutation::Permutation;
+pub use power::Detectable;
 pub use sample::Sample;
 pub use slope::Line;
+pub use verdict::Verdict;
