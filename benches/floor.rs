@@ -1,14 +1,144 @@
-//! How far are our launchers from what the kernel itself costs? Each backend's start beside its
+//! How far are the launchers from what the kernel itself costs? Each backend's start beside its
 //! floor, the barest sequence of system calls or ioctls that such an isolation cannot do without,
 //! interleaved at random in one process.
 //!
-//! `cargo bench --bench floor` prints medians and ratios; any other way of running it (as
-//! `cargo test --benches` does) makes a handful of rounds to show that it works.
-#![allow(missing_docs)]
+//! `cargo bench --bench floor` prints medians and paired ratios; any other way of running it (as
+//! `cargo test --benches` does) makes a few rounds to show that it works.
+
+use std::time::Duration;
+
+use isobench::backend::{Backend, Configuration, open};
+use isobench::measure::clock::Clock;
+use isobench::measure::schedule;
+use isobench::metric::Unit;
+use isobench::report::format::{quantity, ratio_with_interval};
+use isobench::stats::{Sample, paired, quantile};
+use isobench::trial::Launch;
+use isobench::workload::{Profile, Workload};
 
 #[path = "floor/container.rs"]
 mod container;
 #[path = "floor/microvm.rs"]
 mod microvm;
 
-fn main() {}
+/// Start and teardown in nanoseconds.
+type Times = (f64, f64);
+
+/// One side of a comparison.
+struct Lane {
+    name: String,
+    start: Box<dyn FnMut() -> Result<Times, String>>,
+    times: Vec<(u64, Times)>,
+}
+
+fn main() {
+    let bench = std::env::args().any(|argument| argument == "--bench");
+    let (rounds, warmups) = if bench { (600, 20) } else { (3, 1) };
+    let clock = match Clock::calibrate(Duration::from_millis(100)) {
+        Ok(clock) => clock,
+        Err(refused) => return println!("skipped: floor: {refused}"),
+    };
+    let mut lanes = Vec::new();
+    for configuration in &Configuration::DEFAULT {
+        match pair(configuration, clock) {
+            Ok(pair) => lanes.extend(pair),
+            Err(reason) => println!("skipped: floor of {configuration}: {reason}"),
+        }
+    }
+    for block in schedule::blocks(&[rounds], lanes.len(), warmups, 1) {
+        for position in block.order {
+            let lane = &mut lanes[position];
+            match (lane.start)() {
+                Ok(times) if !block.warmup => lane.times.push((u64::from(block.round), times)),
+                Ok(_) => {}
+                Err(failure) => println!("failed: {}: {failure}", lane.name),
+            }
+        }
+    }
+    println!("{:<10} {:<9} {:>10} {:>10}   backend / floor, 95 % interval", "", "", "backend", "floor");
+    for pair in lanes.chunks_exact(2) {
+        report(&pair[0], &pair[1]);
+    }
+}
+
+/// A backend and its floor.
+fn pair(configuration: &Configuration, clock: Clock) -> Result<[Lane; 2], String> {
+    let mut backend = open(configuration).map_err(|why| why.to_string())?;
+    let name = configuration.id().to_owned();
+    let start = Box::new(move || through(backend.as_mut(), &clock));
+    let real = Lane { name: name.clone(), start, times: Vec::new() };
+    let bare = Lane { name: format!("floor of {name}"), start: floor(configuration, clock)?, times: Vec::new() };
+    Ok([real, bare])
+}
+
+/// One `noop` trial through the backend.
+fn through(backend: &mut dyn Backend, clock: &Clock) -> Result<Times, String> {
+    let task = Profile::Smoke.task(Workload::Noop, 0);
+    let launch = Launch { task, deadline: Duration::from_secs(10) };
+    let seen = backend.trial(&launch).map_err(|failure| failure.to_string())?;
+    let t = seen.instants;
+    let nanos = |a, b| clock.between(a, b).0 as f64;
+    Ok((nanos(t.t0, t.t1), nanos(t.t4, t.t5)))
+}
+
+type Start = Box<dyn FnMut() -> Result<Times, String>>;
+
+fn floor(configuration: &Configuration, clock: Clock) -> Result<Start, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let nanos = move |ticks: i64| clock.nanos(ticks).0 as f64;
+    Ok(match configuration {
+        Configuration::Process | Configuration::Container => {
+            let kind = match configuration {
+                Configuration::Process => container::Kind::Process,
+                _ if !nix::unistd::geteuid().is_root() => {
+                    return Err("the container's floor runs as root only".to_owned());
+                }
+                _ => container::Kind::Container,
+            };
+            let mut floor = container::Floor::new().map_err(text)?;
+            Box::new(move || {
+                let sample = floor.start(kind).map_err(text)?;
+                Ok((nanos(sample.start), nanos(sample.teardown)))
+            })
+        }
+        Configuration::MicroVm => {
+            // As much guest memory as the backend gives to `noop`.
+            let bytes = isobench::vmm::layout::ram_bytes(0);
+            let mut floor = microvm::Floor::new(bytes).map_err(text)?;
+            Box::new(move || {
+                let sample = floor.start().map_err(text)?;
+                let nanos = |ticks: u64| nanos(ticks.cast_signed());
+                Ok((nanos(sample.startup), nanos(sample.teardown)))
+            })
+        }
+    })
+}
+
+fn report(real: &Lane, floor: &Lane) {
+    for (what, of) in [("startup", (|t: &Times| t.0) as fn(&Times) -> f64), ("teardown", |t| t.1)] {
+        let values = |lane: &Lane| Sample::new(lane.times.iter().map(|(_, t)| of(t)).collect::<Vec<_>>());
+        let (Ok(a), Ok(b)) = (values(real), values(floor)) else {
+            println!("{:<10} {what:<9} no trial came to its end", real.name);
+            continue;
+        };
+        let pairs: Vec<(f64, f64)> = floor
+            .times
+            .iter()
+            .filter_map(|(round, bare)| {
+                let (_, ours) = real.times.iter().find(|(other, _)| other == round)?;
+                Some((of(bare), of(ours)))
+            })
+            .collect();
+        let ratio = paired::ratio(&pairs, 0.95).map_or_else(
+            |error| format!("no ratio: {error}"),
+            |r| ratio_with_interval(r.ratio, Some([r.low, r.high])),
+        );
+        println!(
+            "{:<10} {what:<9} {:>10} {:>10}   {ratio} ({} pairs)",
+            real.name,
+            quantity(quantile::median(&a), Unit::Nanoseconds),
+            quantity(quantile::median(&b), Unit::Nanoseconds),
+            pairs.len()
+        );
+    }
+}

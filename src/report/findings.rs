@@ -27,44 +27,105 @@ fn phrase(workload: &str, metric: &str) -> Option<String> {
     })
 }
 
-/// A sentence for every ratio to `process`, and for the start of everything to `container`.
+/// What one ratio says.
+enum Finding {
+    /// The whole interval is close to 1; the distance from 1 of its farther end.
+    Same(String, f64),
+    /// The interval has 1 in it and more.
+    Open(String, [f64; 2]),
+    /// A difference, in words.
+    Different(String),
+    /// No interval.
+    TooFew(String, u64),
+}
+
+/// For each pair of configurations: a sentence per difference, then one for what is the same and
+/// one for what this run cannot tell.
 #[must_use]
 pub fn sentences(run: &Run) -> Vec<String> {
-    run.ratios
-        .iter()
-        .filter(|r| {
-            let from_reference = r.backend == "process";
-            r.reference == "process"
-                || (r.reference == "container" && r.metric == "startup" && !from_reference)
-        })
-        .filter_map(|ratio| sentence(run, ratio))
+    let mut pairs: Vec<(&str, &str)> = Vec::new();
+    for ratio in run.ratios.iter().filter(|r| is_told(r)) {
+        let pair = (ratio.backend.as_str(), ratio.reference.as_str());
+        if !pairs.contains(&pair) {
+            pairs.push(pair);
+        }
+    }
+    pairs
+        .into_iter()
+        .flat_map(|(backend, reference)| of_pair(run, backend, reference))
         .collect()
 }
 
-fn sentence(run: &Run, ratio: &RatioResult) -> Option<String> {
-    let subject = phrase(&ratio.workload, &ratio.metric)?;
+/// Everything is told against `process`; starts against `container` too.
+fn is_told(ratio: &RatioResult) -> bool {
+    let from_reference = ratio.backend == "process";
+    ratio.reference == "process"
+        || (ratio.reference == "container" && ratio.metric == "startup" && !from_reference)
+}
+
+fn of_pair(run: &Run, backend: &str, reference: &str) -> Vec<String> {
+    let subject = format!("{backend} against {reference}:");
+    let (mut said, mut same, mut open, mut few) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut within: f64 = 0.0;
+    let ratios = run.ratios.iter().filter(|r| is_told(r));
+    for ratio in ratios.filter(|r| r.backend == backend && r.reference == reference) {
+        match finding(run, ratio) {
+            None => {}
+            Some(Finding::Different(words)) => said.push(format!("{subject} {words}.")),
+            Some(Finding::Same(what, distance)) => {
+                within = within.max(distance);
+                same.push(what);
+            }
+            Some(Finding::Open(what, [low, high])) => {
+                open.push(format!(
+                    "{what} [{}, {}]",
+                    significant(low),
+                    significant(high)
+                ));
+            }
+            Some(Finding::TooFew(what, pairs)) => few.push(format!("{what} ({pairs} pairs)")),
+        }
+    }
+    if !same.is_empty() {
+        let percent = significant(within * 100.0);
+        said.push(format!(
+            "{subject} the same within {percent} %: {}.",
+            same.join(", ")
+        ));
+    }
+    if !open.is_empty() {
+        said.push(format!(
+            "{subject} no difference seen, but the interval leaves room for one: {}.",
+            open.join(", ")
+        ));
+    }
+    if !few.is_empty() {
+        said.push(format!(
+            "{subject} too few pairs to say: {}.",
+            few.join(", ")
+        ));
+    }
+    said
+}
+
+fn finding(run: &Run, ratio: &RatioResult) -> Option<Finding> {
+    let what = phrase(&ratio.workload, &ratio.metric)?;
     let better = run
         .metrics
         .iter()
         .find(|m| m.workload == ratio.workload && m.metric == ratio.metric)
         .map(|m| m.better)?;
-    let pair = format!("{} against {}: {subject}", ratio.backend, ratio.reference);
     let Some([low, high]) = ratio.ci95 else {
-        return Some(format!("{pair}: too few pairs ({}) to say.", ratio.pairs));
+        return Some(Finding::TooFew(what, ratio.pairs));
     };
     if low > 1.0 - SAME && high < 1.0 + SAME {
-        let within = (1.0 - low).abs().max((high - 1.0).abs()) * 100.0;
-        return Some(format!(
-            "{pair} is the same within {} %.",
-            significant(within)
+        return Some(Finding::Same(
+            what,
+            (1.0 - low).abs().max((high - 1.0).abs()),
         ));
     }
     if low <= 1.0 && high >= 1.0 {
-        return Some(format!(
-            "{pair} shows no difference; the interval [{}, {}] leaves room for one.",
-            significant(low),
-            significant(high)
-        ));
+        return Some(Finding::Open(what, [low, high]));
     }
     // Told from the larger side, so that every factor is above 1.
     let (more, factor, ends) = if ratio.ratio >= 1.0 {
@@ -73,15 +134,15 @@ fn sentence(run: &Run, ratio: &RatioResult) -> Option<String> {
         (false, 1.0 / ratio.ratio, [1.0 / high, 1.0 / low])
     };
     let word = match (ratio.metric.as_str(), more, better) {
-        ("marginal", true, _) => "more",
+        ("marginal", true, _) => "as much",
         ("marginal", false, _) => "less",
         (_, true, Better::Lower) | (_, false, Better::Higher) => "slower",
         (_, false, Better::Lower) | (_, true, Better::Higher) => "faster",
     };
-    Some(format!(
-        "{pair} is {} × {word} [{}, {}].",
+    Some(Finding::Different(format!(
+        "{what} is {} × {word} [{}, {}]",
         significant(factor),
         significant(ends[0]),
         significant(ends[1])
-    ))
+    )))
 }

@@ -56,10 +56,11 @@ const fn suffix(unit: Unit) -> &'static str {
 /// many decimals for the ends.
 #[must_use]
 pub fn ratio_with_interval(value: f64, ci95: Option<[f64; 2]>) -> String {
-    let decimals = decimals(value);
+    // Never more than three decimals, so that a column of ratios keeps its width.
+    let decimals = decimals(value).min(3);
     match ci95 {
         Some([low, high]) => format!("{value:.decimals$} [{low:.decimals$}, {high:.decimals$}]"),
-        None => significant(value),
+        None => format!("{value:.decimals$}"),
     }
 }
 

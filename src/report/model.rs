@@ -223,7 +223,12 @@ fn notable(metric: &MetricResult) -> Vec<(String, String)> {
         .iter()
         .map(|p| (p.name.clone(), text(p.median)))
         .collect();
-    if !small.is_empty() {
+    if let [only] = small[..] {
+        phases.insert(
+            phases.len().saturating_sub(1),
+            (only.name.clone(), text(only.median)),
+        );
+    } else if !small.is_empty() {
         let sum: f64 = small.iter().map(|p| p.median).sum();
         let at = phases.len().saturating_sub(1);
         phases.insert(at, (format!("{} smaller ones", small.len()), text(sum)));

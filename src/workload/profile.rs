@@ -76,9 +76,9 @@ impl Profile {
         let reps = match (workload, self) {
             (Workload::Noop | Workload::Idle | Workload::Fault, _) => 1,
             // A crossing out of a VM may take fifty microseconds.
-            (Workload::Crossing, Self::Smoke) => 2_000,
-            (Workload::Crossing, Self::Quick) => 4_000,
-            (Workload::Crossing, Self::Full) => 10_000,
+            (Workload::Crossing, Self::Smoke) => 1_000,
+            (Workload::Crossing, Self::Quick) => 1_000,
+            (Workload::Crossing, Self::Full) => 4_000,
             (Workload::Clock, Self::Smoke) => 100_000,
             (Workload::Clock, Self::Quick) => 400_000,
             (Workload::Clock, Self::Full) => 1_000_000,
