@@ -3,15 +3,16 @@
 use super::distribution::{normal_cdf, normal_quantile};
 use super::quantile::LEVEL_SLACK;
 
-/// The widest equal-tailed interval between order statistics of `total` values that a rank
-/// statistic supports: the rank of the lower end (the upper one is `total + 1 − rank`) and the
-/// coverage. `None` where even the extremes do not reach the level.
+/// The narrowest equal-tailed interval between order statistics that keeps the level.
 pub(super) struct Ranks {
+    /// Rank of the lower end, from 1; the upper end has the same rank from above.
     pub(super) rank: u64,
+    /// Coverage of the interval.
     pub(super) coverage: f64,
 }
 
 /// Ranks from an exact distribution: the largest `r` with `P(T ≤ r−1) ≤ α/2`.
+/// `None` where even the extremes do not reach the level.
 pub(super) fn exact(probabilities: &[f64], level: f64) -> Option<Ranks> {
     let tail = (1.0 - level) / 2.0 + LEVEL_SLACK;
     let (mut rank, mut below) = (0, 0.0);

@@ -25,11 +25,11 @@ impl Sample {
         if values.is_empty() {
             return Err(StatsError::Empty);
         }
-        // Written so that NaN, which compares false with everything, is refused too.
+        // NaN compares false with everything, so finiteness is asked first.
         let bad = values
             .iter()
             .enumerate()
-            .find(|(_, v)| !(v.abs() <= MAX_MAGNITUDE));
+            .find(|(_, v)| !v.is_finite() || v.abs() > MAX_MAGNITUDE);
         if let Some((index, &value)) = bad {
             return Err(StatsError::NotFinite { index, value });
         }

@@ -186,6 +186,14 @@ for d in [np.array([1.0, 2.0, 3.0]), np.array([1.0, -1.0, 2.0, 0.0, 0.5]), sampl
                                  alternative="two-sided")
     case("permutation", values=d, p=min(1.0, got.pvalue))
 
+# --- signed ranks: scipy.stats.permutation_test over scipy.stats.rankdata of the magnitudes ------
+for d in [np.array([1.0, 2.0, 3.0]), np.array([0.5, -0.25, 2.0, 0.0, 1.5, 0.75]), samples["normal"][:12],
+          np.log(clustered(14) * 1.3 / clustered(14))]:
+    score = np.sign(d) * stats.rankdata(np.abs(d))
+    got = stats.permutation_test((score,), np.sum, permutation_type="samples", n_resamples=np.inf,
+                                 alternative="two-sided")
+    case("signed_rank_test", values=d, p=min(1.0, got.pvalue))
+
 # --- Holm: statsmodels -----------------------------------------------------------------------------
 for p in [[0.01], [0.01, 0.04, 0.03, 0.005], [0.5, 0.9, 0.02, 0.02], [0.0, 1.0, 1e-300, 0.3], list(rng.random(40) ** 4)]:
     case("holm", p=np.array(p), adjusted=multipletests(p, method="holm")[1])
@@ -197,6 +205,11 @@ for d in [samples["normal"], np.log(clustered(400) / clustered(400))]:
         inside = np.mean(c == d)
         half = (stats.t.ppf(1 - alpha / 2, n - 1) + stats.t.ppf(power, n - 1)) * np.std(c, ddof=1) / math.sqrt(n)
         case("power", values=d, alpha=alpha, power=power, log=half / inside)
+
+for low, high, coverage, alpha, power in [(0.97, 1.04, 0.95, 0.01, 0.9), (40.0, 55.0, 0.953, 0.05, 0.8)]:
+    error = math.log(high / low) / 2 / stats.norm.ppf((1 + coverage) / 2)
+    case("power_from_interval", low=low, high=high, coverage=coverage, alpha=alpha, power=power,
+         log=(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)) * error)
 
 # --- Tukey's fences: numpy ------------------------------------------------------------------------------
 for values in samples.values():
