@@ -113,6 +113,21 @@ impl Groups {
         Ok(leaf)
     }
 
+    /// A group of version 2 below the own one, without limits: how the payload gets in can be
+    /// tried on hybrid hosts, too.
+    #[cfg(test)]
+    pub fn v2_without_limits() -> Option<Self> {
+        let directory = Hierarchies::read().ok()?.v2()?.own.clone()?;
+        let groups = Self(vec![Parent {
+            directory,
+            version: Version::V2,
+            memory: false,
+            pids: false,
+        }]);
+        groups.create(Bytes(0)).ok()?.remove().ok()?;
+        Some(groups)
+    }
+
     /// Names of what lies where groups are made.
     #[cfg(test)]
     pub fn entries(&self) -> Vec<String> {
