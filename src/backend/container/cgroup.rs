@@ -6,8 +6,10 @@
 //! | v2 | beside the harness's own group (a group with processes cannot hand controllers down), below it if that is the root | the child is born there (CLONE_INTO_CGROUP) |
 //!
 //! `tasks` and not `cgroup.procs`: for a thread that moves itself the kernel skips the lock over
-//! all forks and exits of the machine, which costs an RCU grace period to take
-//! (`cgroup_procs_write_start` in `kernel/cgroup/cgroup.c`).
+//! all forks and exits of the machine (`cgroup_procs_write_start` in `kernel/cgroup/cgroup.c`).
+//! Taking that lock after a pause costs an RCU grace period: measured on Linux 6.18 with 40 ms
+//! between trials, 10 ms through `cgroup.procs` against 0.03 ms through `tasks`; without pauses
+//! there is no difference.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
