@@ -375,6 +375,47 @@ fn fifty_trials_leave_nothing() {
     assert_eq!(Traces::look(), before);
 }
 
+/// Not a test of its own: says whether a container can be had.
+#[test]
+fn inner_says_whether_and_why_not() {
+    if std::env::var_os(INNER).is_some_and(|v| v == "why") {
+        match Container::new() {
+            Ok(_) => println!("\nrunning"),
+            Err(why) => println!("\nreason {} remedy {}", why.reason, why.remedy),
+        }
+    }
+}
+
+/// In a user namespace of one id, root there is no root: the container still runs; and where no
+/// further user namespace may be made, the refusal names the switch.
+#[test]
+fn a_refusal_names_the_switch_that_forbids_user_namespaces() {
+    let _alone = alone();
+    let inner = |prepare: &str| {
+        let script =
+            format!("{prepare} exec \"$0\" --exact --nocapture inner_says_whether_and_why_not");
+        let output = Command::new("unshare")
+            .args(["--user", "--map-root-user", "sh", "-c", &script])
+            .arg(std::env::current_exe().unwrap())
+            .env(INNER, "why")
+            .output();
+        output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned())
+    };
+    match inner("") {
+        Ok(text) if text.contains("\nrunning") => {}
+        other => {
+            println!("switch: not run: no user namespace can be made here: {other:?}");
+            return;
+        }
+    }
+    let text = inner("echo 0 > /proc/sys/user/max_user_namespaces;").unwrap();
+    assert!(text.contains("reason clone3: "), "{text}");
+    assert!(
+        text.contains("remedy sysctl -w user.max_user_namespaces="),
+        "{text}"
+    );
+}
+
 /// Not a test of its own: the harness that the next test kills.
 #[test]
 fn inner_holds_until_killed() {

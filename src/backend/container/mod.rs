@@ -177,15 +177,17 @@ impl Instance for Held {
     }
 }
 
-/// Root without CAP_SYS_ADMIN (in somebody's container) is an ordinary user here.
+/// Root without CAP_SYS_ADMIN, or in a user namespace with few ids, is an ordinary user here.
 fn identity() -> Identity {
     let admin = caps::has_cap(
         None,
         caps::CapSet::Effective,
         caps::Capability::CAP_SYS_ADMIN,
     );
+    let whole = std::fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]));
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
-    if uid.is_root() && admin.unwrap_or(false) {
+    if uid.is_root() && whole && admin.unwrap_or(false) {
         Identity::Root
     } else {
         Identity::User {
@@ -200,14 +202,11 @@ fn launcher(identity: Identity, grouped: bool, bytes: &[u8]) -> Result<Launcher,
     Launcher::new(program, None)
 }
 
+/// mknod(2) of a device is allowed only outside user namespaces.
 fn devices(identity: Identity) -> Devices {
-    // mknod(2) of a device is allowed only outside user namespaces: tell by the map being whole.
-    let whole = std::fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]));
-    if identity == Identity::Root && whole {
-        Devices::Made
-    } else {
-        Devices::Bound
+    match identity {
+        Identity::Root => Devices::Made,
+        Identity::User { .. } => Devices::Bound,
     }
 }
 

@@ -15,7 +15,7 @@ pub const PAYLOAD_ID: u32 = 65532;
 /// Who sets the container up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// Root with CAP_SYS_ADMIN: no user namespace. The payload becomes [`PAYLOAD_ID`] by a change
+    /// Root of the host with CAP_SYS_ADMIN: no user namespace. The payload becomes [`PAYLOAD_ID`] by a change
     /// of ids, so it owns nothing on the host either.
     Root,
     /// Anybody else, in a user namespace with exactly one uid and one gid mapped: the caller's own
