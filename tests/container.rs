@@ -1,5 +1,5 @@
-//! Backend `container`, through the library.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // Helpers of tests state expectations, too.
+//! Backend `container`, through the library: its trials, its failures and what it leaves.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests state expectations, too.
 
 mod stage;
 
@@ -9,40 +9,11 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use isobench::backend::container::{Container, PAYLOAD_ID};
-use isobench::backend::process::Process;
-use isobench::backend::{Backend, Unavailable};
+use isobench::backend::Backend;
+use isobench::backend::container::Container;
 use isobench::metric::Bytes;
-use isobench::trial::Failure;
-use isobench::workload::{Workload, payload};
-use sha2::{Digest, Sha256};
-use stage::{INNER, Traces, alone, elf, launch};
-
-/// The backend, or a line that says why this test is not run here.
-fn container(test: &str) -> Option<Container> {
-    match Container::new() {
-        Ok(container) => {
-            for limitation in container.limitations() {
-                println!(
-                    "{test}: without {}: {}",
-                    limitation.mechanism, limitation.reason
-                );
-            }
-            Some(container)
-        }
-        Err(Unavailable { reason, remedy }) => {
-            println!("{test}: not run: {reason} ({remedy})");
-            None
-        }
-    }
-}
-
-fn grouped(container: &Container) -> bool {
-    !container
-        .limitations()
-        .iter()
-        .any(|l| l.mechanism == "cgroup")
-}
+use isobench::workload::Workload;
+use stage::{INNER, Traces, alone, container, grouped, launch};
 
 #[test]
 fn instants_are_in_order_and_phases_fill_the_start() {
@@ -81,219 +52,6 @@ fn instants_are_in_order_and_phases_fill_the_start() {
     }
 }
 
-/// Facts of one process, read on the host.
-struct Facts(i32);
-
-impl Facts {
-    fn of_the_only_child() -> Self {
-        let children = stage::children();
-        assert_eq!(children.len(), 1, "{children:?}");
-        Self(children[0])
-    }
-
-    fn file(&self, name: &str) -> String {
-        fs::read_to_string(format!("/proc/{}/{name}", self.0)).unwrap()
-    }
-
-    fn status(&self, field: &str) -> String {
-        let status = self.file("status");
-        let value = status
-            .lines()
-            .find_map(|l| l.strip_prefix(&format!("{field}:")));
-        value
-            .unwrap()
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
-    }
-
-    fn shares(&self, namespace: &str) -> bool {
-        let link = |who: &str| fs::read_link(format!("/proc/{who}/ns/{namespace}")).unwrap();
-        link(&self.0.to_string()) == link("self")
-    }
-
-    fn names(&self, folder: &str) -> BTreeSet<String> {
-        fs::read_dir(format!("/proc/{}/{folder}", self.0))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-            .collect()
-    }
-}
-
-const SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
-const NONE: &str = "0000000000000000";
-
-#[test]
-fn the_payload_is_confined() {
-    let _alone = alone();
-    let Some(mut container) = container("confined") else {
-        return;
-    };
-    let held = container.hold(&launch(Workload::Idle)).unwrap();
-    let seen = Facts::of_the_only_child();
-    for set in SETS {
-        assert_eq!(seen.status(set), NONE, "{set}");
-    }
-    assert_eq!(seen.status("NoNewPrivs"), "1");
-    assert_eq!(seen.status("Seccomp"), "2");
-    assert_eq!(seen.status("SigIgn"), NONE);
-    assert_eq!(seen.status("SigBlk"), NONE);
-    assert!(seen.status("NSpid").ends_with(" 1"));
-    assert!(seen.status("NSsid").ends_with(" 1"), "its own session");
-    assert_eq!(
-        seen.names("fd"),
-        BTreeSet::from(["0", "1", "2"].map(str::to_owned))
-    );
-    for namespace in ["pid", "net", "ipc", "mnt", "uts"] {
-        assert!(!seen.shares(namespace), "{namespace}");
-    }
-    if stage::is_root() {
-        let ids = [PAYLOAD_ID; 4].map(|id| id.to_string()).join(" ");
-        assert_eq!((seen.status("Uid"), seen.status("Gid")), (ids.clone(), ids));
-        assert_eq!(seen.status("Groups"), "");
-    } else {
-        assert!(!seen.shares("user"));
-        let map = seen.file("uid_map");
-        let own = nix::unistd::geteuid().to_string();
-        let words: Vec<_> = map.split_whitespace().collect();
-        assert_eq!(words, [&PAYLOAD_ID.to_string(), &own, "1"]);
-        assert_eq!(seen.file("setgroups").trim(), "deny");
-    }
-    let interfaces = seen.file("net/dev");
-    let names: Vec<_> = interfaces
-        .lines()
-        .skip(2)
-        .map(|l| l.split(':').next().unwrap().trim())
-        .collect();
-    assert_eq!(names, ["lo"]);
-    assert!(seen.file("net/fib_trie").contains("127.0.0.1"), "lo is up");
-    held.release().unwrap();
-}
-
-#[test]
-fn the_root_holds_the_payload_and_nothing_of_the_host() {
-    let _alone = alone();
-    let Some(mut container) = container("root") else {
-        return;
-    };
-    let held = container.hold(&launch(Workload::Idle)).unwrap();
-    let seen = Facts::of_the_only_child();
-    let expected = ["dev", "payload", "proc"].map(str::to_owned);
-    assert_eq!(seen.names("root"), BTreeSet::from(expected));
-    let nodes = ["full", "null", "random", "urandom", "zero"].map(str::to_owned);
-    assert_eq!(seen.names("root/dev"), BTreeSet::from(nodes));
-    let inside = seen.names("root/proc");
-    assert!(
-        !inside.contains("sys") && !inside.contains("kcore"),
-        "{inside:?}"
-    );
-    let bytes = fs::read(format!("/proc/{}/root/payload", seen.0)).unwrap();
-    let digest: String = Sha256::digest(&bytes)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
-    assert_eq!(digest, payload::SHA256);
-    for line in seen.file("mountinfo").lines() {
-        let fields: Vec<_> = line.split(' ').collect();
-        let (point, options) = (fields[4], fields[5]);
-        assert!(
-            point == "/" || point == "/proc" || point.starts_with("/dev/"),
-            "{line}"
-        );
-        if !point.starts_with("/dev/") {
-            let has = |option| options.split(',').any(|o| o == option);
-            assert!(has("ro") && has("nosuid"), "{line}");
-        }
-        assert!(
-            !line.contains("shared:") && !line.contains("master:") || point.starts_with("/dev/"),
-            "{line}"
-        );
-    }
-    held.release().unwrap();
-}
-
-#[test]
-fn the_host_name_is_not_the_hosts() {
-    let _alone = alone();
-    if !stage::is_root() {
-        println!("host name: not run: only root can enter the namespace");
-        return;
-    }
-    let Some(mut container) = container("host name") else {
-        return;
-    };
-    let held = container.hold(&launch(Workload::Idle)).unwrap();
-    let Facts(pid) = Facts::of_the_only_child();
-    // In a thread of its own, which ends in that namespace.
-    let name = std::thread::spawn(move || {
-        let namespace = fs::File::open(format!("/proc/{pid}/ns/uts")).unwrap();
-        nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWUTS).unwrap();
-        nix::unistd::gethostname().unwrap()
-    });
-    assert_eq!(name.join().unwrap(), "isobench");
-    held.release().unwrap();
-}
-
-#[test]
-fn the_cgroup_has_limits_a_namespace_and_an_end() {
-    let _alone = alone();
-    let Some(mut container) = container("cgroup") else {
-        return;
-    };
-    if !grouped(&container) {
-        println!("cgroup: not run: no cgroup can be made here");
-        return;
-    }
-    let held = container.hold(&launch(Workload::Idle)).unwrap();
-    let seen = Facts::of_the_only_child();
-    assert!(!seen.shares("cgroup"));
-    let groups = stage::groups(std::process::id());
-    let limit = |file: &str| {
-        groups
-            .iter()
-            .find_map(|g| fs::read_to_string(format!("{g}/{file}")).ok())
-    };
-    let memory = limit("memory.max").or_else(|| limit("memory.limit_in_bytes"));
-    assert_eq!(memory.unwrap().trim(), (64 << 20).to_string());
-    assert_eq!(limit("pids.max").unwrap().trim(), "16");
-    for group in &groups {
-        let procs = fs::read_to_string(format!("{group}/cgroup.procs")).unwrap();
-        assert_eq!(procs.trim(), seen.0.to_string(), "{group}");
-    }
-    assert!(held.footprint().unwrap().cgroup_kernel.unwrap() > Bytes(0));
-    held.release().unwrap();
-    assert_eq!(stage::groups(std::process::id()), BTreeSet::new());
-    // The limit bites: the greedy one is killed inside its 64 MiB and does not reach its end.
-    let mut greedy = Container::with_payload(&elf(&stage::GREEDY)).unwrap();
-    let failure = greedy.trial(&launch(Workload::Noop)).unwrap_err();
-    assert!(
-        matches!(failure, Failure::Signal(libc::SIGKILL)),
-        "{failure:?}"
-    );
-}
-
-/// Each check above fails where it should: the bare process has all of it.
-#[test]
-fn the_checks_can_fail() {
-    let _alone = alone();
-    let mut process = Process::new().unwrap();
-    let held = process.hold(&launch(Workload::Idle)).unwrap();
-    let seen = Facts::of_the_only_child();
-    assert_eq!(seen.status("NoNewPrivs"), "0");
-    assert_eq!(seen.status("Seccomp"), "0");
-    assert_ne!(seen.status("CapBnd"), NONE);
-    for namespace in ["pid", "net", "ipc", "mnt", "uts", "cgroup", "user"] {
-        assert!(seen.shares(namespace), "{namespace}");
-    }
-    held.release().unwrap();
-    let mut greedy = Process::with_payload(&elf(&stage::GREEDY)).unwrap();
-    let failure = greedy.trial(&launch(Workload::Noop)).unwrap_err();
-    assert!(
-        matches!(failure, Failure::Signal(libc::SIGSEGV)),
-        "{failure:?}"
-    );
-}
-
 #[test]
 fn an_idle_instance_waits_answers_and_can_be_dropped() {
     let _alone = alone();
@@ -318,34 +76,6 @@ fn failures_are_typed_and_leave_nothing() {
     let before = Traces::look();
     stage::assert_failures_are_typed(|elf| Container::with_payload(elf).unwrap());
     assert_eq!(Traces::look(), before);
-}
-
-#[test]
-fn a_forbidden_system_call_is_the_end() {
-    let _alone = alone();
-    if container("seccomp").is_none() {
-        return;
-    }
-    const X32: u32 = 0x4000_0000;
-    let getpid = libc::SYS_getpid as u32;
-    for code in [
-        stage::call(getpid),
-        stage::call(libc::SYS_mount as u32),
-        stage::call(X32 | getpid),
-        stage::call(X32 | libc::SYS_getppid as u32),
-        stage::call_i386(),
-    ] {
-        let mut container = Container::with_payload(&elf(&code)).unwrap();
-        let failure = container.trial(&launch(Workload::Noop)).unwrap_err();
-        assert!(
-            matches!(failure, Failure::Signal(libc::SIGSYS)),
-            "{failure:?}"
-        );
-        // The control: outside, the same call is survived.
-        let mut process = Process::with_payload(&elf(&code)).unwrap();
-        let failure = process.trial(&launch(Workload::Noop)).unwrap_err();
-        assert!(matches!(failure, Failure::Protocol(_)), "{failure:?}");
-    }
 }
 
 #[test]
@@ -374,6 +104,47 @@ fn fifty_trials_leave_nothing() {
         container.trial(&launch(Workload::Noop)).unwrap();
     }
     assert_eq!(Traces::look(), before);
+}
+
+/// Not a test of its own: says whether a container can be had.
+#[test]
+fn inner_says_whether_and_why_not() {
+    if std::env::var_os(INNER).is_some_and(|v| v == "why") {
+        match Container::new() {
+            Ok(_) => println!("\nrunning"),
+            Err(why) => println!("\nreason {} remedy {}", why.reason, why.remedy),
+        }
+    }
+}
+
+/// In a user namespace of one id, root there is no root: the container still runs; and where no
+/// further user namespace may be made, the refusal names the switch.
+#[test]
+fn a_refusal_names_the_switch_that_forbids_user_namespaces() {
+    let _alone = alone();
+    let inner = |prepare: &str| {
+        let script =
+            format!("{prepare} exec \"$0\" --exact --nocapture inner_says_whether_and_why_not");
+        let output = Command::new("unshare")
+            .args(["--user", "--map-root-user", "sh", "-c", &script])
+            .arg(std::env::current_exe().unwrap())
+            .env(INNER, "why")
+            .output();
+        output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned())
+    };
+    match inner("") {
+        Ok(text) if text.contains("\nrunning") => {}
+        other => {
+            println!("switch: not run: no user namespace can be made here: {other:?}");
+            return;
+        }
+    }
+    let text = inner("echo 0 > /proc/sys/user/max_user_namespaces;").unwrap();
+    assert!(text.contains("reason clone3: "), "{text}");
+    assert!(
+        text.contains("remedy sysctl -w user.max_user_namespaces="),
+        "{text}"
+    );
 }
 
 /// Not a test of its own: the harness that the next test kills.
@@ -431,11 +202,8 @@ fn an_ordinary_user_can_do_the_same() {
     }
     let tests = [
         "instants_are_in_order_and_phases_fill_the_start",
-        "the_payload_is_confined",
-        "the_root_holds_the_payload_and_nothing_of_the_host",
         "an_idle_instance_waits_answers_and_can_be_dropped",
         "failures_are_typed_and_leave_nothing",
-        "a_forbidden_system_call_is_the_end",
         "every_workload_runs_inside",
         "fifty_trials_leave_nothing",
     ];

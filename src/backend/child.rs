@@ -33,7 +33,11 @@ impl Deadline {
     pub fn after(allowed: Duration) -> Self {
         let now = Instant::now();
         Self {
-            at: now.checked_add(allowed).unwrap_or(now),
+            // Beyond what the clock can hold: as far as makes no difference.
+            at: now
+                .checked_add(allowed)
+                .or_else(|| now.checked_add(Duration::from_secs(1 << 31)))
+                .unwrap_or(now),
             allowed,
         }
     }

@@ -1,6 +1,11 @@
 //! What the tests of both child-process backends share: foreign ELFs, and a look at what is left.
 #![allow(dead_code)] // Each test binary uses its part.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Helpers of tests.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)] // Helpers of tests.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +15,8 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use isobench::backend::Backend;
+use isobench::backend::container::Container;
+use isobench::backend::{Backend, Unavailable};
 use isobench::host::cgroup::Hierarchies;
 use isobench::trial::{Failure, Launch, Observation};
 use isobench::workload::{Task, Workload};
@@ -274,4 +280,30 @@ pub fn assert_failures_are_typed<B: Backend>(with: impl Fn(&[u8]) -> B) {
         matches!(&not_elf, Failure::Setup { phase: "execve", cause } if cause.raw_os_error() == Some(libc::ENOEXEC)),
         "{not_elf:?}"
     );
+}
+
+/// The backend, or a line that says why this test is not run here.
+pub fn container(test: &str) -> Option<Container> {
+    match Container::new() {
+        Ok(container) => {
+            for limitation in container.limitations() {
+                println!(
+                    "{test}: without {}: {}",
+                    limitation.mechanism, limitation.reason
+                );
+            }
+            Some(container)
+        }
+        Err(Unavailable { reason, remedy }) => {
+            println!("{test}: not run: {reason} ({remedy})");
+            None
+        }
+    }
+}
+
+pub fn grouped(container: &Container) -> bool {
+    !container
+        .limitations()
+        .iter()
+        .any(|l| l.mechanism == "cgroup")
 }

@@ -12,7 +12,8 @@ pub(super) fn no_cgroup(reason: String) -> Limitation {
     Limitation {
         mechanism: "cgroup",
         reason,
-        remedy: "run as root, or below a delegated group: systemd-run --user --scope isobench …"
+        remedy: "run as root, or, on cgroup v2, below a delegated group: \
+                 systemd-run --user --scope isobench …"
             .to_owned(),
     }
 }

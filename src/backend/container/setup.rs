@@ -15,7 +15,7 @@ pub const PAYLOAD_ID: u32 = 65532;
 /// Who sets the container up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// Root with CAP_SYS_ADMIN: no user namespace. The payload becomes [`PAYLOAD_ID`] by a change
+    /// Root of the host with CAP_SYS_ADMIN: no user namespace. The payload becomes [`PAYLOAD_ID`] by a change
     /// of ids, so it owns nothing on the host either.
     Root,
     /// Anybody else, in a user namespace with exactly one uid and one gid mapped: the caller's own
@@ -88,8 +88,9 @@ pub fn compose(
         // Into the group before its namespace is made, and before anything is allocated that the
         // group shall be charged for. A no-op on v2, where the child was born there.
         p.push("cgroup_join", Op::JoinCgroups);
-        p.push("cgroup_namespace", Op::Unshare(libc::CLONE_NEWCGROUP));
     }
+    // Without a group of its own it still hides where in the host's tree the harness is.
+    p.push("cgroup_namespace", Op::Unshare(libc::CLONE_NEWCGROUP));
     p.push("stdio", Op::Stdio);
     // No controlling terminal to push input into (TIOCSTI).
     p.push("setsid", Op::NewSession);
@@ -144,7 +145,9 @@ fn root_file_system(p: &mut Program, devices: Devices, payload: &Arc<[u8]>) {
     p.push("mount_root", Op::Mount(Box::new(root)));
     p.push("mount_root", Op::Chdir(c"/proc".into()));
     // A copy of its own: nothing outside the container can change it, and nothing inside can reach
-    // the harness's copy (CVE-2019-5736).
+    // the harness's copy (CVE-2019-5736). A read-only bind of one file for all takes half as long
+    // (measured: 10 µs against 20) but the start as a whole does not get shorter, and it needs a
+    // file on a file system that may be noexec. The copy counts as the container's own memory.
     let bytes = Arc::clone(payload);
     p.push("write_payload", Op::Create(c"payload".into(), 0o555, bytes));
     // Only process folders, only one's own, read-only: no /proc/sys, /proc/kcore, sysrq-trigger.
