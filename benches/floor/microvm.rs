@@ -1,7 +1,8 @@
 //! The floor of `microvm`: the fewest system calls after which a vCPU executes its first
 //! instruction at CPL 3 in long mode, under page tables and a GDT of its own. No checks beyond
-//! errors, no CPUID, no AVX, no IDT, no watchdog, no timing but the one interval. What a VMM's start costs
-//! above this is the VMM's own.
+//! errors, no IDT, no watchdog, no timing but the one interval. What a VMM's start costs above this
+//! is the VMM's own. Two floors: [`Model::None`], whose CPU has no CPUID and no AVX, and
+//! [`Model::Avx`], which adds the two calls without which no payload may use AVX.
 //!
 //! ```text
 //!   guest-physical   what                                  guest-virtual
@@ -20,7 +21,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 use kvm_bindings::{
-    KVM_EXIT_IO, kvm_regs, kvm_run, kvm_segment, kvm_sregs, kvm_userspace_memory_region,
+    CpuId, KVM_EXIT_IO, kvm_cpuid_entry2, kvm_regs, kvm_run, kvm_segment, kvm_sregs,
+    kvm_userspace_memory_region, kvm_xcr, kvm_xcrs,
 };
 
 const KVM_CREATE_VM: libc::c_ulong = 0xae01;
@@ -31,6 +33,20 @@ const KVM_SET_REGS: libc::c_ulong = 0x4090_ae82;
 const KVM_GET_SREGS: libc::c_ulong = 0x8138_ae83;
 const KVM_SET_SREGS: libc::c_ulong = 0x4138_ae84;
 const KVM_GET_VCPU_MMAP_SIZE: libc::c_ulong = 0xae04;
+
+const KVM_GET_SUPPORTED_CPUID: libc::c_ulong = 0xc008_ae05;
+const KVM_SET_CPUID2: libc::c_ulong = 0x4008_ae90;
+const KVM_SET_XCRS: libc::c_ulong = 0x4188_aea7;
+const CR4_OSXSAVE: u64 = 1 << 18;
+
+/// What the CPU of a floor has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Model {
+    /// Neither CPUID nor AVX.
+    None,
+    /// CPUID's feature leaves and XCR0.
+    Avx,
+}
 
 const CODE: u64 = 0x20_0000;
 const TABLES: u64 = 0x20_1000;
@@ -60,6 +76,7 @@ pub struct Floor {
     run_bytes: usize,
     ram_bytes: usize,
     sregs: kvm_sregs,
+    features: Option<(CpuId, kvm_xcrs)>,
     offset: Option<u64>,
 }
 
@@ -128,6 +145,30 @@ fn open() -> io::Result<OwnedFd> {
     }
 }
 
+/// The feature leaves and the XCR0 they allow.
+fn features(kvm: &OwnedFd) -> io::Result<(CpuId, kvm_xcrs)> {
+    let mut all = CpuId::new(256).map_err(|error| io::Error::other(format!("{error:?}")))?;
+    ioctl(kvm, KVM_GET_SUPPORTED_CPUID, all.as_mut_fam_struct_ptr())?;
+    let some: Vec<kvm_cpuid_entry2> = all
+        .as_slice()
+        .iter()
+        .filter(|e| e.index == 0 && matches!(e.function, 0 | 1 | 7 | 0xd))
+        .copied()
+        .collect();
+    let state = some.iter().find(|e| e.function == 0xd).map_or(1, |e| e.eax);
+    let mut xcrs = kvm_xcrs {
+        nr_xcrs: 1,
+        ..Default::default()
+    };
+    xcrs.xcrs[0] = kvm_xcr {
+        xcr: 0,
+        reserved: 0,
+        value: u64::from(state) & 0xe7,
+    };
+    let cpuid = CpuId::from_entries(&some).map_err(|e| io::Error::other(format!("{e:?}")))?;
+    Ok((cpuid, xcrs))
+}
+
 fn number(value: usize) -> *const u8 {
     ptr::without_provenance(value)
 }
@@ -135,8 +176,12 @@ fn number(value: usize) -> *const u8 {
 impl Floor {
     /// Prepares what does not depend on a single VM. `ram_bytes` is that of the VM it is compared
     /// with.
-    pub fn new(ram_bytes: usize) -> io::Result<Self> {
+    pub fn new(ram_bytes: usize, model: Model) -> io::Result<Self> {
         let kvm = open()?;
+        let features = match model {
+            Model::None => None,
+            Model::Avx => Some(features(&kvm)?),
+        };
         let run_bytes = ioctl(&kvm, KVM_GET_VCPU_MMAP_SIZE, number(0))? as usize;
         let vm = owned(ioctl(&kvm, KVM_CREATE_VM, number(0))?);
         let vcpu = owned(ioctl(&vm, KVM_CREATE_VCPU, number(0))?);
@@ -171,12 +216,13 @@ impl Floor {
         (sregs.gdt.base, sregs.gdt.limit) = (TABLES, 3 * 8 - 1);
         sregs.cr0 = 1 << 31 | 1 << 5 | 1 << 4 | 1;
         sregs.cr3 = 0;
-        sregs.cr4 = 1 << 5;
+        sregs.cr4 = 1 << 5 | if features.is_some() { CR4_OSXSAVE } else { 0 };
         sregs.efer = 1 << 8 | 1 << 10;
         Ok(Self {
             run_bytes,
             ram_bytes,
             sregs,
+            features,
             offset: None,
         })
     }
@@ -214,6 +260,10 @@ impl Floor {
         ioctl(&vm, KVM_SET_USER_MEMORY_REGION, &raw const region)?;
         let vcpu = owned(ioctl(&vm, KVM_CREATE_VCPU, number(0))?);
         let run = Map::new(self.run_bytes, libc::MAP_SHARED, vcpu.as_raw_fd())?;
+        if let Some((cpuid, xcrs)) = &self.features {
+            ioctl(&vcpu, KVM_SET_CPUID2, cpuid.as_fam_struct_ptr())?;
+            ioctl(&vcpu, KVM_SET_XCRS, &raw const *xcrs)?;
+        }
         ioctl(&vcpu, KVM_SET_SREGS, &raw const self.sregs)?;
         let regs = kvm_regs {
             rip: CODE,
