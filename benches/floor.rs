@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use isobench::backend::microvm::MicroVm;
 use isobench::backend::{Backend, Configuration, open};
 use isobench::measure::clock::Clock;
 use isobench::measure::schedule;
@@ -27,6 +28,8 @@ type Times = (f64, f64);
 /// One side of a comparison.
 struct Lane {
     name: String,
+    /// Whether it is the floor of the backend before it.
+    is_floor: bool,
     start: Box<dyn FnMut() -> Result<Times, String>>,
     times: Vec<(u64, Times)>,
 }
@@ -38,10 +41,10 @@ fn main() {
         Ok(clock) => clock,
         Err(refused) => return println!("skipped: floor: {refused}"),
     };
-    let mut lanes = Vec::new();
+    let mut lanes: Vec<Lane> = Vec::new();
     for configuration in &Configuration::DEFAULT {
-        match pair(configuration, clock) {
-            Ok(pair) => lanes.extend(pair),
+        match lanes_of(configuration, clock) {
+            Ok(more) => lanes.extend(more),
             Err(reason) => println!("skipped: floor of {configuration}: {reason}"),
         }
     }
@@ -55,27 +58,50 @@ fn main() {
             }
         }
     }
-    println!("{:<10} {:<9} {:>10} {:>10}   backend / floor, 95 % interval", "", "", "backend", "floor");
-    for pair in lanes.chunks_exact(2) {
-        report(&pair[0], &pair[1]);
+    let columns = ["", "", "backend", "floor", "backend / floor, 95 % interval"];
+    println!(
+        "{:<28} {:<9} {:>10} {:>10}   {}",
+        columns[0], columns[1], columns[2], columns[3], columns[4]
+    );
+    let mut real = None;
+    for lane in &lanes {
+        match real {
+            Some(real) if lane.is_floor => report(real, lane),
+            _ => real = Some(lane),
+        }
     }
 }
 
-/// A backend and its floor.
-fn pair(configuration: &Configuration, clock: Clock) -> Result<[Lane; 2], String> {
+/// A backend, followed by its floors.
+fn lanes_of(configuration: &Configuration, clock: Clock) -> Result<Vec<Lane>, String> {
     let mut backend = open(configuration).map_err(|why| why.to_string())?;
-    let name = configuration.id().to_owned();
-    let start = Box::new(move || through(backend.as_mut(), &clock));
-    let real = Lane { name: name.clone(), start, times: Vec::new() };
-    let bare = Lane { name: format!("floor of {name}"), start: floor(configuration, clock)?, times: Vec::new() };
-    Ok([real, bare])
+    let mut lanes = vec![Lane {
+        name: configuration.id().to_owned(),
+        is_floor: false,
+        start: Box::new(move || through(backend.as_mut(), &clock)),
+        times: Vec::new(),
+    }];
+    for (name, start) in floors(configuration, clock)? {
+        lanes.push(Lane {
+            name: name.to_owned(),
+            is_floor: true,
+            start,
+            times: Vec::new(),
+        });
+    }
+    Ok(lanes)
 }
 
 /// One `noop` trial through the backend.
 fn through(backend: &mut dyn Backend, clock: &Clock) -> Result<Times, String> {
     let task = Profile::Smoke.task(Workload::Noop, 0);
-    let launch = Launch { task, deadline: Duration::from_secs(10) };
-    let seen = backend.trial(&launch).map_err(|failure| failure.to_string())?;
+    let launch = Launch {
+        task,
+        deadline: Duration::from_secs(10),
+    };
+    let seen = backend
+        .trial(&launch)
+        .map_err(|failure| failure.to_string())?;
     let t = seen.instants;
     let nanos = |a, b| clock.between(a, b).0 as f64;
     Ok((nanos(t.t0, t.t1), nanos(t.t4, t.t5)))
@@ -83,42 +109,57 @@ fn through(backend: &mut dyn Backend, clock: &Clock) -> Result<Times, String> {
 
 type Start = Box<dyn FnMut() -> Result<Times, String>>;
 
-fn floor(configuration: &Configuration, clock: Clock) -> Result<Start, String> {
-    let text = |error: std::io::Error| error.to_string();
-    let nanos = move |ticks: i64| clock.nanos(ticks).0 as f64;
+fn floors(
+    configuration: &Configuration,
+    clock: Clock,
+) -> Result<Vec<(&'static str, Start)>, String> {
+    let child = |kind| -> Result<Start, String> {
+        let mut floor = container::Floor::new().map_err(text)?;
+        Ok(Box::new(move || {
+            let sample = floor.start(kind).map_err(text)?;
+            Ok((
+                clock.nanos(sample.start).0 as f64,
+                clock.nanos(sample.teardown).0 as f64,
+            ))
+        }))
+    };
+    let vm = |model| -> Result<Start, String> {
+        let bytes = MicroVm::new().map_err(|why| why.to_string())?.base_memory();
+        let mut floor = microvm::Floor::new(bytes, model).map_err(text)?;
+        Ok(Box::new(move || {
+            let sample = floor.start().map_err(text)?;
+            let nanos = |ticks: u64| clock.nanos(ticks.cast_signed()).0 as f64;
+            Ok((nanos(sample.startup), nanos(sample.teardown)))
+        }))
+    };
     Ok(match configuration {
-        Configuration::Process | Configuration::Container => {
-            let kind = match configuration {
-                Configuration::Process => container::Kind::Process,
-                _ if !nix::unistd::geteuid().is_root() => {
-                    return Err("the container's floor runs as root only".to_owned());
-                }
-                _ => container::Kind::Container,
-            };
-            let mut floor = container::Floor::new().map_err(text)?;
-            Box::new(move || {
-                let sample = floor.start(kind).map_err(text)?;
-                Ok((nanos(sample.start), nanos(sample.teardown)))
-            })
+        Configuration::Process => vec![("process", child(container::Kind::Process)?)],
+        Configuration::Container if nix::unistd::geteuid().is_root() => {
+            vec![("container", child(container::Kind::Container)?)]
         }
-        Configuration::MicroVm => {
-            // As much guest memory as the backend gives to `noop`.
-            let bytes = isobench::vmm::layout::ram_bytes(0);
-            let mut floor = microvm::Floor::new(bytes).map_err(text)?;
-            Box::new(move || {
-                let sample = floor.start().map_err(text)?;
-                let nanos = |ticks: u64| nanos(ticks.cast_signed());
-                Ok((nanos(sample.startup), nanos(sample.teardown)))
-            })
+        Configuration::Container => {
+            return Err("the container's floor runs as root only".to_owned());
         }
+        Configuration::MicroVm => vec![
+            ("microvm", vm(microvm::Model::Avx)?),
+            ("microvm, floor without AVX", vm(microvm::Model::None)?),
+        ],
     })
 }
 
+fn text(error: std::io::Error) -> String {
+    error.to_string()
+}
+
 fn report(real: &Lane, floor: &Lane) {
-    for (what, of) in [("startup", (|t: &Times| t.0) as fn(&Times) -> f64), ("teardown", |t| t.1)] {
-        let values = |lane: &Lane| Sample::new(lane.times.iter().map(|(_, t)| of(t)).collect::<Vec<_>>());
+    for (what, of) in [
+        ("startup", (|t: &Times| t.0) as fn(&Times) -> f64),
+        ("teardown", |t| t.1),
+    ] {
+        let values =
+            |lane: &Lane| Sample::new(lane.times.iter().map(|(_, t)| of(t)).collect::<Vec<_>>());
         let (Ok(a), Ok(b)) = (values(real), values(floor)) else {
-            println!("{:<10} {what:<9} no trial came to its end", real.name);
+            println!("{:<28} {what:<9} no trial came to its end", floor.name);
             continue;
         };
         let pairs: Vec<(f64, f64)> = floor
@@ -134,8 +175,8 @@ fn report(real: &Lane, floor: &Lane) {
             |r| ratio_with_interval(r.ratio, Some([r.low, r.high])),
         );
         println!(
-            "{:<10} {what:<9} {:>10} {:>10}   {ratio} ({} pairs)",
-            real.name,
+            "{:<28} {what:<9} {:>10} {:>10}   {ratio} ({} pairs)",
+            floor.name,
             quantity(quantile::median(&a), Unit::Nanoseconds),
             quantity(quantile::median(&b), Unit::Nanoseconds),
             pairs.len()
