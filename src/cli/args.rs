@@ -60,7 +60,7 @@ pub struct RunArgs {
     pub out: Option<PathBuf>,
 
     /// Seed of the schedule [default: random]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub seed: Option<String>,
 
     /// Blocks per workload; each runs every backend once [default: by profile]

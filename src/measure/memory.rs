@@ -157,13 +157,13 @@ fn sum(fields: &[&str]) -> i64 {
         .sum()
 }
 
-/// Waits until the host's used memory stands still, for two seconds at most: what the round before
+/// Waits until the host's used memory stands still, for half a second at most: what the round before
 /// left for the kernel's workers (network namespaces, RCU) is not to be freed during this one.
 fn settle() {
     const STILL: i64 = 64 << 10;
     let mut before = used().0;
-    for _ in 0..40 {
-        std::thread::sleep(Duration::from_millis(50));
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(25));
         let now = used().0;
         if (now - before).abs() <= STILL {
             return;

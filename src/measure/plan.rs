@@ -41,13 +41,17 @@ pub struct Density {
 #[must_use]
 pub fn rounds(profile: Profile, task: &Task) -> u32 {
     let startup = task.workload == crate::workload::Workload::Noop;
-    match (profile, startup) {
-        (Profile::Smoke, true) => 150,
-        (Profile::Smoke, false) => 20,
-        (Profile::Quick, true) => 400,
-        (Profile::Quick, false) => 40,
-        (Profile::Full, true) => 3000,
-        (Profile::Full, false) => 150,
+    // Preparing this much memory takes a virtual machine longer than the work itself.
+    let large = task.heap_bytes() > 32 << 20;
+    match (profile, startup, large) {
+        (Profile::Smoke, true, _) => 150,
+        (Profile::Smoke, false, _) => 15,
+        (Profile::Quick, true, _) => 300,
+        (Profile::Quick, false, false) => 30,
+        (Profile::Quick, false, true) => 12,
+        (Profile::Full, true, _) => 3000,
+        (Profile::Full, false, false) => 200,
+        (Profile::Full, false, true) => 60,
     }
 }
 
@@ -67,8 +71,8 @@ pub fn density(profile: Profile) -> Density {
     // Six rounds are the fewest that give a median a 95 % interval. The first count is not zero: the
     // kernel keeps slabs and pages of the round before, and the first instances live in those.
     let (counts, rounds) = match profile {
-        Profile::Smoke => ((2..=8).map(|n| n * 16).collect(), 6),
-        Profile::Quick => ((2..=8).map(|n| n * 16).collect(), 12),
+        Profile::Smoke => ((2..=8).map(|n| n * 8).collect(), 6),
+        Profile::Quick => ((2..=8).map(|n| n * 16).collect(), 10),
         Profile::Full => ((4..=12).map(|n| n * 16).collect(), 30),
     };
     Density { counts, rounds }

@@ -84,7 +84,7 @@ pub fn run(
         .map_or(0, |d| u64::from(d.rounds) * usable.len() as u64);
     let planned = (order.len() * usable.len()) as u64 + density_steps;
     // Density comes last: it disturbs the host's memory. A share of the budget is kept for it.
-    let share = if plan.density.is_some() { 0.85 } else { 1.0 };
+    let share = if plan.density.is_some() { 0.75 } else { 1.0 };
     let blocks_until = begun + plan.max_time.mul_f64(share);
 
     let mut trial = 0;
