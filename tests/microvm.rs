@@ -1,4 +1,6 @@
 //! The micro-VM through the library: honest payloads, hostile guests, and what is left afterwards.
+// Helpers of tests are tests: they state their expectations with panic.
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 #[path = "microvm/guest.rs"]
 mod guest;

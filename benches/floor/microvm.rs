@@ -21,17 +21,15 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 use kvm_bindings::{
-    CpuId, KVM_EXIT_IO, kvm_cpuid_entry2, kvm_regs, kvm_run, kvm_segment, kvm_sregs,
-    kvm_userspace_memory_region, kvm_xcr, kvm_xcrs,
+    CpuId, KVM_EXIT_IO, KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS, kvm_cpuid_entry2, kvm_regs, kvm_run,
+    kvm_segment, kvm_sregs, kvm_userspace_memory_region, kvm_xcr, kvm_xcrs,
 };
 
 const KVM_CREATE_VM: libc::c_ulong = 0xae01;
 const KVM_CREATE_VCPU: libc::c_ulong = 0xae41;
 const KVM_SET_USER_MEMORY_REGION: libc::c_ulong = 0x4020_ae46;
 const KVM_RUN: libc::c_ulong = 0xae80;
-const KVM_SET_REGS: libc::c_ulong = 0x4090_ae82;
 const KVM_GET_SREGS: libc::c_ulong = 0x8138_ae83;
-const KVM_SET_SREGS: libc::c_ulong = 0x4138_ae84;
 const KVM_GET_VCPU_MMAP_SIZE: libc::c_ulong = 0xae04;
 
 const KVM_GET_SUPPORTED_CPUID: libc::c_ulong = 0xc008_ae05;
@@ -264,18 +262,20 @@ impl Floor {
             ioctl(&vcpu, KVM_SET_CPUID2, cpuid.as_fam_struct_ptr())?;
             ioctl(&vcpu, KVM_SET_XCRS, &raw const *xcrs)?;
         }
-        ioctl(&vcpu, KVM_SET_SREGS, &raw const self.sregs)?;
-        let regs = kvm_regs {
-            rip: CODE,
-            rflags: 1 << 1,
-            ..Default::default()
-        };
-        ioctl(&vcpu, KVM_SET_REGS, &raw const regs)?;
+        let shared = run.0.cast::<kvm_run>();
+        // SAFETY: the start of the vCPU's own mapping, which is larger than `kvm_run`; the vCPU has
+        // not run. The first KVM_RUN takes both register sets from it (KVM_CAP_SYNC_REGS).
+        unsafe {
+            (*shared).s.regs.sregs = self.sregs;
+            (*shared).s.regs.regs.rip = CODE;
+            (*shared).s.regs.regs.rflags = 1 << 1;
+            (*shared).kvm_dirty_regs = u64::from(KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS);
+        }
         let entered = now();
         ioctl(&vcpu, KVM_RUN, number(0))?;
         let back = now();
         // SAFETY: the start of the vCPU's own mapping; the vCPU is stopped.
-        let reason = unsafe { (*run.0.cast::<kvm_run>()).exit_reason };
+        let reason = unsafe { (*shared).exit_reason };
         if reason != KVM_EXIT_IO {
             return Err(io::Error::other(format!("exit reason {reason}")));
         }

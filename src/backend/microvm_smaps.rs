@@ -67,7 +67,8 @@ VmFlags: rd wr mr mw me ac sd
 7f0000020000-7f0000040000 rw-p 00000000 00:01 12 /memfd:isobench-guest (deleted)
 Pss:                   7 kB
 ";
-        let found = sum(smaps, &[0x7f00_0000_0000..0x7f00_0002_0000]);
+        let (ram, elsewhere) = (0x7f00_0000_0000..0x7f00_0002_0000, 0x10..0x20);
+        let found = sum(smaps, &[ram, elsewhere]);
         assert_eq!(found.pss, Bytes(24 << 10));
         assert_eq!(found.private, Bytes(16 << 10));
     }

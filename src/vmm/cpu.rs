@@ -2,9 +2,10 @@
 //! this KVM says it supports and from a vCPU of its own making.
 
 use kvm_bindings::{
-    CpuId, KVM_MAX_CPUID_ENTRIES, kvm_dtable, kvm_regs, kvm_segment, kvm_sregs, kvm_xcr, kvm_xcrs,
+    CpuId, KVM_MAX_CPUID_ENTRIES, KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS, kvm_dtable, kvm_regs,
+    kvm_segment, kvm_sregs, kvm_xcr, kvm_xcrs,
 };
-use kvm_ioctls::{Kvm, VcpuFd};
+use kvm_ioctls::{Cap, Kvm, VcpuFd};
 
 use super::{descriptors, layout};
 
@@ -27,6 +28,9 @@ const EFER: u64 = 1 << 8 | 1 << 10 | 1 << 11;
 /// RFLAGS: the bit that is always set. IOPL 0: the TSS opens the one port (see `descriptors`).
 const RFLAGS: u64 = 1 << 1;
 
+/// What KVM_CAP_SYNC_REGS must offer.
+const SYNC_NEEDED: i32 = (KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS) as i32;
+
 // XCR0 (Intel SDM vol. 1, 13.3).
 const X87_SSE: u64 = 0b11;
 const AVX: u64 = 1 << 2;
@@ -41,6 +45,10 @@ pub struct Cpu {
     pub xcrs: Option<kvm_xcrs>,
     /// Segments, tables, control registers.
     pub sregs: kvm_sregs,
+    /// Registers can be handed over with the first KVM_RUN (KVM API, 5, "kvm_valid_regs and
+    /// kvm_dirty_regs"): two
+    /// ioctls fewer.
+    pub sync_regs: bool,
     entry: u64,
 }
 
@@ -66,6 +74,7 @@ impl Cpu {
             cpuid,
             xcrs: extended,
             sregs,
+            sync_regs: kvm.check_extension_int(Cap::SyncRegs) & SYNC_NEEDED == SYNC_NEEDED,
             entry,
         })
     }

@@ -49,7 +49,7 @@ pub const TSS: u64 = layout::DESCRIPTORS + layout::TSS_OFFSET;
 pub const IDT: u64 = layout::DESCRIPTORS + layout::IDT_OFFSET;
 
 const _: () = {
-    assert!(layout::TSS_OFFSET + TSS_LIMIT as u64 + 1 <= layout::IDT_OFFSET);
+    assert!(layout::TSS_OFFSET + (TSS_LIMIT as u64) < layout::IDT_OFFSET);
     // The four bytes of one access share a byte of the bitmap.
     assert!(DOORBELL_PORT.is_multiple_of(4));
 };

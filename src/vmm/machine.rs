@@ -8,7 +8,7 @@ use isobench_abi::{FRAME_BYTES, Op};
 use kvm_bindings::{
     KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, kvm_device_attr, kvm_run, kvm_userspace_memory_region,
 };
-use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+use kvm_ioctls::{Kvm, SyncReg, VcpuFd, VmFd};
 
 use super::cpu::Cpu;
 use super::exit::{self, Exit};
@@ -109,13 +109,22 @@ impl Machine {
         })?;
         // CPUID first: KVM checks CR4 and XCR0 against it.
         step(log, "set_cpuid2", || vcpu.set_cpuid2(&cpu.cpuid))?;
-        step(log, "set_sregs", || vcpu.set_sregs(&cpu.sregs))?;
         if let Some(xcrs) = &cpu.xcrs {
             step(log, "set_xcrs", || vcpu.set_xcrs(xcrs))?;
         }
-        step(log, "set_regs", || {
-            vcpu.set_regs(&cpu.regs(start.stack.rsp()))
-        })?;
+        let regs = cpu.regs(start.stack.rsp());
+        if cpu.sync_regs {
+            log.time("sync_regs", || {
+                let shared = vcpu.sync_regs_mut();
+                shared.sregs = cpu.sregs;
+                shared.regs = regs;
+                vcpu.set_sync_dirty_reg(SyncReg::SystemRegister);
+                vcpu.set_sync_dirty_reg(SyncReg::Register);
+            });
+        } else {
+            step(log, "set_sregs", || vcpu.set_sregs(&cpu.sregs))?;
+            step(log, "set_regs", || vcpu.set_regs(&regs))?;
+        }
         let run: *const kvm_run = vcpu.get_kvm_run();
         let run_bytes = vm.run_size();
         Ok(Self {
