@@ -5,6 +5,8 @@
 //! `cargo bench --bench floor` prints medians and paired ratios; any other way of running it (as
 //! `cargo test --benches` does) makes a few rounds to show that it works.
 
+#![allow(clippy::print_stdout)] // its results, for whoever runs the bench
+
 use std::time::Duration;
 
 use isobench::backend::microvm::MicroVm;
