@@ -1,4 +1,5 @@
 //! The command line as a user meets it.
+#![allow(clippy::unwrap_used, clippy::panic)] // a test states its expectations
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What the behaviour tests share: the binary, and what a run must not leave behind.
+#![allow(clippy::expect_used)] // a test states its expectations
 #![allow(dead_code)] // each test binary uses its own part
 
 use std::collections::BTreeSet;
