@@ -3,14 +3,15 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use isobench::store::document::{Run, Status};
 use isobench::store::record::Record;
-use support::{isobench, residue, run, skipped, status, stderr, stdout};
+use support::{isobench, left_behind, run, skipped, start, status, stderr, stdout};
 
 fn read_run(folder: &std::path::Path) -> Run {
     serde_json::from_str(&fs::read_to_string(folder.join("run.json")).unwrap()).unwrap()
@@ -177,25 +178,16 @@ fn doctor_names_the_kvm_kind_and_every_backend() {
 /// nothing left behind.
 #[test]
 fn a_run_measures_every_working_backend_and_leaves_nothing() {
-    let before = residue();
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
-    let output = isobench()
-        .args([
-            "run",
-            "--profile",
-            "smoke",
-            "--blocks",
-            "6",
-            "--seed",
-            "1",
-            "--max-time",
-            "5m",
-        ])
-        .arg("--out")
-        .arg(&out)
-        .output()
-        .unwrap();
+    let child = start(
+        isobench()
+            .args(["run", "--profile", "smoke", "--blocks", "6", "--seed", "1"])
+            .args(["--max-time", "5m", "--out"])
+            .arg(&out),
+    );
+    let pid = child.id();
+    let output = child.wait_with_output().unwrap();
     assert_eq!(
         status(&output),
         0,
@@ -251,7 +243,7 @@ fn a_run_measures_every_working_backend_and_leaves_nothing() {
             }
         }
     }
-    assert_eq!(residue(), before);
+    assert_eq!(left_behind(pid), BTreeSet::new());
 }
 
 /// One digest per workload whatever the backend, taken from the raw trials.
@@ -318,16 +310,14 @@ fn csv_and_markdown_carry_every_estimate() {
 /// SIGINT in the middle: 130, finished trials kept, the run marked incomplete, nothing left.
 #[test]
 fn an_interrupt_keeps_what_was_measured() {
-    let before = residue();
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
-    let child = isobench()
-        .args(["run", "--profile", "full", "--workloads", "noop", "--out"])
-        .arg(&out)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let child = start(
+        isobench()
+            .args(["run", "--profile", "full", "--workloads", "noop", "--out"])
+            .arg(&out),
+    );
+    let number = child.id();
     // Some trials in, not a fixed time: until the file has lines.
     let patience = Instant::now() + Duration::from_secs(60);
     while fs::read_to_string(out.join("trials.jsonl")).map_or(0, |t| t.lines().count()) < 5 {
@@ -343,7 +333,7 @@ fn an_interrupt_keeps_what_was_measured() {
     assert!(!document.complete);
     assert_eq!(document.ended_early.as_deref(), Some("interrupted"));
     assert!(read_records(&out).len() >= 5);
-    assert_eq!(residue(), before);
+    assert_eq!(left_behind(number), BTreeSet::new());
 }
 
 /// Runs a shell line in a mount namespace of its own whose /dev is empty but for /dev/null.

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 /// The isobench binary: the one built with these tests, or a copy named by ISOBENCH_BIN (for a
 /// user who cannot read the build folder).
@@ -42,18 +42,47 @@ pub fn skipped(test: &str, why: &str) {
     eprintln!("skipped: {test}: {why}");
 }
 
-/// Everything on this host that carries the project's name and must be gone after a run: cgroups
-/// in every hierarchy, and mounts of this mount namespace.
-pub fn residue() -> BTreeSet<String> {
+/// Starts it with its output in pipes.
+pub fn start(command: &mut Command) -> Child {
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts")
+}
+
+/// What an isobench with this process id has left on this host: its cgroups in every hierarchy, its
+/// mounts in this mount namespace, its children. Others may be running: nothing of theirs counts.
+pub fn left_behind(pid: u32) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    cgroups(Path::new("/sys/fs/cgroup"), 6, &mut found);
-    if let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") {
-        found.extend(mounts.lines().map(|l| format!("mount {l}")));
+    cgroups(
+        Path::new("/sys/fs/cgroup"),
+        6,
+        &format!("isobench-{pid}-"),
+        &mut found,
+    );
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    found.extend(
+        mounts
+            .lines()
+            .filter(|l| l.contains("isobench"))
+            .map(|l| format!("mount {l}")),
+    );
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // "pid (comm) state ppid": the name may hold blanks and brackets.
+        let parent = stat
+            .rsplit(')')
+            .next()
+            .and_then(|rest| rest.split_whitespace().nth(1));
+        if parent == Some(&pid.to_string()) {
+            found.insert(format!("process {stat}"));
+        }
     }
     found
 }
 
-fn cgroups(folder: &Path, depth: usize, found: &mut BTreeSet<String>) {
+fn cgroups(folder: &Path, depth: usize, name: &str, found: &mut BTreeSet<String>) {
     if depth == 0 {
         return;
     }
@@ -61,9 +90,9 @@ fn cgroups(folder: &Path, depth: usize, found: &mut BTreeSet<String>) {
         if !entry.file_type().is_ok_and(|t| t.is_dir()) {
             continue;
         }
-        if entry.file_name().to_string_lossy().starts_with("isobench") {
+        if entry.file_name().to_string_lossy().starts_with(name) {
             found.insert(format!("cgroup {}", entry.path().display()));
         }
-        cgroups(&entry.path(), depth - 1, found);
+        cgroups(&entry.path(), depth - 1, name, found);
     }
 }
