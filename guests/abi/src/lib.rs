@@ -26,7 +26,7 @@ pub const ABI_VERSION: u64 = 1;
 /// above every `AT_*` of the kernel (`include/uapi/linux/auxvec.h`).
 pub const AT_ISOBENCH: u64 = 0x6973_6f62;
 
-/// The port of the doorbell: one 32-bit `out` from CPL 3 (RFLAGS.IOPL = 3).
+/// The port of the doorbell: one 32-bit `out` from CPL 3, which the TSS's I/O bitmap allows.
 /// Outside every ISA device's range, so a stray access is never taken for a message.
 pub const DOORBELL_PORT: u16 = 0x05b0;
 

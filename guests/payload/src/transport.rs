@@ -181,7 +181,7 @@ fn exit(doorbell: bool, status: u8) -> ! {
 
 #[inline]
 fn ring(value: u32) {
-    // SAFETY: RFLAGS.IOPL is 3 on the doorbell transport, so `out` is allowed at CPL 3. The VMM
+    // SAFETY: on the doorbell transport the TSS's I/O bitmap opens this port to CPL 3. The VMM
     // may read and write the doorbell page during the exit, hence no `nomem`.
     unsafe {
         asm!("out dx, eax", in("dx") DOORBELL_PORT, in("eax") value, options(nostack, preserves_flags));
