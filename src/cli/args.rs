@@ -25,6 +25,8 @@ const EXIT_CODES: &str = "Exit status: 0 done; 2 bad input; 3 this host cannot; 
 pub enum Command {
     /// Measure, print a table, write reports/<id>/
     Run(RunArgs),
+    /// Show a stored run again, also one that was interrupted or killed
+    Report(ReportArgs),
     /// What can run here, what cannot, why, and the command that fixes it
     Doctor(DoctorArgs),
     /// Backends, workloads and metrics with their definitions
@@ -76,6 +78,18 @@ pub struct RunArgs {
     pub format: Format,
 }
 
+/// `isobench report`.
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    /// Folder of the run, or the run.json in it
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+
+    /// What to print on standard output
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
+}
+
 /// `isobench doctor`.
 #[derive(Debug, clap::Args)]
 pub struct DoctorArgs {
@@ -103,7 +117,7 @@ pub enum What {
     Metrics,
 }
 
-/// Output of `run`.
+/// Output of `run` and `report`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// A table and sentences

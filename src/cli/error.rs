@@ -5,6 +5,7 @@ use std::io::Write;
 use crate::measure::clock::ClockError;
 use crate::measure::session::RunError;
 use crate::store::folder::FolderError;
+use crate::store::read_error::ReadError;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,9 @@ pub enum CliError {
     /// The run could not go on.
     #[error("the run ended")]
     Run(#[from] RunError),
+    /// A stored run was refused.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// Results could not be printed.
     #[error("cannot write to standard output")]
     Stdout(#[from] std::io::Error),
@@ -50,7 +54,7 @@ impl CliError {
     #[must_use]
     pub fn status(&self) -> u8 {
         match self {
-            Self::Usage { .. } | Self::Output(_) => 2,
+            Self::Usage { .. } | Self::Output(_) | Self::Read(_) => 2,
             Self::NothingRuns(_) | Self::Clock(_) => 3,
             Self::Run(_) | Self::Stdout(_) => 4,
         }
@@ -80,6 +84,7 @@ impl CliError {
                     "  try: --out with a new folder in a place you can write to"
                 )
             }
+            Self::Read(refused) => writeln!(err, "  try: {}", refused.hint()),
             Self::NothingRuns(reasons) => {
                 for reason in reasons {
                     writeln!(err, "  {reason}")?;

@@ -33,6 +33,7 @@ pub fn main() -> u8 {
 fn dispatch(args: Args) -> Result<u8, CliError> {
     match args.command {
         Command::Run(run) => commands::run::run(&run),
+        Command::Report(report) => commands::report::report(&report),
         Command::Doctor(doctor) => commands::doctor::doctor(&doctor),
         Command::List(list) => commands::list::list(&list),
         Command::Schema => commands::schema::schema(),

@@ -7,4 +7,5 @@ pub mod memory;
 pub mod plan;
 pub mod schedule;
 pub mod session;
+pub mod stored;
 pub mod summary;

@@ -94,6 +94,20 @@ pub fn significant(value: f64) -> String {
     }
 }
 
+/// The text with every character that could move a terminal's cursor replaced, line ends aside: a
+/// stored run comes from outside.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let safe = |c: char| {
+        if c.is_control() && c != '\n' {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
+    text.chars().map(safe).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -284,6 +284,8 @@ fn notes(run: &Run) -> Vec<String> {
              between configurations."
                 .to_owned(),
         ),
+        // Who read the run back says so.
+        Some("running") => {}
         Some(_) => notes.push("The run was interrupted; what was measured is shown.".to_owned()),
         None => {}
     }

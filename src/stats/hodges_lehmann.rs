@@ -94,7 +94,7 @@ fn averages_up_to(x: &[f64], limit: f64) -> u64 {
 }
 
 /// A key that orders as `f64::total_cmp` does.
-fn key(value: f64) -> u64 {
+pub(super) fn key(value: f64) -> u64 {
     let bits = value.to_bits();
     if bits >> 63 == 1 {
         !bits
@@ -104,7 +104,7 @@ fn key(value: f64) -> u64 {
 }
 
 /// The number behind a key.
-fn from_key(key: u64) -> f64 {
+pub(super) fn from_key(key: u64) -> f64 {
     f64::from_bits(if key >> 63 == 1 {
         key & !(1 << 63)
     } else {

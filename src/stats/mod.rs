@@ -8,6 +8,8 @@
 //! | [`bootstrap`] | how sure is any other statistic? |
 //! | [`paired`] | how many times slower is B than A, inside the same blocks? |
 //! | [`clip`], [`hodges_lehmann`] | where is the centre, if a few values are wild? |
+//! | [`two_sample`] | and between two runs, whose blocks are not paired with each other? |
+//! | [`batch`] | what if neighbouring blocks are alike? |
 //! | [`permutation`] | could chance alone have done that? |
 //! | [`holm`] | and over a whole family of such questions? |
 //! | [`power`] | how small an effect would this data have shown? |
@@ -22,6 +24,7 @@
 // Counts become `f64` throughout; none here comes near 2⁵³, where that would lose digits.
 #![allow(clippy::cast_precision_loss)]
 
+pub mod batch;
 pub mod binomial;
 pub mod bootstrap;
 pub mod clip;
@@ -34,6 +37,7 @@ pub mod power;
 pub mod quantile;
 pub mod sample;
 pub mod slope;
+pub mod two_sample;
 pub mod verdict;
 
 mod distribution;

@@ -83,7 +83,7 @@ pub(super) fn discordant(groups: &[usize]) -> Vec<f64> {
 
 /// `P(U = u)` for groups of `m` and `n`: the largest value belongs to the first group with
 /// probability `m/(m+n)` and then adds `n`.
-fn mann_whitney(m: usize, n: usize) -> Vec<f64> {
+pub(super) fn mann_whitney(m: usize, n: usize) -> Vec<f64> {
     // row[j]: the distribution for i and j members, for the current i.
     let mut row: Vec<Vec<f64>> = vec![vec![1.0]; n + 1];
     for i in 1..=m {

@@ -21,7 +21,8 @@ pub struct Run {
     pub started: String,
     /// Whether everything planned was measured.
     pub complete: bool,
-    /// Why not, if not: `interrupted` or `max-time`.
+    /// Why not, if not: `interrupted` or `max-time`; `running`, without estimates, until the run
+    /// ends, and for ever if it is killed.
     pub ended_early: Option<String>,
     /// Seed of the schedule.
     pub seed: u64,

@@ -3,4 +3,10 @@
 
 pub mod document;
 pub mod folder;
+pub mod read;
+pub mod read_error;
+pub mod read_trials;
 pub mod record;
+
+mod check_run;
+mod check_trial;

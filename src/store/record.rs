@@ -16,6 +16,7 @@ pub enum Record {
 
 /// A trial: its place in the schedule, and what it gave or why it failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TrialRecord {
     /// Number of the trial in this run, from 0.
     pub trial: u64,
@@ -37,6 +38,7 @@ pub struct TrialRecord {
 
 /// Times of one trial in nanoseconds after `t0`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Measured {
     /// First instruction of the payload.
     pub t1: Nanos,
@@ -73,6 +75,7 @@ pub struct Measured {
 
 /// A phase.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PhaseRecord {
     /// System call, ioctl or step.
     pub name: String,
@@ -84,6 +87,7 @@ pub struct PhaseRecord {
 
 /// A typed failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FailureRecord {
     /// [`crate::trial::Failure::kind`].
     pub kind: String,
@@ -93,6 +97,7 @@ pub struct FailureRecord {
 
 /// The state of the host with a number of idle instances of one configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MemoryRecord {
     /// Configuration id.
     pub backend: String,

@@ -17,6 +17,7 @@ import numpy as np
 import scipy
 import statsmodels
 from scipy import stats
+from scipy.stats._mannwhitneyu import _MWU
 from scipy.stats._wilcoxon import WilcoxonDistribution
 from statsmodels.stats.multitest import multipletests
 
@@ -218,6 +219,44 @@ for values in samples.values():
     beyond = np.maximum(q1 - values, values - q3)
     case("outlier", values=values, mild=int(np.sum((beyond > 1.5 * (q3 - q1)) & (beyond <= 3 * (q3 - q1)))),
          severe=int(np.sum(beyond > 3 * (q3 - q1))))
+
+# --- two samples: every difference, ranks from scipy's exact U; beyond 2,500 pairs the formula ----
+def two_sample_shift(x, y, level):
+    m, n, tail = len(x), len(y), (1 - level) / 2
+    d = np.sort(np.subtract.outer(y, x).ravel())
+    if m * n <= 2500:
+        cdf = _MWU(m, n).cdf(np.arange(m * n // 2 + 1))
+        r = int(np.sum(cdf <= tail + 1e-12))
+        below = cdf[r - 1]
+    else:
+        mean, sd = m * n / 2, math.sqrt(m * n * (m + n + 1) / 12)
+        r = math.floor(mean + 0.5 + stats.norm.ppf(tail) * sd)
+        below = stats.norm.cdf((r - 0.5 - mean) / sd)
+    case("two_sample_shift", base=x, head=y, level=level, estimate=np.median(d), low=d[r - 1],
+         high=d[len(d) - r], coverage=1 - 2 * below)
+
+
+for x, y in [(samples["five"], samples["ties"]), (samples["normal"], samples["normal"][:20] + 0.3),
+             (np.log(clustered(40)), np.log(clustered(40) * 1.1)), (samples["tiny"], samples["tiny"] * 2),
+             (np.log(clustered(60)), np.log(clustered(90) * 1.05)), (np.ones(6), np.ones(9))]:
+    for level in [0.9, 0.95]:
+        two_sample_shift(x, y, level)
+
+# --- rank sums: scipy's permutation test where every deal can be tried, its exact U where there are
+# no ties, its asymptotic U with ties beyond that ---------------------------------------------------
+for x, y in [([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]), ([1.0, 1.0, 2.0, 5.0], [2.0, 2.0, 7.0, 7.0, 7.0]),
+             (samples["five"], samples["ties"]), (np.ones(4), np.ones(5)), ([3.0, 2.0], [1.0, 2.0, 2.0]),
+             (np.round(samples["normal"][:9], 0), np.round(samples["normal"][9:18] + 1, 0))]:
+    ranks = stats.rankdata(np.concatenate([x, y]))
+    got = stats.permutation_test((ranks[len(x):], ranks[:len(x)]), lambda a, b: np.sum(a),
+                                 permutation_type="independent", n_resamples=np.inf)
+    case("rank_sum", base=np.asarray(x), head=np.asarray(y), p=min(1.0, got.pvalue))
+for m, n, shift in [(20, 20, 0.0), (20, 20, 1.2), (50, 50, 0.9), (12, 40, 0.5)]:
+    x, y = rng.standard_normal(m), rng.standard_normal(n) + shift
+    case("rank_sum", base=x, head=y, p=stats.mannwhitneyu(x, y, method="exact").pvalue)
+for m, n, shift, digits in [(51, 50, 0.4, 1), (200, 400, 0.0, 2), (150, 150, 0.6, 0)]:
+    x, y = np.round(rng.standard_normal(m), digits), np.round(rng.standard_normal(n) + shift, digits)
+    case("rank_sum", base=x, head=y, p=stats.mannwhitneyu(x, y, method="asymptotic").pvalue)
 
 versions = {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__,
             "statsmodels": statsmodels.__version__}

@@ -3,5 +3,6 @@
 pub mod completions;
 pub mod doctor;
 pub mod list;
+pub mod report;
 pub mod run;
 pub mod schema;

@@ -13,6 +13,7 @@ use crate::cli::plan::{RunPlan, validate};
 use crate::host::fingerprint::{CpuTime, Host, load};
 use crate::measure::clock::Clock;
 use crate::measure::session::{self, EndedEarly, Observer, Opened, RunError};
+use crate::measure::stored::RUNNING;
 use crate::measure::summary::{Count, Summary, summarise};
 use crate::report::{csv, markdown, model, terminal};
 use crate::store::document::{BackendResult, Payload, Run, SCHEMA, Status, Tool};
@@ -37,24 +38,12 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
     let path = out.unwrap_or_else(|| Path::new("reports").join(&id));
     let mut keeper = Keeper::new(Folder::create(&path).map_err(CliError::Output)?);
     let cpu_before = CpuTime::read();
-
-    let early = session::run(&plan, &mut opened, &clock, &mut keeper);
-    keeper.bar.finish_and_clear();
-    let early = early?;
-
-    host.noise.load_after = load();
-    host.noise.steal_percent = CpuTime::read().steal_percent_since(cpu_before);
-    let tasks: Vec<Task> = plan.tasks.iter().map(|(task, _)| *task).collect();
-    let summary = summarise(&keeper.records, &tasks, &plan.configurations);
-    let document = Run {
+    let document = |host: &Host, opened: &[Opened], summary: Summary, ended_early| Run {
         schema: SCHEMA.to_owned(),
-        id,
+        id: id.clone(),
         started: started.to_string(),
-        complete: early.is_none(),
-        ended_early: early.map(|early| match early {
-            EndedEarly::Interrupted(_) => "interrupted".to_owned(),
-            EndedEarly::MaxTime => "max-time".to_owned(),
-        }),
+        complete: Option::is_none(&ended_early),
+        ended_early,
         seed: plan.seed,
         profile: plan.profile.to_string(),
         tool: Tool {
@@ -65,12 +54,30 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
             sha256: payload::SHA256.to_owned(),
             bytes: payload::BYTES.len() as u64,
         },
-        host,
-        backends: backends(&opened, &summary),
+        host: host.clone(),
+        backends: backends(opened, &summary),
         metrics: summary.metrics,
         ratios: summary.ratios,
         isolation: Vec::new(),
     };
+    // Before the first trial, so that a run that is killed can still be read.
+    let unfinished = Some(RUNNING.to_owned());
+    let first = document(&host, &opened, Summary::default(), unfinished);
+    keeper.folder.seal(&first).map_err(RunError::from)?;
+
+    let early = session::run(&plan, &mut opened, &clock, &mut keeper);
+    keeper.bar.finish_and_clear();
+    let early = early?;
+
+    host.noise.load_after = load();
+    host.noise.steal_percent = CpuTime::read().steal_percent_since(cpu_before);
+    let tasks: Vec<Task> = plan.tasks.iter().map(|(task, _)| *task).collect();
+    let summary = summarise(&keeper.records, &tasks, &plan.configurations);
+    let ended_early = early.map(|early| match early {
+        EndedEarly::Interrupted(_) => "interrupted".to_owned(),
+        EndedEarly::MaxTime => "max-time".to_owned(),
+    });
+    let document = document(&host, &opened, summary, ended_early);
     let view = model::view(&document);
     let summary_md = markdown::render(&view);
     keeper.folder.seal(&document).map_err(RunError::from)?;

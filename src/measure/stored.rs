@@ -1,0 +1,177 @@
+//! A stored run with its estimates: those it was sealed with, or new ones from its trials where
+//! the harness was killed before it could write any.
+
+use std::path::{Path, PathBuf};
+
+use super::summary::{Summary, summarise};
+use crate::backend::Configuration;
+use crate::store::document::{Run, Status};
+use crate::store::read::{OnDisk, read};
+use crate::store::read_error::{ReadError, Refusal};
+use crate::store::record::Record;
+use crate::workload::{Profile, Task, Workload};
+
+/// `ended_early` of a run whose end was never written: killed, or still running.
+pub const RUNNING: &str = "running";
+
+/// A run that was read back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The document, with estimates.
+    pub run: Run,
+    /// The trials; `None` where only a `run.json` was kept.
+    pub records: Option<Vec<Record>>,
+    /// The number of the last line of `trials.jsonl`, if it was cut off and left out.
+    pub cut_off: Option<u64>,
+}
+
+impl Stored {
+    /// Whether the harness was killed, or is still running.
+    #[must_use]
+    pub fn is_unsealed(&self) -> bool {
+        self.run.ended_early.as_deref() == Some(RUNNING)
+    }
+
+    /// What a reader must know about how this run was stored.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.is_unsealed() {
+            notes.push(
+                "The run was killed, or is still running: estimates were made again from the \
+                 trials it had finished."
+                    .to_owned(),
+            );
+        }
+        if let Some(line) = self.cut_off {
+            notes.push(format!(
+                "The last line of trials.jsonl ({line}) is cut off and was left out."
+            ));
+        }
+        notes
+    }
+}
+
+/// Reads a run: its folder, or the `run.json` in it.
+///
+/// # Errors
+/// See [`ReadError`]. Also where `run.json` and `trials.jsonl` do not belong together.
+pub fn load(path: &Path) -> Result<Stored, ReadError> {
+    let OnDisk {
+        folder,
+        mut run,
+        trials,
+    } = read(path)?;
+    let refused = |refusal| ReadError::Field {
+        path: folder.join("run.json"),
+        line: None,
+        refusal,
+    };
+    let unsealed = run.ended_early.as_deref() == Some(RUNNING);
+    let Some(trials) = trials else {
+        if unsealed {
+            let problem = "\"running\", and there is no trials.jsonl to make estimates from";
+            return Err(refused(Refusal::new("ended_early", problem)));
+        }
+        return Ok(Stored {
+            folder,
+            run,
+            records: None,
+            cut_off: None,
+        });
+    };
+    belong(&run, &trials.records).map_err(refused)?;
+    if unsealed {
+        let configurations = configurations(&run).map_err(refused)?;
+        let summary = summarise(&trials.records, &tasks(&trials.records), &configurations);
+        adopt(&mut run, summary);
+    }
+    Ok(Stored {
+        folder,
+        run,
+        records: Some(trials.records),
+        cut_off: trials.cut_off,
+    })
+}
+
+/// The tasks of trials, in order of appearance.
+#[must_use]
+pub fn tasks(records: &[Record]) -> Vec<Task> {
+    let mut tasks: Vec<Task> = Vec::new();
+    for record in records {
+        if let Record::Trial(trial) = record
+            // A task that was read back is one task: reading checks it.
+            && let Ok(found) = Task::select(&trial.workload, Profile::default())
+            && let [task] = found[..]
+            && task.workload != Workload::Idle
+            && !tasks.contains(&task)
+        {
+            tasks.push(task);
+        }
+    }
+    tasks
+}
+
+/// The configurations of a run, in its order.
+fn configurations(run: &Run) -> Result<Vec<Configuration>, Refusal> {
+    let known = |(index, id): (usize, &str)| {
+        Configuration::from_id(id).ok_or_else(|| {
+            Refusal::new(
+                format!("backends[{index}].id"),
+                format!("this program has no backend {id:?}"),
+            )
+        })
+    };
+    let ids = run.backends.iter().map(|b| b.id.as_str());
+    ids.enumerate().map(known).collect()
+}
+
+/// Refuses trials of another run, and trials that were lost after the run was sealed.
+fn belong(run: &Run, records: &[Record]) -> Result<(), Refusal> {
+    let mut found = vec![0_u64; run.backends.len()];
+    for record in records {
+        let (id, counts) = match record {
+            // As in the summary: a warm-up counts only if it failed.
+            Record::Trial(t) => (&t.backend, !t.warmup || t.failure.is_some()),
+            Record::Memory(m) => (&m.backend, true),
+        };
+        let Some(index) = run.backends.iter().position(|b| b.id == *id) else {
+            let problem = format!("trials.jsonl has trials of {id:?}, which is not among them");
+            return Err(Refusal::new("backends", problem));
+        };
+        found[index] += u64::from(counts);
+    }
+    if run.ended_early.as_deref() == Some(RUNNING) {
+        return Ok(());
+    }
+    for (index, (backend, found)) in run.backends.iter().zip(found).enumerate() {
+        if backend.trials != found {
+            let problem = format!("{}, but trials.jsonl has {found}", backend.trials);
+            return Err(Refusal::new(format!("backends[{index}].trials"), problem));
+        }
+    }
+    Ok(())
+}
+
+/// Puts new estimates into a document that has none.
+fn adopt(run: &mut Run, summary: Summary) {
+    for backend in &mut run.backends {
+        let measured = summary.metrics.iter().any(|m| m.backend == backend.id);
+        let count = summary.counts.get(&backend.id).cloned().unwrap_or_default();
+        (backend.trials, backend.failures) = (count.trials, count.failures);
+        if backend.status == Status::Skipped {
+            continue;
+        }
+        if measured {
+            backend.status = Status::Measured;
+            backend.reason = count.first_failure;
+        } else {
+            backend.status = Status::Failed;
+            backend.reason = count.first_failure.or(backend.reason.take());
+        }
+    }
+    run.metrics = summary.metrics;
+    run.ratios = summary.ratios;
+}

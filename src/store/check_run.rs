@@ -1,0 +1,188 @@
+//! What a `run.json` must be beyond its types.
+
+use std::collections::BTreeSet;
+
+use super::check_trial::{check_name, check_task};
+use super::document::{BackendResult, MetricResult, RatioResult, Run};
+use super::read_error::Refusal;
+use crate::metric::{CATALOGUE, Unit};
+use crate::workload::Profile;
+
+type Checked = Result<(), Refusal>;
+
+/// Checks a document by itself.
+pub(super) fn check(run: &Run) -> Checked {
+    check_name("id", &run.id)?;
+    if run.started.parse::<jiff::Timestamp>().is_err() {
+        return refuse("started", format!("{:?} is not a time", run.started));
+    }
+    if run.complete == run.ended_early.is_some() {
+        let problem = "a run is either complete or says why it ended early";
+        return refuse("ended_early", problem);
+    }
+    if run.profile.parse::<Profile>().is_err() {
+        return refuse("profile", format!("{:?} is not a profile", run.profile));
+    }
+    let sha256 = &run.payload.sha256;
+    if sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return refuse("payload.sha256", "not 64 hexadecimal digits");
+    }
+    for (field, value) in [
+        ("host.clock.hz", run.host.clock.hz),
+        ("host.clock.hz_error", run.host.clock.hz_error),
+        ("host.clock.skew_ns", run.host.clock.skew_ns),
+        ("host.clock.read_ns", run.host.clock.read_ns),
+        ("host.noise.load_before", run.host.noise.load_before),
+        ("host.noise.load_after", run.host.noise.load_after),
+        ("host.noise.steal_percent", run.host.noise.steal_percent),
+    ] {
+        if value < 0.0 {
+            return refuse(field, format!("{value} is negative"));
+        }
+    }
+    let mut ids = BTreeSet::new();
+    for (index, backend) in run.backends.iter().enumerate() {
+        check_backend(&format!("backends[{index}]"), backend, &mut ids)?;
+    }
+    let mut metrics = BTreeSet::new();
+    for (index, metric) in run.metrics.iter().enumerate() {
+        let field = format!("metrics[{index}]");
+        known_backend(&field, "backend", &metric.backend, &ids)?;
+        check_metric(&field, metric)?;
+        if !metrics.insert((&metric.backend, &metric.workload, &metric.metric)) {
+            return refuse(field, "the same backend, workload and metric occur twice");
+        }
+    }
+    let mut ratios = BTreeSet::new();
+    for (index, ratio) in run.ratios.iter().enumerate() {
+        let field = format!("ratios[{index}]");
+        known_backend(&field, "backend", &ratio.backend, &ids)?;
+        known_backend(&field, "reference", &ratio.reference, &ids)?;
+        check_ratio(&field, ratio)?;
+        let key = (
+            &ratio.backend,
+            &ratio.reference,
+            &ratio.workload,
+            &ratio.metric,
+        );
+        if !ratios.insert(key) {
+            return refuse(field, "the same ratio occurs twice");
+        }
+    }
+    Ok(())
+}
+
+fn refuse(field: impl Into<String>, problem: impl Into<String>) -> Checked {
+    Err(Refusal::new(field, problem))
+}
+
+fn check_backend<'a>(
+    field: &str,
+    backend: &'a BackendResult,
+    ids: &mut BTreeSet<&'a str>,
+) -> Checked {
+    check_name(&format!("{field}.id"), &backend.id)?;
+    if !ids.insert(&backend.id) {
+        return refuse(
+            format!("{field}.id"),
+            format!("{} occurs twice", backend.id),
+        );
+    }
+    if backend.failures > backend.trials {
+        let problem = format!("{} of {} trials", backend.failures, backend.trials);
+        return refuse(format!("{field}.failures"), problem);
+    }
+    Ok(())
+}
+
+fn known_backend(field: &str, name: &str, id: &str, ids: &BTreeSet<&str>) -> Checked {
+    if ids.contains(id) {
+        return Ok(());
+    }
+    refuse(
+        format!("{field}.{name}"),
+        format!("{id:?} is not among `backends`"),
+    )
+}
+
+fn check_metric(field: &str, m: &MetricResult) -> Checked {
+    check_task(&format!("{field}.workload"), &m.workload)?;
+    let Some(metric) = CATALOGUE.iter().find(|known| known.name == m.metric) else {
+        return refuse(
+            format!("{field}.metric"),
+            format!("there is no metric {:?}", m.metric),
+        );
+    };
+    if m.unit != metric.unit {
+        return refuse(
+            format!("{field}.unit"),
+            format!(
+                "{} is measured in {}, not {}",
+                m.metric, metric.unit, m.unit
+            ),
+        );
+    }
+    if m.better != metric.better {
+        let problem = format!("not the direction of {}", m.metric);
+        return refuse(format!("{field}.better"), problem);
+    }
+    if m.n == 0 {
+        return refuse(format!("{field}.n"), "0: an estimate needs a sample");
+    }
+    // A measured difference of memory may be negative, a time or a rate not.
+    if m.unit != Unit::Bytes && m.min < 0.0 {
+        return refuse(format!("{field}.min"), format!("{} is negative", m.min));
+    }
+    if m.min > m.median {
+        return refuse(
+            format!("{field}.min"),
+            format!("{} is above the median {}", m.min, m.median),
+        );
+    }
+    if m.p99.is_some_and(|p99| p99 < m.median) {
+        return refuse(format!("{field}.p99"), "below the median");
+    }
+    check_ends(&format!("{field}.ci95"), m.median, m.ci95)?;
+    for (index, phase) in m.phases.iter().enumerate() {
+        let field = format!("{field}.phases[{index}]");
+        check_name(&format!("{field}.name"), &phase.name)?;
+        // What is left over may be negative where named phases overlap.
+        if phase.median < 0.0 && phase.name != "unaccounted" {
+            return refuse(
+                format!("{field}.median"),
+                format!("{} is negative", phase.median),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn check_ratio(field: &str, r: &RatioResult) -> Checked {
+    check_task(&format!("{field}.workload"), &r.workload)?;
+    if CATALOGUE.iter().all(|known| known.name != r.metric) {
+        return refuse(
+            format!("{field}.metric"),
+            format!("there is no metric {:?}", r.metric),
+        );
+    }
+    if r.ratio <= 0.0 {
+        return refuse(
+            format!("{field}.ratio"),
+            format!("{} is not positive", r.ratio),
+        );
+    }
+    if r.pairs == 0 {
+        return refuse(format!("{field}.pairs"), "0: a ratio needs a pair");
+    }
+    check_ends(&format!("{field}.ci95"), r.ratio, r.ci95)
+}
+
+fn check_ends(field: &str, middle: f64, ci95: Option<[f64; 2]>) -> Checked {
+    match ci95 {
+        Some([low, high]) if !(low <= middle && middle <= high) => refuse(
+            field,
+            format!("[{low}, {high}] does not hold the estimate {middle}"),
+        ),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,143 @@
+//! What a record must be beyond its types.
+
+use super::read_error::Refusal;
+use super::record::{Measured, MemoryRecord, PhaseRecord, Record, TrialRecord};
+use crate::metric::Nanos;
+use crate::workload::{Profile, Task, Workload};
+
+/// Longest id or name, in bytes.
+pub(super) const LONGEST_NAME: usize = 200;
+/// Longest time, ns: a week, the longest a run may take.
+const LONGEST_TIME: i64 = 7 * 24 * 3600 * 1_000_000_000;
+/// Largest amount of memory, bytes: 2⁵⁶, beyond any address space, far from overflow.
+const MOST_MEMORY: i64 = 1 << 56;
+
+/// Checks one record by itself.
+pub(super) fn check(record: &Record) -> Result<(), Refusal> {
+    match record {
+        Record::Trial(trial) => check_trial(trial),
+        Record::Memory(memory) => check_memory(memory),
+    }
+}
+
+/// A name that can stand in a table: not empty, not long, nothing that moves a cursor.
+pub(super) fn check_name(field: &str, name: &str) -> Result<(), Refusal> {
+    if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+        let problem = format!("not a name of 1 to {LONGEST_NAME} printable characters");
+        return Err(Refusal::new(field, problem));
+    }
+    Ok(())
+}
+
+/// A task as this program writes it: reading it and writing it again gives the same text.
+pub(super) fn check_task(field: &str, name: &str) -> Result<Task, Refusal> {
+    check_name(field, name)?;
+    let unknown = || Refusal::new(field, format!("{name:?} is not a task"));
+    let tasks = Task::select(name, Profile::default()).map_err(|_| unknown())?;
+    match tasks[..] {
+        [task] if task.to_string() == name => Ok(task),
+        _ => Err(unknown()),
+    }
+}
+
+fn check_trial(t: &TrialRecord) -> Result<(), Refusal> {
+    check_name("backend", &t.backend)?;
+    let task = check_task("workload", &t.workload)?;
+    if task.workload == Workload::Idle {
+        return Err(Refusal::new("workload", "idle is held, not timed"));
+    }
+    match (&t.measured, &t.failure) {
+        (Some(measured), None) => check_measured(measured),
+        (None, Some(_)) => Ok(()),
+        (Some(_), Some(_)) => Err(Refusal::new("failure", "present beside `measured`")),
+        (None, None) => Err(Refusal::new("measured", "missing, and so is `failure`")),
+    }
+}
+
+fn check_measured(m: &Measured) -> Result<(), Refusal> {
+    let at = |name: &str| format!("measured.{name}");
+    let within = |name: &str, value: Nanos, least: i64| {
+        if (least..=LONGEST_TIME).contains(&value.0) {
+            return Ok(());
+        }
+        let problem = format!("{} ns is not from {least} to {LONGEST_TIME}", value.0);
+        Err(Refusal::new(at(name), problem))
+    };
+    within("clock_bound", m.clock_bound, 0)?;
+    // A reading of the guest's counter may be off by the bound, and each is rounded by itself.
+    let slack = m.clock_bound.0 + 1;
+    for (name, value) in [("t2", m.t2), ("t4", m.t4), ("t5", m.t5), ("timed", m.timed)] {
+        within(name, value, 0)?;
+    }
+    for (name, value) in [("t1", m.t1), ("t3", m.t3), ("unaccounted", m.unaccounted)] {
+        within(name, value, -slack)?;
+    }
+    for (first, a, second, b) in [
+        ("t1", m.t1, "t2", m.t2),
+        ("t1", m.t1, "t3", m.t3),
+        ("t3", m.t3, "t4", m.t4),
+        ("t2", m.t2, "t4", m.t4),
+        ("t4", m.t4, "t5", m.t5),
+    ] {
+        if a.0 - b.0 > slack {
+            let problem = format!("{} ns is before {first} at {} ns", b.0, a.0);
+            return Err(Refusal::new(at(second), problem));
+        }
+    }
+    for (list, phases) in [("phases", &m.phases), ("teardown", &m.teardown)] {
+        for (index, phase) in phases.iter().enumerate() {
+            check_phase(&at(&format!("{list}[{index}]")), phase, slack)?;
+        }
+    }
+    let one_of = |name: &str, value: &str, known: &[&str]| {
+        if known.contains(&value) {
+            return Ok(());
+        }
+        let problem = format!("{value:?} is none of {}", known.join(", "));
+        Err(Refusal::new(at(name), problem))
+    };
+    one_of("isa", &m.isa, &["sse2", "avx2"])?;
+    one_of("clock", &m.clock, &["same", "read-back", "bracketed"])?;
+    if m.digest.len() == 16 && m.digest.bytes().all(|b| b.is_ascii_hexdigit()) {
+        Ok(())
+    } else {
+        Err(Refusal::new(at("digest"), "not 16 hexadecimal digits"))
+    }
+}
+
+fn check_phase(field: &str, phase: &PhaseRecord, slack: i64) -> Result<(), Refusal> {
+    check_name(&format!("{field}.name"), &phase.name)?;
+    for (name, value) in [("at", phase.at), ("ns", phase.ns)] {
+        if !(-slack..=LONGEST_TIME).contains(&value.0) {
+            let problem = format!("{} ns is not a length of time", value.0);
+            return Err(Refusal::new(format!("{field}.{name}"), problem));
+        }
+    }
+    Ok(())
+}
+
+fn check_memory(m: &MemoryRecord) -> Result<(), Refusal> {
+    check_name("backend", &m.backend)?;
+    let lists = [&m.pss, &m.private, &m.cgroup_kernel];
+    let names = ["pss", "private", "cgroup_kernel"];
+    let single = [("used", m.used), ("kernel", m.kernel)];
+    let all = single.into_iter().chain(
+        names
+            .into_iter()
+            .zip(lists)
+            .flat_map(|(name, list)| list.iter().map(move |bytes| (name, *bytes))),
+    );
+    for (name, bytes) in all {
+        if !(0..=MOST_MEMORY).contains(&bytes.0) {
+            let problem = format!("{} bytes is not from 0 to {MOST_MEMORY}", bytes.0);
+            return Err(Refusal::new(name, problem));
+        }
+    }
+    for (name, list) in names.into_iter().zip(lists) {
+        if list.len() > m.instances as usize {
+            let problem = format!("{} values for {} instances", list.len(), m.instances);
+            return Err(Refusal::new(name, problem));
+        }
+    }
+    Ok(())
+}
