@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::args::{Format, RunArgs};
 use super::error::CliError;
 use crate::backend::Configuration;
-use crate::measure::plan::{Plan, density, max_time, rounds};
+use crate::measure::plan::{Plan, density, max_time, rounds, target};
 use crate::workload::profile::Profile;
 use crate::workload::{Task, Workload};
 
@@ -66,6 +66,8 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
             seed,
             profile,
             max_time,
+            // A number of blocks that was asked for is run whole.
+            target: args.blocks.is_none().then(|| target(profile)),
             warmups: 1,
             deadline: Duration::from_secs(30),
         },

@@ -6,6 +6,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::noise::Noise;
 use super::{cgroup, kvm};
 
 /// The host of a run.
@@ -42,89 +43,20 @@ pub struct ClockFacts {
     pub hz: f64,
     /// Largest relative error of `hz`.
     pub hz_error: f64,
+    /// Relative change of the rate from the run's start to its end, as far as the end was measured.
+    pub drift: Option<f64>,
     /// Largest difference between CPUs, ns.
     pub skew_ns: f64,
-    /// Cost of one fenced reading, ns.
+    /// Median cost of one fenced reading, ns.
     pub read_ns: f64,
+    /// 99th percentile of that cost, ns.
+    pub read_p99_ns: f64,
     /// The kernel's clock source.
     pub source: String,
 }
 
-/// Settings and counters that explain noise; a setting the kernel does not show is `unavailable`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Noise {
-    /// Frequency governor.
-    pub governor: String,
-    /// Transparent huge pages.
-    pub transparent_hugepage: String,
-    /// kernel.randomize_va_space.
-    pub aslr: String,
-    /// Load average over one minute, before the run.
-    pub load_before: f64,
-    /// Load average over one minute, after the run.
-    pub load_after: f64,
-    /// Share of CPU time stolen by the hypervisor during the run, percent.
-    pub steal_percent: f64,
-    /// CPU vulnerability mitigations, `name: state`.
-    pub mitigations: Vec<String>,
-}
-
-/// CPU time counters at one moment (proc_stat(5)), in clock ticks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CpuTime {
-    total: u64,
-    steal: u64,
-}
-
-impl CpuTime {
-    /// Reads `/proc/stat`; zero where it cannot be read.
-    #[must_use]
-    pub fn read() -> Self {
-        Self::parse(&text("/proc/stat").unwrap_or_default())
-    }
-
-    fn parse(stat: &str) -> Self {
-        let fields: Vec<u64> = stat
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .split_ascii_whitespace()
-            .skip(1)
-            .map_while(|field| field.parse().ok())
-            .collect();
-        // user nice system idle iowait irq softirq steal; guest time is already in user.
-        Self {
-            total: fields.iter().take(8).sum(),
-            steal: fields.get(7).copied().unwrap_or(0),
-        }
-    }
-
-    /// Percent of the time since `earlier` that was stolen.
-    #[must_use]
-    pub fn steal_percent_since(self, earlier: Self) -> f64 {
-        let total = self.total.saturating_sub(earlier.total);
-        if total == 0 {
-            return 0.0;
-        }
-        self.steal.saturating_sub(earlier.steal) as f64 / total as f64 * 100.0
-    }
-}
-
-/// Load average over one minute, 0 where unknown.
-#[must_use]
-pub fn load() -> f64 {
-    text("/proc/loadavg")
-        .and_then(|t| {
-            t.split_ascii_whitespace()
-                .next()
-                .and_then(|f| f.parse().ok())
-        })
-        .unwrap_or(0.0)
-}
-
 impl Host {
-    /// Looks at this host. `noise`'s `after` fields are for the end of the run to fill in.
+    /// Looks at this host. Counters of `noise` are for the end of the run to fill in.
     #[must_use]
     pub fn detect(clock: ClockFacts) -> Self {
         let cpuinfo = text("/proc/cpuinfo").unwrap_or_default();
@@ -158,17 +90,7 @@ impl Host {
             }
             .to_owned(),
             clock,
-            noise: Noise {
-                governor: setting("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-                transparent_hugepage: chosen(&setting(
-                    "/sys/kernel/mm/transparent_hugepage/enabled",
-                )),
-                aslr: setting("/proc/sys/kernel/randomize_va_space"),
-                load_before: load(),
-                load_after: 0.0,
-                steal_percent: 0.0,
-                mitigations: mitigations(Path::new("/sys/devices/system/cpu/vulnerabilities")),
-            },
+            noise: Noise::detect(),
         }
     }
 }
@@ -182,30 +104,6 @@ pub fn meminfo(name: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-fn mitigations(folder: &Path) -> Vec<String> {
-    let mut found: Vec<String> = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let state = fs::read_to_string(entry.path()).ok()?;
-            let state = state.trim();
-            (state != "Not affected")
-                .then(|| format!("{}: {state}", entry.file_name().to_string_lossy()))
-        })
-        .collect();
-    found.sort();
-    found
-}
-
-/// The bracketed word of a `a [b] c` setting.
-fn chosen(setting: &str) -> String {
-    match (setting.find('['), setting.find(']')) {
-        (Some(open), Some(close)) if open < close => setting[open + 1..close].to_owned(),
-        _ => setting.to_owned(),
-    }
-}
-
 /// A one-line file's content, or `unavailable`.
 #[must_use]
 pub fn setting(path: &str) -> String {
@@ -214,24 +112,4 @@ pub fn setting(path: &str) -> String {
 
 fn text(path: &str) -> Option<String> {
     fs::read_to_string(path).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn steal_is_a_share_of_all_time() {
-        let before = CpuTime::parse("cpu  10 0 10 70 5 0 5 0 0 0\n");
-        let after = CpuTime::parse("cpu  20 0 20 130 5 0 5 20 0 0\n");
-        assert!((after.steal_percent_since(before) - 20.0).abs() < 1e-9);
-        assert_eq!(before.steal_percent_since(before), 0.0);
-        assert_eq!(CpuTime::parse("garbage"), CpuTime::default());
-    }
-
-    #[test]
-    fn the_chosen_word_is_the_bracketed_one() {
-        assert_eq!(chosen("always [madvise] never"), "madvise");
-        assert_eq!(chosen("unavailable"), "unavailable");
-    }
 }

@@ -3,3 +3,4 @@
 pub mod cgroup;
 pub mod fingerprint;
 pub mod kvm;
+pub mod noise;

@@ -7,5 +7,7 @@ pub mod memory;
 pub mod plan;
 pub mod schedule;
 pub mod session;
+pub mod stopping;
 pub mod stored;
 pub mod summary;
+pub mod taint;

@@ -11,7 +11,7 @@ use crate::workload::profile::Profile;
 pub struct Plan {
     /// Configurations, reference first where it takes part.
     pub configurations: Vec<Configuration>,
-    /// Tasks and the number of blocks of each.
+    /// Tasks and the largest number of blocks of each.
     pub tasks: Vec<(Task, u32)>,
     /// Memory of idle instances, if `idle` is asked for.
     pub density: Option<Density>,
@@ -21,6 +21,9 @@ pub struct Plan {
     pub profile: Profile,
     /// The whole run ends after this time, with what it has.
     pub max_time: Duration,
+    /// A task ends when the relative half-width of each of its intervals is at most this; `None`
+    /// runs every block.
+    pub target: Option<f64>,
     /// Blocks of each task that only warm up.
     pub warmups: u32,
     /// Each trial is ended by force after this time.
@@ -36,22 +39,32 @@ pub struct Density {
     pub rounds: u32,
 }
 
-/// Blocks of a task in a profile: many where a trial is short and the question is a latency, few
-/// where one trial already averages over milliseconds of work.
+/// Most blocks of a task in a profile; fewer where its intervals are narrow before
+/// ([`target`]) or the budget is spent.
 #[must_use]
 pub fn rounds(profile: Profile, task: &Task) -> u32 {
     let startup = task.workload == crate::workload::Workload::Noop;
     // Preparing this much memory takes a virtual machine longer than the work itself.
     let large = task.heap_bytes() > 32 << 20;
     match (profile, startup, large) {
-        (Profile::Smoke, true, _) => 150,
-        (Profile::Smoke, false, _) => 15,
-        (Profile::Quick, true, _) => 300,
-        (Profile::Quick, false, false) => 30,
-        (Profile::Quick, false, true) => 12,
-        (Profile::Full, true, _) => 3000,
-        (Profile::Full, false, false) => 200,
-        (Profile::Full, false, true) => 60,
+        (Profile::Smoke, true, _) => 200,
+        (Profile::Smoke, false, _) => 20,
+        (Profile::Quick, true, _) => 1000,
+        (Profile::Quick, false, false) => 60,
+        (Profile::Quick, false, true) => 24,
+        (Profile::Full, true, _) => 10_000,
+        (Profile::Full, false, false) => 1000,
+        (Profile::Full, false, true) => 200,
+    }
+}
+
+/// Relative half-width of an interval that counts as narrow.
+#[must_use]
+pub const fn target(profile: Profile) -> f64 {
+    match profile {
+        Profile::Smoke => 0.10,
+        Profile::Quick => 0.05,
+        Profile::Full => 0.02,
     }
 }
 

@@ -7,8 +7,10 @@ use super::clock::Clock;
 use super::memory;
 use super::plan::Plan;
 use super::schedule::{Block, blocks};
+use super::stopping::Progress;
+use super::taint::Watch;
 use crate::backend::{Backend, Configuration, Unavailable};
-use crate::store::record::{FailureRecord, Record, TrialRecord};
+use crate::store::record::{FailureRecord, Measured, Record, TrialRecord};
 use crate::sys::interrupt;
 use crate::trial::{Failure, Launch};
 use crate::workload::{Answer, Task, known_answer, payload};
@@ -38,7 +40,7 @@ pub trait Observer {
 pub enum EndedEarly {
     /// SIGINT or SIGTERM, with its number.
     Interrupted(i32),
-    /// `--max-time`.
+    /// The time budget: some block was left out.
     MaxTime,
 }
 
@@ -87,40 +89,56 @@ pub fn run(
     let share = if plan.density.is_some() { 0.75 } else { 1.0 };
     let blocks_until = begun + plan.max_time.mul_f64(share);
 
-    let mut trial = 0;
+    let mut steps = Steps {
+        trial: 0,
+        planned,
+        clock,
+        image,
+    };
+    let mut progress: Vec<Option<Progress>> = plan
+        .tasks
+        .iter()
+        .map(|(task, _)| Some(Progress::new(task, plan.target?)))
+        .collect();
+    let mut longest = vec![Duration::ZERO; plan.tasks.len()];
+    let mut watch = Watch::begin();
     let mut ended = None;
     for (number, block) in order.iter().enumerate() {
         if let Some(signal) = interrupt::requested() {
             return Ok(Some(EndedEarly::Interrupted(signal)));
         }
-        if Instant::now() >= blocks_until {
-            ended = Some(EndedEarly::MaxTime);
-            break;
+        if progress[block.task].as_ref().is_some_and(Progress::is_done) {
+            steps.planned -= usable.len() as u64;
+            continue;
         }
-        let (task, _) = plan.tasks[block.task];
-        for &position in &block.order {
-            let Opened {
-                configuration,
-                backend,
-            } = &mut opened[usable[position]];
-            let Ok(backend) = backend else { continue };
-            observer.progress(trial, planned, &format!("{configuration} {task}"));
-            let outcome = one_trial(backend.as_mut(), &task, plan.deadline)
-                .and_then(|seen| check::measured(&seen, &task, answers[block.task], image, clock));
-            if matches!(outcome, Err(Failure::Interrupted)) {
-                return Ok(Some(EndedEarly::Interrupted(
-                    interrupt::requested().unwrap_or(2),
-                )));
-            }
-            observer.record(trial_record(
-                trial,
-                number,
-                block,
-                configuration,
-                &task,
-                outcome,
-            ))?;
-            trial += 1;
+        // A block that would end too late is not begun; another task's may still fit.
+        let begin = Instant::now();
+        if begin + longest[block.task] >= blocks_until {
+            ended = Some(EndedEarly::MaxTime);
+            continue;
+        }
+        let answer = answers[block.task];
+        let task = plan.tasks[block.task].0;
+        let Some(row) = steps.block(
+            (number, block),
+            &task,
+            answer,
+            plan,
+            opened,
+            &usable,
+            &mut watch,
+            observer,
+        )?
+        else {
+            return Ok(Some(EndedEarly::Interrupted(
+                interrupt::requested().unwrap_or(2),
+            )));
+        };
+        longest[block.task] = longest[block.task].max(begin.elapsed());
+        if let Some(progress) = &mut progress[block.task]
+            && !block.warmup
+        {
+            progress.block(&row);
         }
     }
     if let Some(density) = &plan.density {
@@ -135,31 +153,72 @@ pub fn run(
                 backends.push((configuration, backend.as_mut()));
             }
         }
-        let progress = (trial, planned);
+        let progress = (steps.trial, steps.planned);
         let early = memory::run(density, &mut backends, plan, until, progress, observer)?;
         ended = early.or(ended);
     }
     Ok(ended)
 }
 
-fn one_trial(
-    backend: &mut dyn Backend,
-    task: &Task,
-    deadline: Duration,
-) -> Result<crate::trial::Observation, Failure> {
-    backend.trial(&Launch {
-        task: *task,
-        deadline,
-    })
+/// What trials of a run share.
+struct Steps<'a> {
+    trial: u64,
+    planned: u64,
+    clock: &'a Clock,
+    image: u64,
+}
+
+impl Steps<'_> {
+    /// Runs one block. The measurements are in the configurations' order; `None` is an interrupt.
+    #[allow(clippy::too_many_arguments)] // all of a session's parts meet here, once
+    fn block(
+        &mut self,
+        (number, block): (usize, &Block),
+        task: &Task,
+        answer: Answer,
+        plan: &Plan,
+        opened: &mut [Opened],
+        usable: &[usize],
+        watch: &mut Watch,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Vec<Option<Measured>>>, RunError> {
+        let mut row = vec![None; usable.len()];
+        for &position in &block.order {
+            let Opened {
+                configuration,
+                backend,
+            } = &mut opened[usable[position]];
+            let Ok(backend) = backend else { continue };
+            observer.progress(self.trial, self.planned, &format!("{configuration} {task}"));
+            // Between trials is no trial's.
+            drop(watch.look());
+            let outcome = backend
+                .trial(&Launch {
+                    task: *task,
+                    deadline: plan.deadline,
+                })
+                .and_then(|seen| check::measured(&seen, task, answer, self.image, self.clock));
+            if matches!(outcome, Err(Failure::Interrupted)) {
+                return Ok(None);
+            }
+            let tainted = watch.look();
+            if tainted.is_empty() {
+                row[position] = outcome.as_ref().ok().cloned();
+            }
+            let place = (self.trial, number, block);
+            observer.record(trial_record(place, configuration, task, tainted, outcome))?;
+            self.trial += 1;
+        }
+        Ok(Some(row))
+    }
 }
 
 fn trial_record(
-    trial: u64,
-    number: usize,
-    block: &Block,
+    (trial, number, block): (u64, usize, &Block),
     configuration: &Configuration,
     task: &Task,
-    outcome: Result<crate::store::record::Measured, Failure>,
+    tainted: Vec<String>,
+    outcome: Result<Measured, Failure>,
 ) -> Record {
     let (measured, failure) = match outcome {
         Ok(measured) => (Some(measured), None),
@@ -171,6 +230,7 @@ fn trial_record(
         backend: configuration.id().to_owned(),
         workload: task.to_string(),
         warmup: block.warmup,
+        tainted,
         measured,
         failure,
     }))

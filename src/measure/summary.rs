@@ -10,7 +10,7 @@ use crate::store::record::{Measured, MemoryRecord, PhaseRecord, Record, TrialRec
 use crate::workload::{Task, Workload, catalogue};
 
 /// Level of every interval.
-const LEVEL: f64 = 0.95;
+pub const LEVEL: f64 = 0.95;
 /// The configurations that ratios refer to.
 const REFERENCES: [Configuration; 2] = [Configuration::Process, Configuration::Container];
 
@@ -32,6 +32,8 @@ pub struct Count {
     pub trials: u64,
     /// Failed among them.
     pub failures: u64,
+    /// Disturbed from outside among them.
+    pub tainted: u64,
     /// The first failure.
     pub first_failure: Option<String>,
 }
@@ -57,12 +59,18 @@ pub fn summarise(records: &[Record], tasks: &[Task], configurations: &[Configura
                     .filter_map(|t| Some((t.block, value(t.measured.as_ref()?)?)))
                     .collect()
             });
+            let blurred = |id: &str| {
+                let of_id = trials.iter().filter(|t| t.backend == id);
+                of_id
+                    .filter(|t| t.measured.as_ref().is_some_and(|m| is_blurred(&metric, m)))
+                    .count()
+            };
             let phases = |id: &str| match metric.name {
                 "startup" => median_phases(&trials, id, true),
                 "teardown" => median_phases(&trials, id, false),
                 _ => Vec::new(),
             };
-            estimate(&mut summary, &name, &metric, &series, phases);
+            estimate(&mut summary, &name, &metric, &series, blurred, phases);
         }
     }
     let idle = Workload::Idle.name();
@@ -73,15 +81,17 @@ pub fn summarise(records: &[Record], tasks: &[Task], configurations: &[Configura
         (KERNEL, kernel_growth),
     ] {
         let series = per_configuration(configurations, |id| memory_series(records, id, value));
-        estimate(&mut summary, idle, &metric, &series, |_| Vec::new());
+        estimate(&mut summary, idle, &metric, &series, |_| 0, |_| Vec::new());
     }
     summary
 }
 
-type Value = Box<dyn Fn(&Measured) -> Option<f64>>;
+/// How a metric is read off a trial.
+pub type Value = Box<dyn Fn(&Measured) -> Option<f64>>;
 
 /// The metrics that trials of a task give, with how each is read off a trial.
-fn metrics_of(task: &Task) -> Vec<(Metric, Value)> {
+#[must_use]
+pub fn metrics_of(task: &Task) -> Vec<(Metric, Value)> {
     if task.workload == Workload::Noop {
         return vec![
             (STARTUP, Box::new(|m| Some(m.t1.0 as f64))),
@@ -99,9 +109,25 @@ fn metrics_of(task: &Task) -> Vec<(Metric, Value)> {
         .collect()
 }
 
+/// Whether a reading may be off by more than 1 % of the quantity: the clock's bound over the metric's
+/// value. Work is timed by one counter, the payload's own, and has no such bound; readings taken by
+/// the harness alone are bounded by the skew between CPUs, which is `clock_bound` where the payload
+/// reads the same counter.
+fn is_blurred(metric: &Metric, m: &Measured) -> bool {
+    let value = match metric.name {
+        "startup" => m.t1.0,
+        "ready" if m.clock == "same" => m.t2.0,
+        "total" if m.clock == "same" => m.t4.0,
+        "teardown" if m.clock == "same" => m.t5.0 - m.t4.0,
+        _ => return false,
+    };
+    m.clock_bound.0.saturating_mul(100) > value
+}
+
+/// The trials that estimates are made from: not those that warm up or were disturbed.
 fn trials(records: &[Record]) -> impl Iterator<Item = &TrialRecord> {
     records.iter().filter_map(|record| match record {
-        Record::Trial(trial) if !trial.warmup => Some(trial.as_ref()),
+        Record::Trial(trial) if !trial.warmup && trial.tainted.is_empty() => Some(trial.as_ref()),
         _ => None,
     })
 }
@@ -109,14 +135,15 @@ fn trials(records: &[Record]) -> impl Iterator<Item = &TrialRecord> {
 fn counts(records: &[Record]) -> BTreeMap<String, Count> {
     let mut counts: BTreeMap<String, Count> = BTreeMap::new();
     for record in records {
-        let (backend, warmup, failure) = match record {
-            Record::Trial(t) => (&t.backend, t.warmup, &t.failure),
-            Record::Memory(m) => (&m.backend, false, &m.failure),
+        let (backend, warmup, tainted, failure) = match record {
+            Record::Trial(t) => (&t.backend, t.warmup, !t.tainted.is_empty(), &t.failure),
+            Record::Memory(m) => (&m.backend, false, false, &m.failure),
         };
         let count = counts.entry(backend.clone()).or_default();
         // Warm-ups are not estimated from, but a failure among them is not hidden either.
         if !warmup || failure.is_some() {
             count.trials += 1;
+            count.tainted += u64::from(tainted);
         }
         if let Some(failure) = failure {
             count.failures += 1;
@@ -144,6 +171,7 @@ fn estimate(
     workload: &str,
     metric: &Metric,
     all: &[(&'static str, Series)],
+    blurred: impl Fn(&str) -> usize,
     phases: impl Fn(&str) -> Vec<PhaseResult>,
 ) {
     for (id, series) in all {
@@ -163,6 +191,7 @@ fn estimate(
             ci95: stats::quantile::median_ci(&sample, LEVEL).map(|ci| [ci.low, ci.high]),
             p99: (sample.n() >= 100).then(|| stats::quantile::p99(&sample)),
             min: sample.min(),
+            blurred: blurred(id) as u64,
             phases: phases(id),
         });
         for reference in REFERENCES {

@@ -3,7 +3,7 @@
 
 use super::{findings, format};
 use crate::metric::{Better, CATALOGUE, Metric, Unit};
-use crate::store::document::{MetricResult, Run, Status};
+use crate::store::document::{MetricResult, RatioResult, Run, Status};
 
 /// A report.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,7 +183,13 @@ fn row(run: &Run, metric: &MetricResult) -> Row {
             })
             .map_or_else(
                 || "–".to_owned(),
-                |r| format::ratio_with_interval(r.ratio, r.ci95),
+                |r| {
+                    format!(
+                        "{}{}",
+                        format::ratio_with_interval(r.ratio, r.ci95),
+                        mark(run, r)
+                    )
+                },
             )
     };
     Row {
@@ -196,6 +202,18 @@ fn row(run: &Run, metric: &MetricResult) -> Row {
         to_process: to("process"),
         to_container: to("container"),
         samples: metric.n.to_string(),
+    }
+}
+
+/// What stands behind a ratio whose interval is wider than the profile's target: the budget was
+/// spent first.
+const WIDE: &str = "~";
+
+fn mark(run: &Run, ratio: &RatioResult) -> &'static str {
+    let half_width = ratio.ci95.map(|[low, high]| (high / low).sqrt() - 1.0);
+    match (half_width, run.target) {
+        (Some(half_width), Some(target)) if half_width > target => WIDE,
+        _ => "",
     }
 }
 
@@ -238,6 +256,31 @@ fn notable(metric: &MetricResult) -> Vec<(String, String)> {
 
 fn notes(run: &Run) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(why) = &run.inconclusive {
+        notes.push(format!("Inconclusive: {why}."));
+    }
+    let wide = run
+        .ratios
+        .iter()
+        .filter(|r| !mark(run, r).is_empty())
+        .count();
+    if let Some(target) = run.target
+        && wide > 0
+    {
+        notes.push(format!(
+            "{WIDE} marks {wide} of {} ratios: the budget was spent before their interval was within \
+             ±{} %.",
+            run.ratios.len(),
+            format::significant(target * 100.0)
+        ));
+    }
+    let blurred: u64 = run.metrics.iter().map(|m| m.blurred).sum();
+    if blurred > 0 {
+        notes.push(format!(
+            "{blurred} readings are known to no better than 1 % of their value (clock_bound in \
+             trials.jsonl)."
+        ));
+    }
     for backend in &run.backends {
         let because = |what: &str| {
             let reason = backend.reason.as_deref().unwrap_or("no reason recorded");
@@ -266,6 +309,12 @@ fn notes(run: &Run) -> Vec<String> {
                     .unwrap_or_default()
             )),
             Status::Measured => {}
+        }
+        if backend.tainted > 0 {
+            notes.push(format!(
+                "{}: {} of {} trials were disturbed from outside and are not estimated from.",
+                backend.id, backend.tainted, backend.trials
+            ));
         }
         for limitation in &backend.limitations {
             notes.push(format!("{} ran without {limitation}", backend.id));

@@ -24,6 +24,12 @@ pub struct Run {
     /// Why not, if not: `interrupted` or `max-time`; `running`, without estimates, until the run
     /// ends, and for ever if it is killed.
     pub ended_early: Option<String>,
+    /// Why no verdict should rest on this run (more than 5 % of its trials were disturbed, or the
+    /// clock drifted); absent where nothing speaks against it.
+    pub inconclusive: Option<String>,
+    /// Relative half-width at which an interval counted as narrow; absent where a number of blocks
+    /// was asked for.
+    pub target: Option<f64>,
     /// Seed of the schedule.
     pub seed: u64,
     /// Profile.
@@ -94,6 +100,8 @@ pub struct BackendResult {
     pub trials: u64,
     /// Those of them that failed.
     pub failures: u64,
+    /// Those of them that were disturbed from outside and are not estimated from.
+    pub tainted: u64,
 }
 
 /// An estimate.
@@ -120,6 +128,8 @@ pub struct MetricResult {
     pub p99: Option<f64>,
     /// Smallest sample.
     pub min: f64,
+    /// Samples whose clock bound exceeds 1 % of their value.
+    pub blurred: u64,
     /// For `startup` and `teardown`: median of each phase, `unaccounted` last.
     pub phases: Vec<PhaseResult>,
 }

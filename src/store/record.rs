@@ -28,6 +28,10 @@ pub struct TrialRecord {
     pub workload: String,
     /// Whether it only warmed up: kept, never estimated from.
     pub warmup: bool,
+    /// What disturbed it from outside: `steal`, `clock step`, `suspend`, `stopped`. Kept, counted,
+    /// never estimated from.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tainted: Vec<String>,
     /// What was measured, if it came to its end with the right answer.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub measured: Option<Measured>,

@@ -1,11 +1,13 @@
-//! SIGINT and SIGTERM: noted once, looked at between and inside trials. A second signal changes
+//! SIGINT and SIGTERM: noted once, looked at between and inside trials. SIGCONT: noted, because it
+//! tells that a trial was stopped. A second signal changes
 //! nothing: ending what runs takes a fraction of a second either way.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 static REQUESTED: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
+static CONTINUED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
 /// Starts to note SIGINT and SIGTERM instead of dying of them.
 ///
@@ -20,7 +22,18 @@ pub fn install() -> io::Result<()> {
             signal.unsigned_abs() as usize,
         )?;
     }
+    let continued = CONTINUED.get_or_init(Arc::default);
+    signal_hook::flag::register(libc::SIGCONT, Arc::clone(continued))?;
     Ok(())
+}
+
+/// Whether this process was continued after a stop (SIGCONT) since the last question: a trial during
+/// which that happened was stopped by someone.
+#[must_use]
+pub fn continued() -> bool {
+    CONTINUED
+        .get()
+        .is_some_and(|flag| flag.swap(false, Ordering::Relaxed))
 }
 
 /// The signal that asked for an end, if any.

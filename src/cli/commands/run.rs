@@ -10,8 +10,10 @@ use crate::backend::{self, Configuration};
 use crate::cli::args::{Format, RunArgs};
 use crate::cli::error::CliError;
 use crate::cli::plan::{RunPlan, validate};
-use crate::host::fingerprint::{CpuTime, Host, load};
-use crate::measure::clock::Clock;
+use crate::host::fingerprint::Host;
+use crate::host::noise::Moment;
+use crate::measure::clock::{Clock, ClockError};
+use crate::measure::plan::Plan;
 use crate::measure::session::{self, EndedEarly, Observer, Opened, RunError};
 use crate::measure::stored::RUNNING;
 use crate::measure::summary::{Count, Summary, summarise};
@@ -20,7 +22,7 @@ use crate::store::document::{BackendResult, Payload, Run, SCHEMA, Status, Tool};
 use crate::store::folder::{Folder, to_pretty_json};
 use crate::store::record::Record;
 use crate::sys::interrupt;
-use crate::workload::{Task, payload};
+use crate::workload::{Task, Workload, payload};
 
 /// Measures and reports.
 pub fn run(args: &RunArgs) -> Result<u8, CliError> {
@@ -37,13 +39,15 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
     let id = run_id(started);
     let path = out.unwrap_or_else(|| Path::new("reports").join(&id));
     let mut keeper = Keeper::new(Folder::create(&path).map_err(CliError::Output)?);
-    let cpu_before = CpuTime::read();
-    let document = |host: &Host, opened: &[Opened], summary: Summary, ended_early| Run {
+    let before = Moment::read();
+    let document = |host: &Host, opened: &[Opened], summary: Summary, end: End| Run {
         schema: SCHEMA.to_owned(),
         id: id.clone(),
         started: started.to_string(),
-        complete: Option::is_none(&ended_early),
-        ended_early,
+        complete: end.early.is_none(),
+        ended_early: end.early,
+        inconclusive: end.inconclusive,
+        target: plan.target,
         seed: plan.seed,
         profile: plan.profile.to_string(),
         tool: Tool {
@@ -61,7 +65,10 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
         isolation: Vec::new(),
     };
     // Before the first trial, so that a run that is killed can still be read.
-    let unfinished = Some(RUNNING.to_owned());
+    let unfinished = End {
+        early: Some(RUNNING.to_owned()),
+        inconclusive: None,
+    };
     let first = document(&host, &opened, Summary::default(), unfinished);
     keeper.folder.seal(&first).map_err(RunError::from)?;
 
@@ -69,15 +76,21 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
     keeper.bar.finish_and_clear();
     let early = early?;
 
-    host.noise.load_after = load();
-    host.noise.steal_percent = CpuTime::read().steal_percent_since(cpu_before);
+    host.noise.account(&before, &Moment::read());
+    let drift = Clock::calibrate(Duration::from_millis(100)).and_then(|end| clock.drift(&end));
+    host.clock.drift = drift.as_ref().ok().copied();
     let tasks: Vec<Task> = plan.tasks.iter().map(|(task, _)| *task).collect();
     let summary = summarise(&keeper.records, &tasks, &plan.configurations);
-    let ended_early = early.map(|early| match early {
-        EndedEarly::Interrupted(_) => "interrupted".to_owned(),
-        EndedEarly::MaxTime => "max-time".to_owned(),
-    });
-    let document = document(&host, &opened, summary, ended_early);
+    let end = End {
+        inconclusive: inconclusive(&summary, drift.err()),
+        early: early.and_then(|early| match early {
+            EndedEarly::Interrupted(_) => Some("interrupted".to_owned()),
+            // A budget that is spent is an ordinary end where everything has its interval.
+            EndedEarly::MaxTime if plan.target.is_some() && has_intervals(&plan, &summary) => None,
+            EndedEarly::MaxTime => Some("max-time".to_owned()),
+        }),
+    };
+    let document = document(&host, &opened, summary, end);
     let view = model::view(&document);
     let summary_md = markdown::render(&view);
     keeper.folder.seal(&document).map_err(RunError::from)?;
@@ -95,6 +108,42 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
     io::stdout().write_all(text.as_bytes())?;
     say_where(&path)?;
     Ok(status(&document, early))
+}
+
+/// How a run ended.
+struct End {
+    /// Why before its plan did.
+    early: Option<String>,
+    /// Why nothing should be concluded from it.
+    inconclusive: Option<String>,
+}
+
+/// Largest share of disturbed trials from which something may be concluded.
+const MOST_TAINTED: f64 = 0.05;
+
+fn inconclusive(summary: &Summary, drift: Option<ClockError>) -> Option<String> {
+    if let Some(drift) = drift {
+        return Some(drift.to_string());
+    }
+    let trials: u64 = summary.counts.values().map(|count| count.trials).sum();
+    let tainted: u64 = summary.counts.values().map(|count| count.tainted).sum();
+    (tainted as f64 > trials as f64 * MOST_TAINTED).then(|| {
+        format!("{tainted} of {trials} trials were disturbed from outside (more than 5 %)")
+    })
+}
+
+/// Whether every task and the memory of idle instances came far enough for an interval.
+fn has_intervals(plan: &Plan, summary: &Summary) -> bool {
+    let known = |workload: &str| {
+        let mut of = summary
+            .metrics
+            .iter()
+            .filter(|m| m.workload == workload)
+            .peekable();
+        of.peek().is_some() && of.all(|m| m.ci95.is_some())
+    };
+    plan.tasks.iter().all(|(task, _)| known(&task.to_string()))
+        && (plan.density.is_none() || known(Workload::Idle.name()))
 }
 
 /// Opens each configuration once; what cannot run keeps its reason.
@@ -145,6 +194,7 @@ fn backends(opened: &[Opened], summary: &Summary) -> Vec<BackendResult> {
             let Count {
                 trials,
                 failures,
+                tainted,
                 first_failure,
             } = count;
             let measured = summary.metrics.iter().any(|m| m.backend == id);
@@ -175,6 +225,7 @@ fn backends(opened: &[Opened], summary: &Summary) -> Vec<BackendResult> {
                 limitations,
                 trials,
                 failures,
+                tainted,
             }
         })
         .collect()
