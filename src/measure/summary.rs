@@ -37,7 +37,7 @@ pub struct Count {
 }
 
 /// Values of one metric of one task for one configuration, each with the block that pairs it.
-type Series = Vec<(u64, f64)>;
+pub(super) type Series = Vec<(u64, f64)>;
 
 /// Makes the estimates of a run out of its records.
 #[must_use]
@@ -66,22 +66,28 @@ pub fn summarise(records: &[Record], tasks: &[Task], configurations: &[Configura
         }
     }
     let idle = Workload::Idle.name();
-    for (metric, value) in [
-        (MARGINAL, marginal as fn(&[&MemoryRecord]) -> Option<f64>),
-        (PSS, |round| mean_of_last(round, |r| &r.pss)),
-        (PRIVATE, |round| mean_of_last(round, |r| &r.private)),
-        (KERNEL, kernel_growth),
-    ] {
+    for (metric, value) in MEMORY {
         let series = per_configuration(configurations, |id| memory_series(records, id, value));
         estimate(&mut summary, idle, &metric, &series, |_| Vec::new());
     }
     summary
 }
 
-type Value = Box<dyn Fn(&Measured) -> Option<f64>>;
+/// How a density round becomes one value.
+type RoundValue = fn(&[&MemoryRecord]) -> Option<f64>;
+
+/// The metrics that density rounds give, with how each is read off a round.
+pub(super) const MEMORY: [(Metric, RoundValue); 4] = [
+    (MARGINAL, marginal),
+    (PSS, |round| mean_of_last(round, |r| &r.pss)),
+    (PRIVATE, |round| mean_of_last(round, |r| &r.private)),
+    (KERNEL, kernel_growth),
+];
+
+pub(super) type Value = Box<dyn Fn(&Measured) -> Option<f64>>;
 
 /// The metrics that trials of a task give, with how each is read off a trial.
-fn metrics_of(task: &Task) -> Vec<(Metric, Value)> {
+pub(super) fn metrics_of(task: &Task) -> Vec<(Metric, Value)> {
     if task.workload == Workload::Noop {
         return vec![
             (STARTUP, Box::new(|m| Some(m.t1.0 as f64))),
@@ -99,7 +105,7 @@ fn metrics_of(task: &Task) -> Vec<(Metric, Value)> {
         .collect()
 }
 
-fn trials(records: &[Record]) -> impl Iterator<Item = &TrialRecord> {
+pub(super) fn trials(records: &[Record]) -> impl Iterator<Item = &TrialRecord> {
     records.iter().filter_map(|record| match record {
         Record::Trial(trial) if !trial.warmup => Some(trial.as_ref()),
         _ => None,
@@ -197,7 +203,7 @@ fn ratio(pairs: &[(f64, f64)]) -> Option<(f64, Option<[f64; 2]>)> {
 }
 
 /// Values of both series in the blocks that have both: (reference, value).
-fn paired(reference: &Series, series: &Series) -> Vec<(f64, f64)> {
+pub(super) fn paired(reference: &Series, series: &Series) -> Vec<(f64, f64)> {
     let by_block: BTreeMap<u64, f64> = reference.iter().copied().collect();
     series
         .iter()
@@ -259,11 +265,7 @@ fn median_phases(trials: &[&TrialRecord], id: &str, start: bool) -> Vec<PhaseRes
 }
 
 /// One value per round that has no failure.
-fn memory_series(
-    records: &[Record],
-    id: &str,
-    value: fn(&[&MemoryRecord]) -> Option<f64>,
-) -> Series {
+pub(super) fn memory_series(records: &[Record], id: &str, value: RoundValue) -> Series {
     let mut rounds: BTreeMap<u32, Vec<&MemoryRecord>> = BTreeMap::new();
     for record in records {
         if let Record::Memory(memory) = record
