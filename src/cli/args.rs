@@ -17,7 +17,8 @@ pub struct Args {
 }
 
 const EXIT_CODES: &str = "Exit status: 0 done; 2 bad input; 3 this host cannot; 4 something \
-                          failed; 130 or 143 interrupted (what was measured is kept and marked).\n\
+                          failed; 130 or 143 interrupted (what was measured is kept and \
+                          marked); with `compare --gate` also 1 worse, 5 inconclusive.\n\
                           Results go to standard output, everything else to standard error.";
 
 /// The subcommands.
@@ -27,6 +28,8 @@ pub enum Command {
     Run(RunArgs),
     /// Show a stored run again, also one that was interrupted or killed
     Report(ReportArgs),
+    /// Judge one stored run against another: better, worse, same or inconclusive
+    Compare(CompareArgs),
     /// What can run here, what cannot, why, and the command that fixes it
     Doctor(DoctorArgs),
     /// Backends, workloads and metrics with their definitions
@@ -88,6 +91,51 @@ pub struct ReportArgs {
     /// What to print on standard output
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
+}
+
+/// `isobench compare`.
+///
+/// Compared is each configuration's ratio to `process`, block by block, so that a host that was
+/// faster or slower as a whole cancels. A change counts if its p-value, corrected for the number
+/// of comparisons, is below 0.01 and its size is above the threshold. What cannot be decided is
+/// inconclusive, never a pass.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status: 0 done; 2 bad input. With --gate also: 1 something is \
+                        worse; 5 inconclusive."
+)]
+pub struct CompareArgs {
+    /// Folder of the run to compare with, or the run.json in it
+    #[arg(value_name = "BASE")]
+    pub base: PathBuf,
+
+    /// Folder of the run to judge, or the run.json in it
+    #[arg(value_name = "HEAD")]
+    pub head: PathBuf,
+
+    /// Smallest change that counts, for every metric [default: 10 for startup, ready, total and
+    /// teardown, 5 for all others]
+    #[arg(long, value_name = "PERCENT", allow_hyphen_values = true)]
+    pub threshold: Option<String>,
+
+    /// Make the verdict the exit status: 1 worse, 5 inconclusive, 0 better or same
+    #[arg(long)]
+    pub gate: bool,
+
+    /// What to print on standard output
+    #[arg(long, value_enum, default_value_t = CompareFormat::Human)]
+    pub format: CompareFormat,
+}
+
+/// Output of `compare`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CompareFormat {
+    /// One line per metric, worst first, and a sentence
+    Human,
+    /// Every number behind the verdicts
+    Json,
+    /// A table
+    Markdown,
 }
 
 /// `isobench doctor`.

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use crate::measure::clock::ClockError;
+use crate::measure::comparison::CompareError;
 use crate::measure::session::RunError;
 use crate::store::folder::FolderError;
 use crate::store::read_error::ReadError;
@@ -35,6 +36,9 @@ pub enum CliError {
     /// A stored run was refused.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Two runs have too little in common.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
     /// Results could not be printed.
     #[error("cannot write to standard output")]
     Stdout(#[from] std::io::Error),
@@ -54,7 +58,7 @@ impl CliError {
     #[must_use]
     pub fn status(&self) -> u8 {
         match self {
-            Self::Usage { .. } | Self::Output(_) | Self::Read(_) => 2,
+            Self::Usage { .. } | Self::Output(_) | Self::Read(_) | Self::Compare(_) => 2,
             Self::NothingRuns(_) | Self::Clock(_) => 3,
             Self::Run(_) | Self::Stdout(_) => 4,
         }

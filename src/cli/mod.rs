@@ -2,6 +2,7 @@
 
 pub mod args;
 mod commands;
+pub mod compare_plan;
 pub mod error;
 pub mod plan;
 
@@ -34,6 +35,7 @@ fn dispatch(args: Args) -> Result<u8, CliError> {
     match args.command {
         Command::Run(run) => commands::run::run(&run),
         Command::Report(report) => commands::report::report(&report),
+        Command::Compare(compare) => commands::compare::compare(&compare),
         Command::Doctor(doctor) => commands::doctor::doctor(&doctor),
         Command::List(list) => commands::list::list(&list),
         Command::Schema => commands::schema::schema(),

@@ -3,9 +3,12 @@
 
 pub mod check;
 pub mod clock;
+pub mod compare;
+pub mod comparison;
 pub mod memory;
 pub mod plan;
 pub mod schedule;
+pub mod series;
 pub mod session;
 pub mod stopping;
 pub mod stored;

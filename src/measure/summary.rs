@@ -39,7 +39,7 @@ pub struct Count {
 }
 
 /// Values of one metric of one task for one configuration, each with the block that pairs it.
-type Series = Vec<(u64, f64)>;
+pub(super) type Series = Vec<(u64, f64)>;
 
 /// Makes the estimates of a run out of its records.
 #[must_use]
@@ -74,17 +74,23 @@ pub fn summarise(records: &[Record], tasks: &[Task], configurations: &[Configura
         }
     }
     let idle = Workload::Idle.name();
-    for (metric, value) in [
-        (MARGINAL, marginal as fn(&[&MemoryRecord]) -> Option<f64>),
-        (PSS, |round| mean_of_last(round, |r| &r.pss)),
-        (PRIVATE, |round| mean_of_last(round, |r| &r.private)),
-        (KERNEL, kernel_growth),
-    ] {
+    for (metric, value) in MEMORY {
         let series = per_configuration(configurations, |id| memory_series(records, id, value));
         estimate(&mut summary, idle, &metric, &series, |_| 0, |_| Vec::new());
     }
     summary
 }
+
+/// How a density round becomes one value.
+type RoundValue = fn(&[&MemoryRecord]) -> Option<f64>;
+
+/// The metrics that density rounds give, with how each is read off a round.
+pub(super) const MEMORY: [(Metric, RoundValue); 4] = [
+    (MARGINAL, marginal),
+    (PSS, |round| mean_of_last(round, |r| &r.pss)),
+    (PRIVATE, |round| mean_of_last(round, |r| &r.private)),
+    (KERNEL, kernel_growth),
+];
 
 /// How a metric is read off a trial.
 pub type Value = Box<dyn Fn(&Measured) -> Option<f64>>;
@@ -124,10 +130,15 @@ fn is_blurred(metric: &Metric, m: &Measured) -> bool {
     m.clock_bound.0.saturating_mul(100) > value
 }
 
-/// The trials that estimates are made from: not those that warm up or were disturbed.
+/// The trials that estimates are made from: those that were not disturbed.
 fn trials(records: &[Record]) -> impl Iterator<Item = &TrialRecord> {
+    tried(records).filter(|trial| trial.tainted.is_empty())
+}
+
+/// The trials of a run, without those that only warm up.
+pub(super) fn tried(records: &[Record]) -> impl Iterator<Item = &TrialRecord> {
     records.iter().filter_map(|record| match record {
-        Record::Trial(trial) if !trial.warmup && trial.tainted.is_empty() => Some(trial.as_ref()),
+        Record::Trial(trial) if !trial.warmup => Some(trial.as_ref()),
         _ => None,
     })
 }
@@ -226,7 +237,7 @@ fn ratio(pairs: &[(f64, f64)]) -> Option<(f64, Option<[f64; 2]>)> {
 }
 
 /// Values of both series in the blocks that have both: (reference, value).
-fn paired(reference: &Series, series: &Series) -> Vec<(f64, f64)> {
+pub(super) fn paired(reference: &Series, series: &Series) -> Vec<(f64, f64)> {
     let by_block: BTreeMap<u64, f64> = reference.iter().copied().collect();
     series
         .iter()
@@ -288,11 +299,7 @@ fn median_phases(trials: &[&TrialRecord], id: &str, start: bool) -> Vec<PhaseRes
 }
 
 /// One value per round that has no failure.
-fn memory_series(
-    records: &[Record],
-    id: &str,
-    value: fn(&[&MemoryRecord]) -> Option<f64>,
-) -> Series {
+pub(super) fn memory_series(records: &[Record], id: &str, value: RoundValue) -> Series {
     let mut rounds: BTreeMap<u32, Vec<&MemoryRecord>> = BTreeMap::new();
     for record in records {
         if let Record::Memory(memory) = record

@@ -63,7 +63,7 @@ fn write_view(out: &mut String, view: &View) -> std::fmt::Result {
 }
 
 /// Host facts and reasons come from outside: nothing in them may act as markup.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

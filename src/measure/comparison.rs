@@ -1,0 +1,187 @@
+//! What a comparison of two runs says, and by which rule.
+
+use serde::Serialize;
+
+use crate::metric::{Better, Unit};
+
+/// Name and version of the comparison's JSON.
+pub const SCHEMA: &str = "isobench.compare/1";
+/// What every ratio is to.
+pub const REFERENCE: &str = "process";
+/// What a change must be to count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rule {
+    /// Corrected p-values at or above this prove nothing.
+    pub alpha: f64,
+    /// Smallest relative change that counts, for all metrics; `None` is [`threshold`].
+    pub threshold: Option<f64>,
+    /// Largest share of trials that gave no number.
+    pub most_failed: f64,
+    /// Largest factor between the reference's own medians in the two runs.
+    pub most_moved: f64,
+}
+
+impl Default for Rule {
+    fn default() -> Self {
+        Self {
+            alpha: 0.01,
+            threshold: None,
+            most_failed: 0.05,
+            most_moved: 1.5,
+        }
+    }
+}
+
+/// The smallest relative change of a metric that counts by default: 5 % of work and memory, 10 %
+/// of the times of a launch, which are made of scheduling and move from run to run.
+#[must_use]
+pub fn threshold(metric: &str) -> f64 {
+    match metric {
+        "startup" | "ready" | "total" | "teardown" => 0.10,
+        _ => 0.05,
+    }
+}
+
+/// The word, worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Word {
+    /// Significantly worse, and by more than the threshold.
+    Worse,
+    /// The data does not say. Never a pass.
+    Inconclusive,
+    /// Significantly better, and by more than the threshold.
+    Better,
+    /// No change that matters.
+    Same,
+}
+
+/// Why nothing can be said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Doubt {
+    /// In a word or two.
+    pub short: &'static str,
+    /// In words.
+    pub words: String,
+}
+
+/// One of the two runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Side {
+    /// Id.
+    pub id: String,
+    /// Start.
+    pub started: String,
+    /// Profile.
+    pub profile: String,
+    /// Version and commit of the program.
+    pub tool: String,
+    /// Why it ended early, if it did.
+    pub ended_early: Option<String>,
+}
+
+/// A property of the host that is not the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Field of `run.json`.
+    pub field: &'static str,
+    /// BASE's.
+    pub base: String,
+    /// HEAD's.
+    pub head: String,
+}
+
+/// Something that only one of the runs has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// Configuration id.
+    pub backend: String,
+    /// Task id; `None` where the whole configuration is missing.
+    pub workload: Option<String>,
+    /// Metric name.
+    pub metric: Option<&'static str>,
+    /// `base` or `head`.
+    pub missing_in: &'static str,
+}
+
+/// One metric of one configuration, compared.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Compared {
+    /// Configuration id.
+    pub backend: String,
+    /// Task id.
+    pub workload: String,
+    /// Metric name.
+    pub metric: &'static str,
+    /// Unit of the metric itself.
+    pub unit: Unit,
+    /// Direction.
+    pub better: Better,
+    /// The word.
+    pub verdict: Word,
+    /// Why it is inconclusive.
+    pub doubt: Option<Doubt>,
+    /// HEAD's ratio to the reference over BASE's.
+    pub ratio: Option<f64>,
+    /// Its 95 % interval.
+    pub ci95: Option<[f64; 2]>,
+    /// p-value of the rank-sum test.
+    pub p: Option<f64>,
+    /// The same after Holm's correction over all metrics of this comparison.
+    pub p_corrected: Option<f64>,
+    /// Smallest relative change that counts.
+    pub threshold: f64,
+    /// Relative change that would have been seen with probability 0.9.
+    pub detectable: Option<f64>,
+    /// Blocks in BASE and HEAD.
+    pub blocks: [usize; 2],
+    /// Batches made of them.
+    pub batches: [usize; 2],
+}
+
+/// Two runs, compared.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// What HEAD is compared with.
+    pub base: Side,
+    /// What is judged.
+    pub head: Side,
+    /// [`REFERENCE`].
+    pub reference: &'static str,
+    /// Level of the tests.
+    pub alpha: f64,
+    /// The word for the whole.
+    pub verdict: Word,
+    /// Where the hosts differ; then every metric is inconclusive.
+    pub host: Vec<Difference>,
+    /// What only one run has; then the whole is inconclusive at best.
+    pub missing: Vec<Missing>,
+    /// Every metric that both have, worst first.
+    pub metrics: Vec<Compared>,
+}
+
+/// The two cannot be compared at all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompareError {
+    /// BASE and HEAD are one run.
+    #[error("id: BASE and HEAD are the same run, {0}")]
+    SameRun(String),
+    /// A field that must be equal is not.
+    #[error("{field}: {base} in BASE, but {head} in HEAD")]
+    Differs {
+        /// Field of `run.json`.
+        field: String,
+        /// BASE's.
+        base: String,
+        /// HEAD's.
+        head: String,
+    },
+    /// Ratios need the reference.
+    #[error("backends: `{REFERENCE}`, to which all ratios are, was not measured in {0}")]
+    NoReference(&'static str),
+    /// Only `run.json` was kept.
+    #[error("trials.jsonl: missing in {0}, and verdicts are made from trials")]
+    NoTrials(&'static str),
+}

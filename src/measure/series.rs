@@ -1,0 +1,114 @@
+//! What two runs are compared by: one log-ratio to the reference per block, for every
+//! configuration, task and metric.
+
+use std::collections::BTreeMap;
+
+use super::stored::tasks;
+use super::summary::{MEMORY, Series, memory_series, metrics_of, paired, tried};
+use crate::metric::Metric;
+use crate::store::record::{Record, TrialRecord};
+use crate::workload::Workload;
+
+/// Which quantity of a run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// Configuration id.
+    pub backend: String,
+    /// Task id.
+    pub workload: String,
+    /// Metric name.
+    pub metric: &'static str,
+}
+
+/// One quantity of a run against the reference.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Paired {
+    /// Which.
+    pub key: Key,
+    /// Its definition.
+    pub metric: Metric,
+    /// (reference, value) of every block that has both, in the order of blocks.
+    pub pairs: Vec<(f64, f64)>,
+    /// Trials of both in this task, warm-up excluded; rounds, for memory.
+    pub trials: usize,
+    /// Those of them that gave no number or were disturbed from outside.
+    pub failed: usize,
+}
+
+/// Every quantity of a run that has a value, in the order of the run; the reference's own are left
+/// out.
+#[must_use]
+pub fn series(records: &[Record], backends: &[&str], reference: &str) -> Vec<Paired> {
+    let mut by_task: BTreeMap<(&str, &str), Vec<&TrialRecord>> = BTreeMap::new();
+    for trial in tried(records) {
+        let key = (trial.workload.as_str(), trial.backend.as_str());
+        by_task.entry(key).or_default().push(trial);
+    }
+    let mut all = Vec::new();
+    for task in tasks(records) {
+        let name = task.to_string();
+        let of = |backend: &str| -> Vec<&TrialRecord> {
+            let key = (name.as_str(), backend);
+            by_task.get(&key).cloned().unwrap_or_default()
+        };
+        for (metric, value) in metrics_of(&task) {
+            let values = |backend: &str| -> Series {
+                let of_trial = |t: &TrialRecord| Some((t.block, value(t.measured.as_ref()?)?));
+                let quiet = of(backend).into_iter().filter(|t| t.tainted.is_empty());
+                quiet.filter_map(of_trial).collect()
+            };
+            let base = values(reference);
+            for backend in backends.iter().filter(|b| **b != reference) {
+                let ran: Vec<&TrialRecord> = [of(backend), of(reference)].concat();
+                all.push(Paired {
+                    key: key(backend, &name, &metric),
+                    metric,
+                    pairs: paired(&base, &values(backend)),
+                    trials: ran.len(),
+                    failed: ran
+                        .iter()
+                        .filter(|t| t.measured.is_none() || !t.tainted.is_empty())
+                        .count(),
+                });
+            }
+        }
+    }
+    for (metric, value) in MEMORY {
+        let base = memory_series(records, reference, value);
+        for backend in backends.iter().filter(|b| **b != reference) {
+            let values = memory_series(records, backend, value);
+            let (rounds, failed) = rounds(records, &[backend, reference]);
+            all.push(Paired {
+                key: key(backend, Workload::Idle.name(), &metric),
+                metric,
+                pairs: paired(&base, &values),
+                trials: rounds,
+                failed,
+            });
+        }
+    }
+    // A quantity nobody tried is no quantity of this run; one that failed every time is.
+    all.retain(|p| !p.pairs.is_empty() || p.failed > 0);
+    all
+}
+
+fn key(backend: &str, workload: &str, metric: &Metric) -> Key {
+    Key {
+        backend: backend.to_owned(),
+        workload: workload.to_owned(),
+        metric: metric.name,
+    }
+}
+
+/// Density rounds of these configurations, and those that failed.
+fn rounds(records: &[Record], backends: &[&str]) -> (usize, usize) {
+    let mut failed: BTreeMap<(&str, u32), bool> = BTreeMap::new();
+    for record in records {
+        if let Record::Memory(m) = record
+            && backends.contains(&m.backend.as_str())
+        {
+            *failed.entry((&m.backend, m.round)).or_default() |= m.failure.is_some();
+        }
+    }
+    (failed.len(), failed.values().filter(|f| **f).count())
+}

@@ -1,0 +1,218 @@
+//! A comparison, for a terminal and as Markdown.
+
+use std::fmt::Write;
+
+use super::format::significant;
+use super::markdown::escape;
+use super::terminal::wrap;
+use crate::measure::comparison::{Compared, Comparison, Missing, Word};
+
+/// At most 80 columns: one line per metric, worst first; what is missing and why nothing can be
+/// said; last, one sentence.
+#[must_use]
+pub fn terminal(c: &Comparison, notes: &[String]) -> String {
+    let mut out = String::new();
+    for (name, side) in [("BASE", &c.base), ("HEAD", &c.head)] {
+        let line = format!(
+            "{name}  {}, {}, isobench {}{}",
+            side.id,
+            side.profile,
+            side.tool,
+            early(side.ended_early.as_deref())
+        );
+        out.push_str(&wrap(&line, 80, 6));
+    }
+    let title = "ratio to process, HEAD over BASE";
+    out.push_str(&format!("\n{:48}{title}\n", ""));
+    for metric in &c.metrics {
+        out.push_str(&row(metric));
+    }
+    out.push('\n');
+    for line in remarks(c).iter().chain(notes) {
+        out.push_str(&wrap(&format!("• {line}"), 80, 2));
+    }
+    out.push_str(&wrap(&sentence(c), 80, 0));
+    out
+}
+
+/// The same as a table, for a pull request or a job summary.
+#[must_use]
+pub fn markdown(c: &Comparison, notes: &[String]) -> String {
+    let mut out = format!("# {}\n\n", escape(&sentence(c)));
+    for line in remarks(c).iter().chain(notes) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "- {}", escape(line));
+    }
+    out.push_str("\n| verdict | backend | workload | metric | change | 95 % interval | note |\n");
+    out.push_str("|---|---|---|---|---:|---:|---|\n");
+    for m in &c.metrics {
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {} | {} |",
+            word(m.verdict),
+            escape(&m.backend),
+            escape(&m.workload),
+            m.metric,
+            m.ratio.map_or_else(|| "–".to_owned(), percent),
+            m.ci95.map_or_else(|| "–".to_owned(), ends),
+            note(m)
+        );
+    }
+    out
+}
+
+fn row(m: &Compared) -> String {
+    let name = fit(&format!("{} {} {}", m.backend, m.workload, m.metric), 34);
+    let change = match (m.ratio, m.ci95) {
+        (Some(ratio), Some(ci)) => format!("{} [{}]", percent(ratio), ends(ci)),
+        _ => "–".to_owned(),
+    };
+    let line = format!("{:12} {name:34} {change:>19}  {}", word(m.verdict), note(m));
+    format!("{}\n", fit(line.trim_end(), 80))
+}
+
+/// At most `width` characters.
+fn fit(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+fn note(m: &Compared) -> String {
+    match (m.verdict, &m.doubt) {
+        (_, Some(doubt)) => doubt.short.to_owned(),
+        (Word::Same, None) => match m.detectable {
+            Some(relative) => format!("sees {} %", number(relative * 100.0)),
+            None => String::new(),
+        },
+        _ => m
+            .p_corrected
+            .map_or_else(String::new, |p| format!("p {}", probability(p))),
+    }
+}
+
+fn probability(p: f64) -> String {
+    if p < 0.0001 {
+        "< 0.0001".to_owned()
+    } else {
+        significant(p)
+    }
+}
+
+const fn word(word: Word) -> &'static str {
+    match word {
+        Word::Worse => "worse",
+        Word::Inconclusive => "inconclusive",
+        Word::Better => "better",
+        Word::Same => "same",
+    }
+}
+
+/// `+12.3 %`.
+fn percent(ratio: f64) -> String {
+    format!("{}{} %", sign(ratio), number((ratio - 1.0).abs() * 100.0))
+}
+
+/// `+9.8, +14.6`: the ends of an interval in percent.
+fn ends(ci: [f64; 2]) -> String {
+    let [low, high] = ci.map(|end| format!("{}{}", sign(end), number((end - 1.0).abs() * 100.0)));
+    format!("{low}, {high}")
+}
+
+const fn sign(ratio: f64) -> &'static str {
+    if ratio < 1.0 { "−" } else { "+" }
+}
+
+/// One decimal below 10, none above: a column of percentages keeps its width.
+fn number(value: f64) -> String {
+    if value < 9.95 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.0}")
+    }
+}
+
+fn early(why: Option<&str>) -> String {
+    why.map_or_else(String::new, |why| format!(", ended early ({why})"))
+}
+
+/// Where the hosts differ, what is missing, and each reason with the metrics it holds for.
+fn remarks(c: &Comparison) -> Vec<String> {
+    let mut lines: Vec<String> = c
+        .host
+        .iter()
+        .map(|d| {
+            format!(
+                "{} is {} in BASE and {} in HEAD: runs of different hosts are not judged.",
+                d.field, d.base, d.head
+            )
+        })
+        .collect();
+    lines.extend(c.missing.iter().map(missing));
+    let mut reasons: Vec<(&str, usize, &str)> = Vec::new();
+    for doubt in c.metrics.iter().filter_map(|m| m.doubt.as_ref()) {
+        match reasons.iter_mut().find(|(short, ..)| *short == doubt.short) {
+            Some((_, count, _)) => *count += 1,
+            None => reasons.push((doubt.short, 1, &doubt.words)),
+        }
+    }
+    for (short, count, words) in reasons {
+        let example = if count > 1 { "for example " } else { "" };
+        lines.push(format!("{short} ({count}): {example}{words}."));
+    }
+    lines
+}
+
+fn missing(m: &Missing) -> String {
+    let side = m.missing_in.to_uppercase();
+    match (&m.workload, m.metric) {
+        (Some(workload), Some(metric)) => {
+            format!("missing in {side}: {} {workload} {metric}.", m.backend)
+        }
+        _ => format!("missing in {side}: everything of {}.", m.backend),
+    }
+}
+
+fn sentence(c: &Comparison) -> String {
+    let count = |word| c.metrics.iter().filter(|m| m.verdict == word).count();
+    let all = c.metrics.len();
+    let named = |word| {
+        let of = c.metrics.iter().filter(|m| m.verdict == word);
+        let names: Vec<String> = of
+            .clone()
+            .take(3)
+            .map(|m| {
+                let change = m.ratio.map(percent).unwrap_or_default();
+                format!("{} {} {} ({change})", m.backend, m.workload, m.metric)
+            })
+            .collect();
+        let more = of.count().saturating_sub(names.len());
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        format!("{}{more}", names.join(", "))
+    };
+    match c.verdict {
+        Word::Worse => format!("HEAD is worse than BASE: {}.", named(Word::Worse)),
+        Word::Better => format!("HEAD is better than BASE: {}.", named(Word::Better)),
+        Word::Same => format!("HEAD is the same as BASE in all {all} comparisons."),
+        Word::Inconclusive if all == 0 => {
+            "The runs have nothing in common that could be compared.".to_owned()
+        }
+        Word::Inconclusive => format!(
+            "Inconclusive: {} of {all} comparisons cannot be decided{}; nothing is shown to be \
+             worse.",
+            count(Word::Inconclusive),
+            if c.missing.is_empty() {
+                ""
+            } else {
+                ", and the runs did not measure the same"
+            }
+        ),
+    }
+}

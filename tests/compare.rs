@@ -1,0 +1,216 @@
+//! `isobench compare` on runs whose truth is known.
+
+mod support;
+mod synthetic;
+
+use std::path::PathBuf;
+use std::process::Output;
+
+use support::{isobench, status, stderr, stdout};
+use synthetic::Recipe;
+
+struct Case {
+    dir: tempfile::TempDir,
+}
+
+impl Case {
+    fn new(base: &Recipe, head: &Recipe) -> Self {
+        let case = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        base.write(&case.path("base"));
+        head.write(&case.path("head"));
+        case
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn compare(&self, flags: &[&str]) -> Output {
+        let mut command = isobench();
+        command
+            .arg("compare")
+            .args([self.path("base"), self.path("head")]);
+        command.args(flags).output().unwrap()
+    }
+}
+
+fn head() -> Recipe {
+    Recipe {
+        id: "head",
+        seed: 2,
+        ..Recipe::default()
+    }
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_str(&stdout(output)).unwrap()
+}
+
+/// Verdicts other than "same", as `backend workload metric verdict`.
+fn told(output: &Output) -> Vec<String> {
+    json(output)["metrics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|m| m["verdict"] != "same")
+        .map(|m| {
+            ["backend", "workload", "metric", "verdict"]
+                .map(|k| m[k].as_str().unwrap())
+                .join(" ")
+        })
+        .collect()
+}
+
+#[test]
+fn nothing_changed_is_the_same() {
+    let case = Case::new(&Recipe::default(), &head());
+    let output = case.compare(&["--gate", "--format", "json"]);
+    assert_eq!(
+        status(&output),
+        0,
+        "{}\n{}",
+        stdout(&output),
+        stderr(&output)
+    );
+    assert_eq!(told(&output), Vec::<String>::new());
+    assert_eq!(json(&output)["verdict"], "same");
+    assert_eq!(json(&output)["schema"], "isobench.compare/1");
+    let text = case.compare(&[]);
+    assert!(stdout(&text).ends_with("HEAD is the same as BASE in all 9 comparisons.\n"));
+    assert!(stdout(&text).lines().all(|l| l.chars().count() <= 80));
+}
+
+#[test]
+fn a_slower_host_is_no_regression() {
+    let slower = Recipe {
+        host: 1.3,
+        ..head()
+    };
+    let output = Case::new(&Recipe::default(), &slower).compare(&["--gate"]);
+    assert_eq!(status(&output), 0, "{}", stdout(&output));
+}
+
+#[test]
+fn ten_percent_of_work_is_found_and_named() {
+    let slower = Recipe {
+        work: 1.1,
+        ..head()
+    };
+    let case = Case::new(&Recipe::default(), &slower);
+    let output = case.compare(&["--gate", "--format", "json"]);
+    assert_eq!(status(&output), 1, "{}", stdout(&output));
+    assert_eq!(told(&output)[0], "container sha256@1MiB bandwidth worse");
+    assert_eq!(status(&case.compare(&[])), 0, "without --gate");
+    let human = stdout(&case.compare(&[]));
+    assert!(human.contains("HEAD is worse than BASE: container sha256@1MiB bandwidth (−"));
+    let first = human.lines().find(|l| l.starts_with("worse")).unwrap();
+    assert!(first.contains("sha256@1MiB bandwidth"), "{human}");
+    let markdown = stdout(&case.compare(&["--format", "markdown"]));
+    assert!(markdown.contains("| worse | container | sha256@1MiB | bandwidth |"));
+    // The same change, judged the other way round, is an improvement; above 15 % it would not be.
+    let wider = case.compare(&["--gate", "--threshold", "15%"]);
+    assert_eq!(status(&wider), 0, "{}", stdout(&wider));
+}
+
+#[test]
+fn a_faster_start_is_better_and_passes() {
+    let faster = Recipe {
+        startup: 0.7,
+        ..head()
+    };
+    let output = Case::new(&Recipe::default(), &faster).compare(&["--gate", "--format", "json"]);
+    assert_eq!(status(&output), 0, "{}", stdout(&output));
+    assert!(told(&output).contains(&"container noop startup better".to_owned()));
+    assert_eq!(json(&output)["verdict"], "better");
+}
+
+#[test]
+fn too_little_is_inconclusive() {
+    let few = Recipe {
+        blocks: 8,
+        rounds: 2,
+        ..head()
+    };
+    let output = Case::new(&Recipe::default(), &few).compare(&["--gate"]);
+    assert_eq!(status(&output), 5, "{}", stdout(&output));
+    assert!(stdout(&output).contains("too few"));
+}
+
+#[test]
+fn a_busy_machine_is_inconclusive() {
+    let busy = Recipe {
+        host: 2.0,
+        ..head()
+    };
+    let output = Case::new(&Recipe::default(), &busy).compare(&["--gate"]);
+    assert_eq!(status(&output), 5, "{}", stdout(&output));
+    assert!(stdout(&output).contains("startup of process itself"));
+}
+
+#[test]
+fn what_only_one_run_has_is_listed() {
+    let alone = Recipe {
+        backends: &["process"],
+        ..head()
+    };
+    let output = Case::new(&Recipe::default(), &alone).compare(&["--gate"]);
+    assert_eq!(status(&output), 5);
+    assert!(stdout(&output).contains("missing in HEAD: everything of container"));
+    let no_memory = Recipe {
+        rounds: 0,
+        ..head()
+    };
+    let output = Case::new(&Recipe::default(), &no_memory).compare(&["--gate"]);
+    assert_eq!(status(&output), 5);
+    assert!(stdout(&output).contains("missing in HEAD: container idle marginal"));
+}
+
+#[test]
+fn another_host_is_inconclusive_with_the_reason() {
+    let other = Recipe {
+        kernel: "6.2",
+        work: 1.5,
+        ..head()
+    };
+    let output = Case::new(&Recipe::default(), &other).compare(&["--gate"]);
+    assert_eq!(status(&output), 5);
+    assert!(stdout(&output).contains("host.kernel is 6.1 in BASE and 6.2 in HEAD"));
+}
+
+#[test]
+fn what_cannot_be_compared_names_the_field() {
+    let bytes = Recipe {
+        payload: 'b',
+        ..head()
+    };
+    let no_reference = Recipe {
+        backends: &["container"],
+        ..head()
+    };
+    for (head, field) in [
+        (bytes, "payload.sha256"),
+        (no_reference, "process"),
+        (Recipe::default(), "same run"),
+    ] {
+        let output = Case::new(&Recipe::default(), &head).compare(&[]);
+        assert_eq!(status(&output), 2, "{}", stdout(&output));
+        assert!(stderr(&output).contains(field), "{}", stderr(&output));
+        assert!(stdout(&output).is_empty());
+    }
+    let case = Case::new(&Recipe::default(), &head());
+    std::fs::remove_file(case.path("head").join("trials.jsonl")).unwrap();
+    let output = case.compare(&[]);
+    assert_eq!(status(&output), 2);
+    assert!(
+        stderr(&output).contains("trials.jsonl"),
+        "{}",
+        stderr(&output)
+    );
+    for threshold in ["0", "-1", "NaN", "1e9"] {
+        let output = case.compare(&["--threshold", threshold]);
+        assert_eq!(status(&output), 2);
+        assert!(stderr(&output).contains("--threshold"));
+    }
+}
