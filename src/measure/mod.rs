@@ -6,5 +6,6 @@ pub mod clock;
 pub mod memory;
 pub mod plan;
 pub mod schedule;
+pub mod selftest;
 pub mod session;
 pub mod summary;

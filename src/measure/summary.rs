@@ -78,10 +78,10 @@ pub fn summarise(records: &[Record], tasks: &[Task], configurations: &[Configura
     summary
 }
 
-type Value = Box<dyn Fn(&Measured) -> Option<f64>>;
+pub(super) type Value = Box<dyn Fn(&Measured) -> Option<f64>>;
 
 /// The metrics that trials of a task give, with how each is read off a trial.
-fn metrics_of(task: &Task) -> Vec<(Metric, Value)> {
+pub(super) fn metrics_of(task: &Task) -> Vec<(Metric, Value)> {
     if task.workload == Workload::Noop {
         return vec![
             (STARTUP, Box::new(|m| Some(m.t1.0 as f64))),
