@@ -173,8 +173,18 @@ impl Child {
                 Ok(ready) => ready,
                 Err(error) => return Err(self.abort(Failure::setup("poll", error))),
             };
-            // What was said before the end is heard before the end is noted.
-            if ready.first {
+            // What was said before the end is heard before the end is noted. One poll(2) looks at
+            // the pipe first: a process that speaks and ends between the two looks is "ended"
+            // there with nothing to read, so an end asks the pipe once more.
+            let spoke = match (&self.stdout, ready.first, ready.second) {
+                (Some(stdout), false, true) => {
+                    fd::readable(Some(stdout.as_fd()), stdout.as_fd(), Duration::ZERO)
+                        .map_err(|e| self.abort(Failure::setup("poll", e)))?
+                        .first
+                }
+                (_, first, _) => first,
+            };
+            if spoke {
                 self.hear(ready.second)
                     .map_err(|failure| self.abort(failure))?;
             }

@@ -38,6 +38,7 @@ fn dispatch(args: Args) -> Result<u8, CliError> {
         Command::Compare(compare) => commands::compare::compare(&compare),
         Command::Doctor(doctor) => commands::doctor::doctor(&doctor),
         Command::List(list) => commands::list::list(&list),
+        Command::Selftest(selftest) => commands::selftest::selftest(&selftest),
         Command::Schema => commands::schema::schema(),
         Command::Completions { shell } => {
             commands::completions::completions(shell, &mut Args::command())

@@ -27,16 +27,7 @@ pub struct RunPlan {
 /// [`CliError::Usage`] that names the flag, the value and what was expected.
 pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
     let configurations = configurations(args.backends.as_deref())?;
-    let profile: Profile = args.profile.parse().map_err(|_| {
-        CliError::usage(
-            "--profile",
-            format!(
-                "there is no profile {:?}; expected smoke, quick or full",
-                args.profile
-            ),
-            Some("--profile quick".to_owned()),
-        )
-    })?;
+    let profile = profile(&args.profile)?;
     let (mut tasks, idle) = tasks(args.workloads.as_deref(), profile)?;
     if let Some(blocks) = &args.blocks {
         let blocks = count("--blocks", blocks)?;
@@ -44,16 +35,7 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
             *rounds = blocks;
         }
     }
-    let seed = match &args.seed {
-        None => random_seed,
-        Some(text) => text.parse().map_err(|_| {
-            CliError::usage(
-                "--seed",
-                format!("{text:?} is not a whole number from 0 to {}", u64::MAX),
-                Some("--seed 1".to_owned()),
-            )
-        })?,
-    };
+    let seed = seed(args.seed.as_deref(), random_seed)?;
     let max_time = match &args.max_time {
         None => max_time(profile),
         Some(text) => duration("--max-time", text)?,
@@ -73,6 +55,29 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
         },
         out: args.out.clone(),
         format: args.format,
+    })
+}
+
+/// `--profile`.
+pub(super) fn profile(text: &str) -> Result<Profile, CliError> {
+    text.parse().map_err(|_| {
+        CliError::usage(
+            "--profile",
+            format!("there is no profile {text:?}; expected smoke, quick or full"),
+            Some("--profile quick".to_owned()),
+        )
+    })
+}
+
+/// `--seed`; `random` where it is not given.
+pub(super) fn seed(text: Option<&str>, random: u64) -> Result<u64, CliError> {
+    let Some(text) = text else { return Ok(random) };
+    text.parse().map_err(|_| {
+        CliError::usage(
+            "--seed",
+            format!("{text:?} is not a whole number from 0 to {}", u64::MAX),
+            Some("--seed 1".to_owned()),
+        )
     })
 }
 

@@ -8,6 +8,7 @@ pub mod comparison;
 pub mod memory;
 pub mod plan;
 pub mod schedule;
+pub mod selftest;
 pub mod series;
 pub mod session;
 pub mod stopping;

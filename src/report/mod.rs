@@ -6,4 +6,5 @@ pub mod findings;
 pub mod format;
 pub mod markdown;
 pub mod model;
+pub mod selftest;
 pub mod terminal;

@@ -171,7 +171,7 @@ fn unavailable(opened: &[Opened]) -> Vec<String> {
 }
 
 /// A seed that no other run has, short enough to be typed again.
-fn random_seed() -> u64 {
+pub(super) fn random_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::process::id()) >> 32
 }
