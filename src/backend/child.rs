@@ -173,8 +173,9 @@ impl Child {
                 Ok(ready) => ready,
                 Err(error) => return Err(self.abort(Failure::setup("poll", error))),
             };
-            // What was said before the end is heard before the end is noted.
-            if ready.first {
+            // What was said before the end is heard before the end is noted; also what was said
+            // after poll had looked at the pipe and before it looked at the process.
+            if ready.first || ready.second {
                 self.hear(ready.second)
                     .map_err(|failure| self.abort(failure))?;
             }
@@ -187,10 +188,17 @@ impl Child {
         }
     }
 
-    /// Reads what is there: one read, or, once nobody writes any more, all of it.
+    /// Reads what is there: one read, or, once the process has ended, all of it. Never waits.
     fn hear(&mut self, to_the_end: bool) -> Result<(), Failure> {
         let mut buffer = [0; 4096];
         while let Some(stdout) = &self.stdout {
+            if to_the_end {
+                let more = fd::readable(Some(stdout.as_fd()), stdout.as_fd(), Duration::ZERO)
+                    .map_err(|e| Failure::setup("poll", e))?;
+                if !more.first {
+                    break;
+                }
+            }
             let n = fd::read(stdout.as_fd(), &mut buffer).map_err(|e| Failure::setup("read", e))?;
             let at = clock::now();
             if n == 0 {
@@ -199,11 +207,7 @@ impl Child {
                 break;
             }
             self.transcript.bytes(&buffer[..n], at)?;
-            let more = to_the_end
-                && fd::readable(Some(stdout.as_fd()), stdout.as_fd(), Duration::ZERO)
-                    .map_err(|e| Failure::setup("poll", e))?
-                    .first;
-            if !more {
+            if !to_the_end {
                 break;
             }
         }
