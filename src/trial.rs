@@ -278,6 +278,15 @@ impl Failure {
         }
     }
 
+    /// What the kernel refused a step of the set-up with.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Setup { cause, .. } => cause.raw_os_error(),
+            _ => None,
+        }
+    }
+
     /// Short, stable name for `trials.jsonl`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {

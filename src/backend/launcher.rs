@@ -89,14 +89,27 @@ pub(crate) fn probe() -> Launch {
 }
 
 pub(crate) fn refusal(what: &str, error: &io::Error) -> Unavailable {
-    let remedy = match error.raw_os_error() {
+    let remedy = error.raw_os_error().and_then(shortage);
+    let remedy = remedy.unwrap_or(match error.raw_os_error() {
         Some(libc::EACCES) => "sysctl -w vm.memfd_noexec=0",
-        Some(libc::EMFILE | libc::ENFILE) => "raise the limit of open files (ulimit -n)",
         Some(libc::ENOSYS) => "Linux 5.11 or newer is needed",
         _ => "see the error",
-    };
+    });
     Unavailable {
         reason: format!("{what}: {error}"),
         remedy: remedy.to_owned(),
+    }
+}
+
+/// What helps where a resource has run out, whatever was asked for it.
+pub(crate) fn shortage(errno: i32) -> Option<&'static str> {
+    match errno {
+        libc::EMFILE => Some("raise the limit of open files (ulimit -n)"),
+        libc::ENFILE => Some("raise the system's limit of open files (sysctl fs.file-max)"),
+        libc::EAGAIN => {
+            Some("raise the limits of processes (ulimit -u, pids.max of the control group)")
+        }
+        libc::ENOMEM => Some("free memory, or raise its limit (ulimit -v)"),
+        _ => None,
     }
 }

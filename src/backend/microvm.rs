@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use kvm_ioctls::{Cap, Kvm};
 
+use super::launcher::shortage;
 use super::{Backend, Footprint, Instance, Unavailable};
 use crate::sys::clock::now;
 use crate::sys::watchdog;
@@ -75,10 +76,9 @@ impl MicroVm {
         let template = Template::new(elf, &image).map_err(|error| because(error.to_string()))?;
         let refused = |what: &str, error: kvm_ioctls::Error| Unavailable {
             reason: format!("{what} failed: {error}"),
-            remedy:
-                "see `dmesg`; another hypervisor may own the CPU's virtualisation, or memory or \
-                     descriptors may be short (`ulimit -n`)"
-                    .to_owned(),
+            remedy: shortage(error.errno())
+                .unwrap_or("see `dmesg`; another hypervisor may own the CPU's virtualisation")
+                .to_owned(),
         };
         let vm = kvm.create_vm().map_err(|e| refused("KVM_CREATE_VM", e))?;
         let vcpu = vm
@@ -145,9 +145,11 @@ fn open(path: &Path) -> Result<Kvm, Unavailable> {
                 "load kvm_intel or kvm_amd; check that virtualisation is enabled in the firmware"
                     .to_owned(),
             ),
-            _ => (
+            errno => (
                 format!("{name} cannot be opened: {error}"),
-                "see open(2) for the error".to_owned(),
+                shortage(errno)
+                    .unwrap_or("see open(2) for the error")
+                    .to_owned(),
             ),
         };
         Unavailable { reason, remedy }
@@ -156,10 +158,18 @@ fn open(path: &Path) -> Result<Kvm, Unavailable> {
 
 /// Version and capabilities.
 fn check(version: i32, has: impl Fn(Cap) -> bool) -> Result<(), Unavailable> {
+    if version < 0 {
+        // An ioctl that the file does not know.
+        return Err(Unavailable {
+            reason: "/dev/kvm is not KVM's device: it does not answer KVM_GET_API_VERSION"
+                .to_owned(),
+            remedy: "put the device back: rm /dev/kvm; mknod -m 660 /dev/kvm c 10 232".to_owned(),
+        });
+    }
     if version != API_VERSION {
         return Err(Unavailable {
             reason: format!("/dev/kvm speaks API version {version}, not {API_VERSION}"),
-            remedy: "use a Linux kernel of this century's second decade".to_owned(),
+            remedy: "use a newer kernel (version 12 came with Linux 2.6.22)".to_owned(),
         });
     }
     match NEEDED.into_iter().find(|(cap, _)| !has(*cap)) {
@@ -295,6 +305,8 @@ mod tests {
         assert!(absent.remedy.contains("modprobe"));
         let folder = open(Path::new("/")).unwrap_err();
         assert!(folder.reason.contains("cannot be opened"), "{folder}");
+        let other = check(-1, |_| true).unwrap_err();
+        assert!(other.reason.contains("is not KVM's device"), "{other}");
         let old = check(11, |_| true).unwrap_err();
         assert!(old.reason.contains("version 11"));
         let poor = check(12, |cap| cap != Cap::Xcrs).unwrap_err();

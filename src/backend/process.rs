@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use sha2::{Digest, Sha256};
 
 use crate::backend::child::{Child, Deadline};
-use crate::backend::launcher::{Launcher, probe, refusal};
+use crate::backend::launcher::{Launcher, probe, refusal, shortage};
 use crate::backend::{Backend, Footprint, Instance, Unavailable};
 use crate::sys::program::{Arguments, Op, Program};
 use crate::sys::spawn::{Place, ignored_signals};
@@ -45,10 +45,14 @@ impl Process {
             });
         }
         let mut process = Self::with_image(image)?;
-        process.trial(&probe()).map_err(|failure| Unavailable {
-            reason: format!("a first launch failed: {failure}"),
-            remedy: "Linux 5.11 or newer, without a seccomp profile that forbids clone3, is needed"
-                .to_owned(),
+        process.trial(&probe()).map_err(|failure| {
+            let remedy = failure.errno().and_then(shortage).unwrap_or(
+                "Linux 5.11 or newer, without a seccomp profile that forbids clone3, is needed",
+            );
+            Unavailable {
+                reason: format!("a first launch failed: {failure}"),
+                remedy: remedy.to_owned(),
+            }
         })?;
         Ok(process)
     }

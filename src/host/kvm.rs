@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -18,7 +19,7 @@ pub enum KvmKind {
     HardwareVmx,
     /// A KVM without CPU support for it (for one, `kvm_pvm`): shadow paging, ring 0 emulated.
     Software,
-    /// No `/dev/kvm`.
+    /// No `/dev/kvm`, or another device in its place.
     Absent,
 }
 
@@ -55,12 +56,20 @@ pub struct Detected {
 /// Looks at `/dev/kvm`, `/proc/cpuinfo` and `/sys/module` below `root` (`/`, or a test's folder).
 #[must_use]
 pub fn detect(root: &Path) -> Detected {
-    if !root.join("dev/kvm").exists() {
-        return Detected {
-            kind: KvmKind::Absent,
-            vendor: None,
-            evidence: "/dev/kvm does not exist".to_owned(),
-        };
+    let absent = |evidence: &str| Detected {
+        kind: KvmKind::Absent,
+        vendor: None,
+        evidence: evidence.to_owned(),
+    };
+    match fs::metadata(root.join("dev/kvm")) {
+        Err(_) => return absent("/dev/kvm does not exist"),
+        // KVM_MINOR of the misc devices (`linux/miscdevice.h`).
+        Ok(facts)
+            if facts.file_type().is_char_device() && facts.rdev() != libc::makedev(10, 232) =>
+        {
+            return absent("/dev/kvm is another device than KVM's (character device 10:232)");
+        }
+        Ok(_) => {}
     }
     let cpuinfo = fs::read_to_string(root.join("proc/cpuinfo")).unwrap_or_default();
     let flag = |name: &str| {

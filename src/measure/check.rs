@@ -44,7 +44,8 @@ pub fn measured(
     }
     // A mapped reading may be off by its own bound; any reading by the skew between CPUs.
     let bound = seen.clock.bound + clock.skew;
-    in_order(&seen.instants, bound)?;
+    let begin = seen.clock.host(report.start);
+    in_order(&seen.instants, begin, bound)?;
     let Instants {
         t0,
         t1,
@@ -73,13 +74,14 @@ pub fn measured(
     })
 }
 
-/// `t0 ≤ t1 ≤ t2 ≤ t4 ≤ t5` and `t1 ≤ t3 ≤ t4`, where readings of the guest's counter may be off by
-/// `bound`.
-fn in_order(t: &Instants, bound: u64) -> Result<(), Failure> {
+/// `t0 ≤ t1 ≤ t2 ≤ t4 ≤ t5` and `t1 ≤ begin ≤ t3 ≤ t4`, where readings of the payload's counter may be
+/// off by `bound`.
+fn in_order(t: &Instants, begin: Ticks, bound: u64) -> Result<(), Failure> {
     let pairs = [
         ("t0", t.t0, "t1", t.t1),
         ("t1", t.t1, "t2", t.t2),
-        ("t1", t.t1, "t3", t.t3),
+        ("t1", t.t1, "the start mark", begin),
+        ("the start mark", begin, "t3", t.t3),
         ("t3", t.t3, "t4", t.t4),
         ("t2", t.t2, "t4", t.t4),
         ("t4", t.t4, "t5", t.t5),
@@ -154,13 +156,16 @@ mod tests {
             t4: Ticks(500),
             t5: Ticks(600),
         };
-        assert!(in_order(&at(200, 400), 0).is_ok());
-        assert!(in_order(&at(99, 400), 1).is_ok());
-        let early = in_order(&at(98, 400), 1).unwrap_err();
+        let begin = Ticks(350);
+        assert!(in_order(&at(200, 400), begin, 0).is_ok());
+        assert!(in_order(&at(99, 400), begin, 1).is_ok());
+        let early = in_order(&at(98, 400), begin, 1).unwrap_err();
         assert!(
             early.to_string().contains("t1 lies 2 ticks before t0"),
             "{early}"
         );
-        assert!(in_order(&at(200, 502), 1).is_err());
+        assert!(in_order(&at(200, 502), begin, 1).is_err());
+        assert!(in_order(&at(200, 400), Ticks(198), 1).is_err());
+        assert!(in_order(&at(200, 400), Ticks(402), 1).is_err());
     }
 }

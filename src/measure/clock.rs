@@ -183,11 +183,17 @@ fn skew_between_cpus() -> Result<u64, ClockError> {
 /// The threads are fresh ones, so that this thread's affinity stays as it is.
 fn skew(a: usize, b: usize) -> Result<u64, ClockError> {
     const ROUNDS: usize = 500;
+    /// In the slot, instead of a reading: the other side cannot play.
+    const GIVEN_UP: u64 = u64::MAX;
     let slot = AtomicU64::new(0);
     let barrier = Barrier::new(2);
+    let refused = |error| ClockError::System("compare the counters of the CPUs", error);
     // The side that answers odd readings adds one, so the low bit says whose turn it is.
     let play = |cpu: usize, parity: u64| -> Result<i64, ClockError> {
         let pinned = pin(cpu);
+        if pinned.is_err() {
+            slot.store(GIVEN_UP, Ordering::Release);
+        }
         barrier.wait();
         pinned?;
         let mut least = i64::MAX;
@@ -195,13 +201,16 @@ fn skew(a: usize, b: usize) -> Result<u64, ClockError> {
             let mut spins = 0u32;
             let given = loop {
                 let value = slot.load(Ordering::Acquire);
+                if value == GIVEN_UP || spins > 100_000_000 {
+                    slot.store(GIVEN_UP, Ordering::Release);
+                    return Err(refused(std::io::Error::other(
+                        "the other CPU gave no answer",
+                    )));
+                }
                 if value & 1 == parity {
                     break value;
                 }
                 spins += 1;
-                if spins > 100_000_000 {
-                    return Ok(least);
-                }
                 std::hint::spin_loop();
             };
             let mine = now();
@@ -212,18 +221,25 @@ fn skew(a: usize, b: usize) -> Result<u64, ClockError> {
         }
         Ok(least)
     };
+    let start = || thread::Builder::new().name("isobench-clock".to_owned());
     let (there, back) = thread::scope(|scope| {
-        let other = scope.spawn(|| play(b, 1));
-        let here = scope.spawn(|| play(a, 0));
-        (other.join(), here.join())
-    });
-    let panicked = |_| ClockError::System("compare CPUs", std::io::Error::other("thread died"));
-    let (there, back) = (there.map_err(panicked)??, back.map_err(panicked)??);
+        let other = start()
+            .spawn_scoped(scope, || play(b, 1))
+            .map_err(refused)?;
+        let here = start()
+            .spawn_scoped(scope, || play(a, 0))
+            .map_err(|error| {
+                // The other one waits for a partner that never comes.
+                slot.store(GIVEN_UP, Ordering::Release);
+                barrier.wait();
+                refused(error)
+            })?;
+        Ok((other.join(), here.join()))
+    })?;
+    let died = |_| refused(std::io::Error::other("a thread died"));
+    let (there, back) = (there.map_err(died)??, back.map_err(died)??);
     if there < 0 || back < 0 {
         return Err(ClockError::Backwards(there.min(back).unsigned_abs(), a, b));
-    }
-    if there == i64::MAX || back == i64::MAX {
-        return Ok(0);
     }
     Ok(there.max(back).unsigned_abs())
 }

@@ -57,10 +57,11 @@ pub fn run(
             done += 1;
         }
     }
-    Ok(None)
+    Ok(interrupt::requested().map(EndedEarly::Interrupted))
 }
 
-/// Starts instances up to the largest count, reading at every count on the way.
+/// Starts instances up to the largest count, reading at every count on the way. A round that the
+/// user's signal cut short is no failure of the backend and leaves no record.
 fn one_round(
     density: &Density,
     configuration: &Configuration,
@@ -78,6 +79,10 @@ fn one_round(
     settle();
     for &count in &density.counts {
         while held.len() < count as usize && failure.is_none() {
+            if interrupt::requested().is_some() {
+                failure = Some(Failure::Interrupted);
+                break;
+            }
             match backend.hold(&launch) {
                 Ok(instance) => held.push(instance),
                 Err(refused) => failure = Some(refused),
@@ -98,6 +103,9 @@ fn one_round(
         if let Err(refused) = instance.release() {
             failure.get_or_insert(refused);
         }
+    }
+    if matches!(failure, Some(Failure::Interrupted)) {
+        return Vec::new();
     }
     if let Some(failure) = failure {
         // One step that failed spoils its round: slopes need all counts from the same moment.
@@ -120,8 +128,8 @@ fn reading(
         round,
         u32::try_from(held.len()).unwrap_or(u32::MAX),
     );
-    record.used = used();
-    record.kernel = kernel();
+    record.used = used()?;
+    record.kernel = kernel()?;
     if !with_footprints {
         return Ok(record);
     }
@@ -148,23 +156,32 @@ fn empty(configuration: &Configuration, round: u32, instances: u32) -> MemoryRec
     }
 }
 
-/// Sum of `/proc/meminfo` fields; one that this kernel does not have counts nothing.
-fn sum(fields: &[&str]) -> i64 {
-    fields
-        .iter()
-        .filter_map(|f| meminfo(f))
-        .map(u64::cast_signed)
-        .sum()
+/// Sum of `/proc/meminfo` fields.
+///
+/// # Errors
+/// One of them is not there: a sum without it would not be what it is called.
+fn sum(fields: &[&str]) -> Result<i64, Failure> {
+    fields.iter().try_fold(0, |sum, name| {
+        let bytes = meminfo(name).ok_or_else(|| {
+            let missing = format!("/proc/meminfo has no field {name}");
+            Failure::setup("meminfo", std::io::Error::other(missing))
+        })?;
+        Ok(sum + bytes.cast_signed())
+    })
 }
 
 /// Waits until the host's used memory stands still, for half a second at most: what the round before
 /// left for the kernel's workers (network namespaces, RCU) is not to be freed during this one.
 fn settle() {
     const STILL: i64 = 64 << 10;
-    let mut before = used().0;
+    let Ok(Bytes(mut before)) = used() else {
+        return;
+    };
     for _ in 0..20 {
         std::thread::sleep(Duration::from_millis(25));
-        let now = used().0;
+        let Ok(Bytes(now)) = used() else {
+            return;
+        };
         if (now - before).abs() <= STILL {
             return;
         }
@@ -182,19 +199,16 @@ fn fold_counters() {
 /// What the host's own accounts say is in use by instances: memory of processes (`AnonPages`), files
 /// in memory (`Shmem`, a container's root) and the kernel's part. Not MemTotal − MemFree: the page
 /// cache moves by more than an instance takes, and free pages cached per CPU count as used.
-fn used() -> Bytes {
+fn used() -> Result<Bytes, Failure> {
     fold_counters();
-    Bytes(sum(&["AnonPages", "Shmem"]) + kernel().0)
+    Ok(Bytes(sum(&["AnonPages", "Shmem"])? + kernel()?.0))
 }
 
 /// The kernel's part. `KernelStack` is left out: with CONFIG_VMAP_STACK, the default on x86-64,
-/// stacks are already in `VmallocUsed`.
-fn kernel() -> Bytes {
-    Bytes(sum(&[
-        "Slab",
-        "PageTables",
-        "SecPageTables",
-        "Percpu",
-        "VmallocUsed",
-    ]))
+/// stacks are already in `VmallocUsed`. `SecPageTables` exists since Linux 6.1; before it, KVM's own
+/// page tables were in no account.
+fn kernel() -> Result<Bytes, Failure> {
+    let secondary = sum(&["SecPageTables"]).unwrap_or(0);
+    let always = sum(&["Slab", "PageTables", "Percpu", "VmallocUsed"])?;
+    Ok(Bytes(always + secondary))
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::backend::container::setup::Identity;
+use crate::backend::launcher::shortage;
 use crate::backend::{Limitation, Unavailable};
 use crate::sys::fd;
 use crate::trial::Failure;
@@ -12,9 +13,14 @@ pub(super) fn no_cgroup(reason: String) -> Limitation {
     Limitation {
         mechanism: "cgroup",
         reason,
-        remedy: "run as root, or, on cgroup v2, below a delegated group: \
-                 systemd-run --user --scope isobench …"
-            .to_owned(),
+        remedy: if nix::unistd::geteuid().is_root() {
+            "mount a hierarchy with the memory and pids controllers that this process may write \
+             to: mount -t cgroup2 none /sys/fs/cgroup"
+        } else {
+            "run as root, or, on cgroup v2, below a delegated group: \
+             systemd-run --user --scope isobench …"
+        }
+        .to_owned(),
     }
 }
 
@@ -40,7 +46,7 @@ const SWITCHES: [(&str, &str, &str); 3] = [
 /// Turns a failed first launch into a reason and a remedy.
 pub(super) fn explain(failure: &Failure, identity: Identity) -> Unavailable {
     let (phase, errno) = match failure {
-        Failure::Setup { phase, cause } => (*phase, cause.raw_os_error()),
+        Failure::Setup { phase, .. } => (*phase, failure.errno()),
         _ => ("", None),
     };
     let switched = if identity == Identity::Root {
@@ -56,6 +62,12 @@ pub(super) fn explain(failure: &Failure, identity: Identity) -> Unavailable {
                 "{failure}: user namespaces are restricted ({} = {forbids})",
                 file.replace('/', ".")
             ),
+            remedy: remedy.to_owned(),
+        };
+    }
+    if let Some(remedy) = errno.and_then(shortage) {
+        return Unavailable {
+            reason: format!("a first launch failed: {failure}"),
             remedy: remedy.to_owned(),
         };
     }

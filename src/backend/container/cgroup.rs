@@ -66,7 +66,7 @@ impl Groups {
         groups
             .create(Bytes(64 << 20))
             .and_then(|leaf| leaf.remove())
-            .map_err(|e| format!("no group can be made in {groups}: {e}"))?;
+            .map_err(|e| format!("no group can be made: {e}"))?;
         Ok(groups)
     }
 
@@ -163,16 +163,6 @@ impl Groups {
                 }
             }
         }
-    }
-}
-
-impl std::fmt::Display for Groups {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (i, parent) in self.0.iter().enumerate() {
-            let comma = if i == 0 { "" } else { ", " };
-            write!(f, "{comma}{}", parent.directory.display())?;
-        }
-        Ok(())
     }
 }
 

@@ -104,7 +104,10 @@ fn human(report: &Report) -> String {
         ),
         (None, None) => {}
     }
-    line("", "");
+    out.push('\n');
+    let mut line = |name: &str, text: &str| {
+        out.push_str(&wrap(&format!("{name:<11} {text}"), 80, 12));
+    };
     for backend in &report.backends {
         match (&backend.reason, &backend.remedy) {
             (None, _) => line(backend.id, "usable"),
