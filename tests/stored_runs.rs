@@ -1,5 +1,7 @@
 //! Stored runs as they come from outside: damaged, foreign, hostile, or cut off by a kill.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test states its expectations
+
 mod support;
 mod synthetic;
 

@@ -37,7 +37,7 @@ pub fn render(view: &View) -> String {
 }
 
 /// Widths of the columns, padding included: 80 in all.
-const WIDTHS: [u16; 5] = [10, 13, 14, 21, 22];
+const WIDTHS: [u16; 5] = [10, 13, 13, 22, 22];
 
 fn table(view: &View) -> String {
     let mut out = rows([["", "median", "95 % interval", "× process", "× container"]].into_iter());
