@@ -1,4 +1,5 @@
 //! Runs that no harness measured: made from a seed, with the effects a test wants in them.
+#![allow(clippy::unwrap_used)] // a test states its expectations
 #![allow(dead_code)] // each test binary uses its own part
 
 use std::fs;
