@@ -434,7 +434,7 @@ fn a_full_disk_ends_the_run_with_the_file_named() {
     let dir = tempfile::tempdir().unwrap();
     let script = format!(
         "mount -t tmpfs -o size=64k none {0} && \"$ISOBENCH\" run --backends process --workloads \
-         noop --blocks 2000 --out {0}/out; s=$?; ls {0}/out; exit $s",
+         noop --blocks 2000 --out {0}/out; s=$?; ls {0}/out; grep ended_early {0}/out/run.json; exit $s",
         dir.path().display()
     );
     let output = Command::new("unshare")
@@ -448,7 +448,10 @@ fn a_full_disk_ends_the_run_with_the_file_named() {
                 "{}",
                 stderr(&output)
             );
-            assert!(!stdout(&output).contains("run.json"), "{}", stdout(&output));
+            // What was there before the first trial: no estimates, and it says so.
+            let left = stdout(&output);
+            assert!(left.contains("\"ended_early\": \"running\""), "{left}");
+            assert!(!left.contains("summary.md"), "{left}");
         }
         Ok(output) if nix::unistd::geteuid().is_root() => {
             panic!("exit {}: {}", status(&output), stderr(&output))

@@ -1,5 +1,7 @@
 //! `isobench compare` on runs whose truth is known.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test states its expectations
+
 mod support;
 mod synthetic;
 

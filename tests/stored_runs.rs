@@ -273,7 +273,10 @@ fn trials_are_refused_by_line_and_field() {
             ),
             "elsewhere",
         ),
-        (format!("{{\"record\":{}", "[".repeat(500_000)), "record"),
+        (
+            format!("{{\"record\":{}", "[".repeat(500_000)),
+            "expected variant",
+        ),
         ("x".repeat(2 << 20), "more than 1048576 bytes"),
     ];
     let with = |index: usize, line: &str| {
