@@ -162,7 +162,7 @@ pub struct SelftestArgs {
     pub profile: String,
 
     /// Seed of the schedules and of every draw [default: random]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub seed: Option<String>,
 
     /// What to print: human or json

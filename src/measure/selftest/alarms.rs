@@ -40,7 +40,7 @@ pub fn check(
         .into_iter()
         .map(|threshold| {
             let what = format!("{name} > {} %", threshold * 100.0);
-            let mut check = Check::rate("false alarms", what, rate(&comparisons, threshold)?);
+            let mut check = Check::rate("false alarms", what, rate(&comparisons, threshold)?)?;
             if check.outcome == Outcome::Inconclusive && !claimed(budget, threshold) {
                 check.outcome = Outcome::Shown;
             }

@@ -133,23 +133,6 @@ pub enum Target {
     AtLeast(f64),
 }
 
-impl Target {
-    /// *Pass* where the rate meets the target; *fail* where its whole interval lies on the wrong
-    /// side; *inconclusive* in between.
-    #[must_use]
-    pub fn judge(self, rate: f64, [low, high]: [f64; 2]) -> Outcome {
-        let (met, refuted) = match self {
-            Self::AtMost(most) => (rate <= most, low > most),
-            Self::AtLeast(least) => (rate >= least, high < least),
-        };
-        match (met, refuted) {
-            (true, _) => Outcome::Pass,
-            (false, true) => Outcome::Fail,
-            (false, false) => Outcome::Inconclusive,
-        }
-    }
-}
-
 impl Rate {
     /// The rate of `hits` out of `comparisons`, with its interval.
     ///
@@ -170,11 +153,30 @@ impl Rate {
         })
     }
 
-    /// The word for it.
-    #[must_use]
-    pub fn outcome(&self) -> Outcome {
-        self.target
-            .map_or(Outcome::Shown, |target| target.judge(self.rate, self.ci95))
+    /// The word for it: *pass* where the rate meets the target, *fail* where its whole interval
+    /// lies on the wrong side, *inconclusive* in between.
+    ///
+    /// A comparison that the gate called inconclusive did not find the delay, but neither did it
+    /// overlook it: the machine was too noisy for so few pairs. It counts against a pass; what
+    /// fails the ruler are delays that were called "same" or "better".
+    ///
+    /// # Errors
+    /// More hits and doubts than comparisons.
+    pub fn outcome(&self) -> Result<Outcome, StatsError> {
+        let (met, refuted) = match self.target {
+            None => return Ok(Outcome::Shown),
+            Some(Target::AtMost(most)) => (self.rate <= most, self.ci95[0] > most),
+            Some(Target::AtLeast(least)) => {
+                let not_overlooked = self.hits + self.inconclusive;
+                let most = binomial::clopper_pearson(not_overlooked, self.comparisons, 0.95)?.high;
+                (self.rate >= least, most < least)
+            }
+        };
+        Ok(match (met, refuted) {
+            (true, _) => Outcome::Pass,
+            (false, true) => Outcome::Fail,
+            (false, false) => Outcome::Inconclusive,
+        })
     }
 }
 
@@ -222,13 +224,16 @@ impl Check {
 
     /// A rate, judged by its target.
     #[must_use]
-    pub fn rate(group: &'static str, what: String, rate: Rate) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// As [`Rate::outcome`].
+    pub fn rate(group: &'static str, what: String, rate: Rate) -> Result<Self, StatsError> {
+        Ok(Self {
             group,
             what,
-            outcome: rate.outcome(),
+            outcome: rate.outcome()?,
             finding: Finding::Rate(rate),
-        }
+        })
     }
 }
 
@@ -266,8 +271,9 @@ mod tests {
     #[test]
     fn a_target_is_missed_only_where_the_whole_interval_misses_it() {
         let word = |hits, of, target: Target| {
-            let rate = Rate::of(hits, of).unwrap();
-            target.judge(rate.rate, rate.ci95)
+            let mut rate = Rate::of(hits, of).unwrap();
+            rate.target = Some(target);
+            rate.outcome().unwrap()
         };
         let (few, many) = (Target::AtMost(0.01), Target::AtLeast(0.95));
         assert_eq!(word(0, 12, few), Outcome::Pass);
@@ -277,6 +283,23 @@ mod tests {
         assert_eq!(word(18, 20, many), Outcome::Inconclusive);
         assert_eq!(word(5, 20, many), Outcome::Fail);
         assert!(Rate::of(0, 0).is_err());
+    }
+
+    #[test]
+    fn noise_leaves_a_delay_in_doubt_and_only_overlooking_it_fails() {
+        let word = |hits, inconclusive| {
+            let rate = Rate {
+                inconclusive,
+                target: Some(Target::AtLeast(0.95)),
+                ..Rate::of(hits, 20).unwrap()
+            };
+            rate.outcome().unwrap()
+        };
+        assert_eq!(word(5, 15), Outcome::Inconclusive);
+        assert_eq!(word(5, 14), Outcome::Inconclusive);
+        assert_eq!(word(5, 0), Outcome::Fail);
+        assert_eq!(word(0, 20), Outcome::Inconclusive);
+        assert_eq!(word(20, 0), Outcome::Pass);
     }
 
     #[test]
