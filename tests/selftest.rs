@@ -1,6 +1,8 @@
 //! `isobench selftest` as a user meets it. What it finds is this host's affair; that it says so
 //! completely is tested here.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test states its expectations
+
 mod support;
 
 use std::time::{Duration, Instant};
