@@ -14,7 +14,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -23,7 +23,8 @@ use crate::host::cgroup::{Hierarchies, Version};
 use crate::metric::Bytes;
 use crate::sys::fd;
 
-/// First part of every group's name; the harness's process id and a number follow.
+/// First part of every group's name. The harness's process id, the pid namespace that this id
+/// belongs to (its inode), and a number follow.
 const PREFIX: &str = "isobench-";
 /// Tasks a container may have. The payload needs one.
 const MAX_TASKS: u32 = 16;
@@ -41,7 +42,10 @@ struct Parent {
 
 /// Where this harness may make groups.
 #[derive(Clone, Debug)]
-pub struct Groups(Vec<Parent>);
+pub struct Groups {
+    parents: Vec<Parent>,
+    pid_namespace: u64,
+}
 
 impl Groups {
     /// Finds a place for the controllers `memory` and `pids`, tries it, and removes empty groups
@@ -62,6 +66,13 @@ impl Groups {
             }
             _ => v2(&all)?,
         };
+        let pid_namespace = fs::metadata("/proc/self/ns/pid")
+            .map_err(|e| format!("/proc/self/ns/pid: {e}"))?
+            .ino();
+        let groups = Self {
+            parents: groups,
+            pid_namespace,
+        };
         groups.sweep();
         groups
             .create(Bytes(64 << 20))
@@ -77,11 +88,12 @@ impl Groups {
     pub fn create(&self, memory_max: Bytes) -> io::Result<Leaf> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{PREFIX}{}-{number}", std::process::id());
+        let (pid, namespace) = (std::process::id(), self.pid_namespace);
+        let name = format!("{PREFIX}{pid}-{namespace}-{number}");
         let mut leaf = Leaf {
-            directories: Vec::with_capacity(self.0.len()),
+            directories: Vec::with_capacity(self.parents.len()),
         };
-        for parent in &self.0 {
+        for parent in &self.parents {
             let path = parent.directory.join(&name);
             named(&path, fs::create_dir(&path))?;
             leaf.directories.push(Directory {
@@ -91,7 +103,7 @@ impl Groups {
                 handle: None,
             });
         }
-        for (parent, made) in self.0.iter().zip(&mut leaf.directories) {
+        for (parent, made) in self.parents.iter().zip(&mut leaf.directories) {
             let path = &made.path;
             if parent.memory {
                 let file = match parent.version {
@@ -120,12 +132,16 @@ impl Groups {
     #[cfg(test)]
     pub fn v2_without_limits() -> Option<Self> {
         let directory = Hierarchies::read().ok()?.v2()?.own.clone()?;
-        let groups = Self(vec![Parent {
+        let parent = Parent {
             directory,
             version: Version::V2,
             memory: false,
             pids: false,
-        }]);
+        };
+        let groups = Self {
+            parents: vec![parent],
+            pid_namespace: 0,
+        };
         groups.create(Bytes(0)).ok()?.remove().ok()?;
         Some(groups)
     }
@@ -133,17 +149,18 @@ impl Groups {
     /// Names of what lies where groups are made.
     #[cfg(test)]
     pub fn entries(&self) -> Vec<String> {
-        let folders = self.0.iter().flat_map(|p| fs::read_dir(&p.directory));
+        let folders = self.parents.iter().flat_map(|p| fs::read_dir(&p.directory));
         let entries = folders.flatten().flatten();
         entries
             .map(|e| e.file_name().to_string_lossy().into_owned())
             .collect()
     }
 
-    /// Removes groups of harnesses that are no more. Only our own names, only of process ids that
-    /// nobody has, and rmdir(2) only removes what is empty.
+    /// Removes groups of harnesses that are no more. Only our own names, only of process ids of
+    /// this pid namespace that nobody has (those of another are not visible here, and a harness may
+    /// well live), and rmdir(2) only removes what is empty.
     fn sweep(&self) {
-        for parent in &self.0 {
+        for parent in &self.parents {
             for entry in fs::read_dir(&parent.directory)
                 .into_iter()
                 .flatten()
@@ -151,7 +168,7 @@ impl Groups {
             {
                 let name = entry.file_name();
                 let owner = name.to_str().and_then(owner);
-                if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+                if owner.is_some_and(|owner| owner.is_gone(self.pid_namespace)) {
                     match fs::remove_dir(entry.path()) {
                         Ok(()) => {
                             tracing::info!(path = %entry.path().display(), "stale group removed")
@@ -166,15 +183,33 @@ impl Groups {
     }
 }
 
-/// The process id in a group's name.
-fn owner(name: &str) -> Option<u32> {
-    let (pid, number) = name.strip_prefix(PREFIX)?.split_once('-')?;
+/// The harness that made a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Owner {
+    pid: u32,
+    namespace: u64,
+}
+
+impl Owner {
+    fn is_gone(self, own_namespace: u64) -> bool {
+        self.namespace == own_namespace && !Path::new(&format!("/proc/{}", self.pid)).exists()
+    }
+}
+
+/// The owner in a group's name.
+fn owner(name: &str) -> Option<Owner> {
+    let mut parts = name.strip_prefix(PREFIX)?.split('-');
+    let (pid, namespace, number) = (parts.next()?, parts.next()?, parts.next()?);
     number.parse::<u64>().ok()?;
-    pid.parse().ok()
+    let owner = Owner {
+        pid: pid.parse().ok()?,
+        namespace: namespace.parse().ok()?,
+    };
+    parts.next().is_none().then_some(owner)
 }
 
 /// Two hierarchies, or one that has both controllers.
-fn v1(memory: PathBuf, pids: PathBuf) -> Groups {
+fn v1(memory: PathBuf, pids: PathBuf) -> Vec<Parent> {
     let parent = |directory, memory, pids| Parent {
         directory,
         version: Version::V1,
@@ -182,13 +217,13 @@ fn v1(memory: PathBuf, pids: PathBuf) -> Groups {
         pids,
     };
     if memory == pids {
-        return Groups(vec![parent(memory, true, true)]);
+        return vec![parent(memory, true, true)];
     }
-    Groups(vec![parent(memory, true, false), parent(pids, false, true)])
+    vec![parent(memory, true, false), parent(pids, false, true)]
 }
 
 /// The one place that version 2 allows, or why there is none.
-fn v2(all: &Hierarchies) -> Result<Groups, String> {
+fn v2(all: &Hierarchies) -> Result<Vec<Parent>, String> {
     let hierarchy = all
         .v2()
         .ok_or("no cgroup hierarchy with the memory and pids controllers is mounted")?;
@@ -221,12 +256,12 @@ fn v2(all: &Hierarchies) -> Result<Groups, String> {
             directory.display()
         ));
     }
-    Ok(Groups(vec![Parent {
+    Ok(vec![Parent {
         directory,
         version: Version::V2,
         memory: true,
         pids: true,
-    }]))
+    }])
 }
 
 fn hands_down(directory: &Path) -> bool {
@@ -349,19 +384,37 @@ fn named<T>(path: &Path, result: io::Result<T>) -> io::Result<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::owner;
+    use super::{Owner, owner};
 
     #[test]
     fn only_our_own_names_have_an_owner() {
-        assert_eq!(owner("isobench-12-0"), Some(12));
+        let of = |pid, namespace| Some(Owner { pid, namespace });
+        assert_eq!(owner("isobench-12-4026531836-0"), of(12, 4_026_531_836));
         for foreign in [
             "isobench",
             "isobench-12",
-            "isobench-x-1",
-            "isobench-1-",
-            "docker-1-2",
+            "isobench-12-0",
+            "isobench-x-1-1",
+            "isobench-1-1-",
+            "isobench-1-1-1-1",
+            "docker-1-2-3",
         ] {
             assert_eq!(owner(foreign), None, "{foreign}");
         }
+    }
+
+    #[test]
+    fn a_harness_of_another_pid_namespace_is_never_taken_for_dead() {
+        // Beyond the kernel's largest process id: nobody has it.
+        let owner = Owner {
+            pid: 1 << 30,
+            namespace: 7,
+        };
+        assert!(owner.is_gone(7) && !owner.is_gone(8));
+        let alive = Owner {
+            pid: std::process::id(),
+            namespace: 7,
+        };
+        assert!(!alive.is_gone(7));
     }
 }
