@@ -374,7 +374,8 @@ fn a_report_is_what_the_run_said() {
 #[test]
 fn a_killed_run_is_read() {
     let dir = tempfile::tempdir().unwrap();
-    let base = dir.path().join("0");
+    // Not the first run: it may have got no further than its warm-up.
+    let base = dir.path().join("1");
     for (index, wanted) in [1_usize, 9, 40, 100].into_iter().enumerate() {
         let out = dir.path().join(index.to_string());
         let mut child = isobench()
@@ -407,7 +408,7 @@ fn a_killed_run_is_read() {
         assert!(wanted == 1 || stored.run.metrics[0].metric == "startup");
         let report = isobench().arg("report").arg(&out).output().unwrap();
         assert_eq!(status(&report), 0, "{}", stderr(&report));
-        if index > 0 {
+        if index > 1 {
             let mut compare = isobench();
             compare.arg("compare").args([&base, &out]).arg("--gate");
             let output = compare.output().unwrap();
