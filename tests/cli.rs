@@ -197,11 +197,9 @@ fn a_run_measures_every_working_backend_and_leaves_nothing() {
     );
     // Not a terminal: no progress, no colour.
     assert!(!stderr(&output).contains('\u{1b}') && !stdout(&output).contains('\u{1b}'));
-    assert!(
-        stdout(&output).lines().all(|l| l.chars().count() <= 80),
-        "{}",
-        stdout(&output)
-    );
+    // 80 columns, but for a word that alone is longer: a path is not broken.
+    let fits = |line: &str| line.chars().count() <= 80 || !line.trim().contains(' ');
+    assert!(stdout(&output).lines().all(fits), "{}", stdout(&output));
 
     let document = read_run(&out);
     assert!(document.complete);
