@@ -21,7 +21,7 @@ pub enum CliError {
     },
     /// The output folder cannot be used.
     #[error("--out: {0}")]
-    Output(#[source] FolderError),
+    Output(FolderError),
     /// No backend can run on this host; each with its reason.
     #[error("none of the backends can run on this host")]
     NothingRuns(Vec<String>),
@@ -31,6 +31,9 @@ pub enum CliError {
     /// The run could not go on.
     #[error("the run ended")]
     Run(#[from] RunError),
+    /// The system refused what every run needs.
+    #[error("cannot {0}")]
+    System(&'static str, #[source] std::io::Error),
     /// Results could not be printed.
     #[error("cannot write to standard output")]
     Stdout(#[from] std::io::Error),
@@ -52,7 +55,7 @@ impl CliError {
         match self {
             Self::Usage { .. } | Self::Output(_) => 2,
             Self::NothingRuns(_) | Self::Clock(_) => 3,
-            Self::Run(_) | Self::Stdout(_) => 4,
+            Self::Run(_) | Self::System(..) | Self::Stdout(_) => 4,
         }
     }
 
@@ -64,10 +67,16 @@ impl CliError {
     }
 
     fn write(&self, err: &mut impl Write) -> std::io::Result<()> {
-        writeln!(err, "isobench: {self}")?;
+        let mut said = self.to_string();
+        writeln!(err, "isobench: {said}")?;
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
-            writeln!(err, "  because: {error}")?;
+            // Many an error repeats its cause in its own words.
+            let text = error.to_string();
+            if !said.contains(&text) {
+                writeln!(err, "  because: {text}")?;
+                said = text;
+            }
             cause = error.source();
         }
         match self {
@@ -79,6 +88,15 @@ impl CliError {
                     err,
                     "  try: --out with a new folder in a place you can write to"
                 )
+            }
+            Self::Clock(ClockError::System(_, cause)) => {
+                let remedy = match cause.raw_os_error() {
+                    Some(libc::ENOENT) => "mount -t proc proc /proc",
+                    errno => errno
+                        .and_then(crate::backend::shortage)
+                        .unwrap_or("again when the machine is quieter"),
+                };
+                writeln!(err, "  try: {remedy}")
             }
             Self::NothingRuns(reasons) => {
                 for reason in reasons {

@@ -7,7 +7,7 @@ use super::clock::Clock;
 use super::memory;
 use super::plan::Plan;
 use super::schedule::{Block, blocks};
-use crate::backend::{Backend, Configuration, Unavailable};
+use crate::backend::{Backend, Configuration, Unavailable, shortage};
 use crate::store::record::{FailureRecord, Record, TrialRecord};
 use crate::sys::interrupt;
 use crate::trial::{Failure, Launch};
@@ -178,9 +178,13 @@ fn trial_record(
 
 impl From<&Failure> for FailureRecord {
     fn from(failure: &Failure) -> Self {
+        let message = match failure.errno().and_then(shortage) {
+            Some(remedy) => format!("{failure}; to fix it: {remedy}"),
+            None => failure.to_string(),
+        };
         Self {
             kind: failure.kind().to_owned(),
-            message: failure.to_string(),
+            message,
         }
     }
 }
