@@ -334,6 +334,149 @@ fn an_interrupt_keeps_what_was_measured() {
     assert_eq!(left_behind(number), BTreeSet::new());
 }
 
+/// Starts a run, and interrupts it once `trials.jsonl` has a line; hands back how many it had then.
+fn interrupted(flags: &[&str], out: &std::path::Path) -> (u32, usize, std::process::Output) {
+    let child = start(isobench().arg("run").args(flags).arg("--out").arg(out));
+    let number = child.id();
+    let lines = || fs::read_to_string(out.join("trials.jsonl")).map_or(0, |t| t.lines().count());
+    let patience = Instant::now() + Duration::from_secs(120);
+    while lines() == 0 {
+        assert!(Instant::now() < patience, "nothing within two minutes");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let seen = lines();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(number).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    (number, seen, child.wait_with_output().unwrap())
+}
+
+/// Whether a backend can run on this host.
+fn usable(id: &str) -> bool {
+    let json: serde_json::Value =
+        serde_json::from_str(&stdout(&run(&["doctor", "--format", "json"]))).unwrap();
+    let backends = json["backends"].as_array().unwrap();
+    backends
+        .iter()
+        .any(|b| b["id"] == id && b["usable"] == true)
+}
+
+/// SIGINT while a guest works: the vCPU is brought back and nothing more is started.
+#[test]
+fn an_interrupt_ends_a_working_vm() {
+    if !usable("microvm") {
+        return skipped("an_interrupt_ends_a_working_vm", "no usable /dev/kvm");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let flags = ["--backends", "microvm", "--workloads", "chase@256MiB"];
+    let (number, seen, output) = interrupted(&flags, &out);
+    assert_eq!(status(&output), 130, "{}", stderr(&output));
+    let document = read_run(&out);
+    assert!(!document.complete);
+    assert_eq!(document.ended_early.as_deref(), Some("interrupted"));
+    assert_eq!(document.backends[0].failures, 0);
+    assert!(read_records(&out).len() >= seen);
+    assert_eq!(left_behind(number), BTreeSet::new());
+}
+
+/// SIGINT while instances idle: all are released, and the round it cut short is nobody's failure.
+#[test]
+fn an_interrupt_releases_idle_instances() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let flags = ["--profile", "full", "--workloads", "idle"];
+    let (number, _, output) = interrupted(&flags, &out);
+    assert_eq!(status(&output), 130, "{}", stderr(&output));
+    let document = read_run(&out);
+    assert!(!document.complete);
+    assert!(document.backends.iter().all(|b| b.failures == 0));
+    assert!(read_records(&out).iter().all(|r| match r {
+        Record::Trial(t) => t.failure.is_none(),
+        Record::Memory(m) => m.failure.is_none(),
+    }));
+    assert_eq!(left_behind(number), BTreeSet::new());
+}
+
+/// kill -9 while containers idle: their payloads die with the harness, and the next start removes
+/// their groups. What was recorded can be read.
+#[test]
+fn a_killed_run_leaves_no_process_and_the_next_start_sweeps() {
+    if !usable("container") {
+        return skipped("a_killed_run_leaves_no_process", "no container here");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let flags = ["--backends", "container", "--workloads", "idle"];
+    let mut child = start(isobench().arg("run").args(flags).arg("--out").arg(&out));
+    let number = child.id();
+    let children = || -> Vec<String> {
+        let left = left_behind(number).into_iter();
+        left.filter_map(|l| l.strip_prefix("process ").map(str::to_owned))
+            .collect()
+    };
+    let patience = Instant::now() + Duration::from_secs(120);
+    let mut payloads = Vec::new();
+    while payloads.len() < 3 {
+        assert!(Instant::now() < patience, "no instances within two minutes");
+        payloads = children();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for stat in payloads {
+        let pid = stat.split(' ').next().unwrap().to_owned();
+        // A zombie is dead; whoever adopted it may take its time to notice.
+        let lives = || {
+            fs::read_to_string(format!("/proc/{pid}/stat"))
+                .is_ok_and(|now| now.contains("(payload)") && !now.contains(") Z"))
+        };
+        while lives() {
+            assert!(Instant::now() < patience, "payload {pid} outlives isobench");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    // The kernel may call a group busy for a moment after its last process died.
+    while run(&["doctor"]).status.success() && !left_behind(number).is_empty() {
+        assert!(Instant::now() < patience, "{:?}", left_behind(number));
+    }
+    read_records(&out);
+}
+
+#[test]
+fn a_host_without_a_free_process_is_told_so_and_nothing_panics() {
+    if nix::unistd::geteuid().is_root() {
+        return skipped("a_host_without_a_free_process", "the limit is not for root");
+    }
+    let output = Command::new("prlimit")
+        .arg("--nproc=1")
+        .arg(isobench().get_program())
+        .args(["run", "--workloads", "noop", "--out", "/nonexistent/out"])
+        .output();
+    match output {
+        Ok(output) if !stderr(&output).contains("failed to set") => {
+            assert_eq!(status(&output), 3, "{}", stderr(&output));
+            assert!(stderr(&output).contains("ulimit -u"), "{}", stderr(&output));
+        }
+        _ => skipped("a_host_without_a_free_process", "no prlimit"),
+    }
+}
+
+#[test]
+fn closed_standard_descriptors_cost_a_run_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            "exec \"$ISOBENCH\" run --workloads noop --blocks 1 --out \"$0\" <&- >&- 2>&-",
+        ])
+        .arg(&out)
+        .env("ISOBENCH", isobench().get_program())
+        .output()
+        .unwrap();
+    assert_eq!(status(&output), 0);
+    assert!(read_run(&out).complete);
+}
+
 /// Runs a shell line in a mount namespace of its own whose /dev is empty but for /dev/null.
 fn without_kvm(args: &str) -> Option<std::process::Output> {
     let script = format!(

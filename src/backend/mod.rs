@@ -7,6 +7,8 @@ pub mod microvm;
 pub mod process;
 pub mod transcript;
 
+pub(crate) use launcher::shortage;
+
 use std::fmt;
 
 use serde::Serialize;

@@ -23,7 +23,7 @@ pub enum CliError {
     },
     /// The output folder cannot be used.
     #[error("--out: {0}")]
-    Output(#[source] FolderError),
+    Output(FolderError),
     /// No backend can run on this host; each with its reason.
     #[error("none of the backends can run on this host")]
     NothingRuns(Vec<String>),
@@ -39,6 +39,9 @@ pub enum CliError {
     /// Two runs have too little in common.
     #[error(transparent)]
     Compare(#[from] CompareError),
+    /// The system refused what every run needs.
+    #[error("cannot {0}")]
+    System(&'static str, #[source] std::io::Error),
     /// Results could not be printed.
     #[error("cannot write to standard output")]
     Stdout(#[from] std::io::Error),
@@ -60,7 +63,7 @@ impl CliError {
         match self {
             Self::Usage { .. } | Self::Output(_) | Self::Read(_) | Self::Compare(_) => 2,
             Self::NothingRuns(_) | Self::Clock(_) => 3,
-            Self::Run(_) | Self::Stdout(_) => 4,
+            Self::Run(_) | Self::System(..) | Self::Stdout(_) => 4,
         }
     }
 
@@ -72,10 +75,16 @@ impl CliError {
     }
 
     fn write(&self, err: &mut impl Write) -> std::io::Result<()> {
-        writeln!(err, "isobench: {self}")?;
+        let mut said = self.to_string();
+        writeln!(err, "isobench: {said}")?;
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
-            writeln!(err, "  because: {error}")?;
+            // Many an error repeats its cause in its own words.
+            let text = error.to_string();
+            if !said.contains(&text) {
+                writeln!(err, "  because: {text}")?;
+                said = text;
+            }
             cause = error.source();
         }
         match self {
@@ -89,6 +98,15 @@ impl CliError {
                 )
             }
             Self::Read(refused) => writeln!(err, "  try: {}", refused.hint()),
+            Self::Clock(ClockError::System(_, cause)) => {
+                let remedy = match cause.raw_os_error() {
+                    Some(libc::ENOENT) => "mount -t proc proc /proc",
+                    errno => errno
+                        .and_then(crate::backend::shortage)
+                        .unwrap_or("again when the machine is quieter"),
+                };
+                writeln!(err, "  try: {remedy}")
+            }
             Self::NothingRuns(reasons) => {
                 for reason in reasons {
                     writeln!(err, "  {reason}")?;

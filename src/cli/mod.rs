@@ -14,6 +14,7 @@ use error::CliError;
 /// Parses the command line, does what it says, and returns the exit status.
 #[must_use]
 pub fn main() -> u8 {
+    log_to_stderr();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -29,6 +30,21 @@ pub fn main() -> u8 {
             error.status()
         }
     }
+}
+
+/// What cannot be said in a result (a group or a child left behind) goes to standard error;
+/// `ISOBENCH_LOG=debug` says more.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ISOBENCH_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    // Refused only if a program that embeds this library has a log of its own: then it goes there.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .without_time()
+        .try_init();
 }
 
 fn dispatch(args: Args) -> Result<u8, CliError> {

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -36,6 +37,7 @@ pub fn run(
     (mut done, planned): (u64, u64),
     observer: &mut dyn Observer,
 ) -> Result<Option<EndedEarly>, RunError> {
+    raise_descriptor_limit();
     // Another stream than the schedule's, from the same seed.
     let mut rng = ChaCha8Rng::seed_from_u64(plan.seed);
     rng.set_stream(1);
@@ -58,6 +60,16 @@ pub fn run(
         }
     }
     Ok(interrupt::requested().map(EndedEarly::Interrupted))
+}
+
+/// Up to five descriptors an instance: the soft limit, often 1024, is for programs that use select(2).
+/// Where the hard limit is too low as well, starting an instance fails and says so.
+fn raise_descriptor_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// Starts instances up to the largest count, reading at every count on the way. A round that the

@@ -9,7 +9,7 @@ use super::plan::Plan;
 use super::schedule::{Block, blocks};
 use super::stopping::Progress;
 use super::taint::Watch;
-use crate::backend::{Backend, Configuration, Unavailable};
+use crate::backend::{Backend, Configuration, Unavailable, shortage};
 use crate::store::record::{FailureRecord, Measured, Record, TrialRecord};
 use crate::sys::interrupt;
 use crate::trial::{Failure, Launch};
@@ -238,9 +238,13 @@ fn trial_record(
 
 impl From<&Failure> for FailureRecord {
     fn from(failure: &Failure) -> Self {
+        let message = match failure.errno().and_then(shortage) {
+            Some(remedy) => format!("{failure}; to fix it: {remedy}"),
+            None => failure.to_string(),
+        };
         Self {
             kind: failure.kind().to_owned(),
-            message: failure.to_string(),
+            message,
         }
     }
 }

@@ -81,6 +81,9 @@ fn title(run: &Run) -> String {
         .filter(|b| b.status == Status::Measured)
         .map(|b| b.id.as_str())
         .collect();
+    if measured.is_empty() {
+        return format!("isobench {}: nothing was measured", run.profile);
+    }
     format!(
         "isobench {}: {}, the same bytes",
         run.profile,

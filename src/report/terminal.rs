@@ -76,7 +76,8 @@ fn rows<'a>(rows: impl Iterator<Item = [&'a str; 5]>) -> String {
     format!("{}\n", table.trim_fmt())
 }
 
-/// Breaks a line at blanks so that it fits `width` columns; later lines are indented.
+/// Breaks a line at blanks so that it fits `width` columns; later lines are indented. A word longer
+/// than a line, as paths are, is broken behind a slash, or anywhere if it has none.
 #[must_use]
 pub fn wrap(text: &str, width: usize, indent: usize) -> String {
     let mut out = String::new();
@@ -95,10 +96,47 @@ pub fn wrap(text: &str, width: usize, indent: usize) -> String {
             out.push(' ');
             column += 1;
         }
-        out.push_str(word);
-        column += length;
+        let mut rest = word;
+        loop {
+            let room = width.saturating_sub(column).max(1);
+            let Some((end, _)) = rest.char_indices().nth(room) else {
+                break;
+            };
+            let end = rest[..end].rfind('/').map_or(end, |slash| slash + 1);
+            out.push_str(&rest[..end]);
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            column = indent;
+            rest = &rest[end..];
+        }
+        out.push_str(rest);
+        column += rest.chars().count();
         fresh = false;
     }
     out.push('\n');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_is_wider_than_asked_and_nothing_is_lost() {
+        let path = format!("/sys/{}/x", "é".repeat(100));
+        for text in [
+            "short",
+            &path,
+            &format!("a {path} b"),
+            &format!("  lead {path}"),
+            "",
+        ] {
+            let lines = wrap(text, 40, 3);
+            assert!(lines.lines().all(|l| l.chars().count() <= 40), "{lines}");
+            let bare = |t: &str| t.replace([' ', '\n'], "");
+            assert_eq!(bare(&lines), bare(text));
+        }
+        let broken = wrap("at /first/second/third", 16, 2);
+        assert_eq!(broken, "at\n  /first/second/\n  third\n");
+    }
 }

@@ -27,7 +27,7 @@ use crate::workload::{Task, Workload, payload};
 /// Measures and reports.
 pub fn run(args: &RunArgs) -> Result<u8, CliError> {
     let RunPlan { plan, out, format } = validate(args, random_seed())?;
-    interrupt::install()?;
+    interrupt::install().map_err(|e| CliError::System("watch for SIGINT and SIGTERM", e))?;
     let clock = Clock::calibrate(Duration::from_millis(100))?;
     let mut host = Host::detect(clock.facts());
     let mut opened = open(&plan.configurations);
@@ -106,7 +106,8 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
         Format::Csv => csv::render(&document),
     };
     io::stdout().write_all(text.as_bytes())?;
-    say_where(&path)?;
+    // A closed standard error costs the run nothing: the results are where they belong.
+    let _ = say_where(&path);
     Ok(status(&document, early))
 }
 
