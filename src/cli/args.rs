@@ -17,7 +17,7 @@ pub struct Args {
 }
 
 const EXIT_CODES: &str = "Exit status: 0 done; 2 bad input; 3 this host cannot; 4 something \
-                          failed; 130 or 143 interrupted (what was measured is kept and marked).\n\
+                          failed; 5 inconclusive; 130 or 143 interrupted (what was measured is kept and marked).\n\
                           Results go to standard output, everything else to standard error.";
 
 /// The subcommands.

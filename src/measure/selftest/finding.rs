@@ -223,7 +223,6 @@ impl Check {
     }
 
     /// A rate, judged by its target.
-    #[must_use]
     ///
     /// # Errors
     /// As [`Rate::outcome`].
