@@ -17,7 +17,8 @@ pub struct Args {
 }
 
 const EXIT_CODES: &str = "Exit status: 0 done; 2 bad input; 3 this host cannot; 4 something \
-                          failed; 5 inconclusive; 130 or 143 interrupted (what was measured is kept and marked).\n\
+                          failed; 5 inconclusive; 130 or 143 interrupted (what was measured is kept \
+                          and marked).\n\
                           Results go to standard output, everything else to standard error.";
 
 /// The subcommands.
@@ -68,7 +69,7 @@ pub struct RunArgs {
     pub out: Option<PathBuf>,
 
     /// Seed of the schedule [default: random]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub seed: Option<String>,
 
     /// Blocks per workload; each runs every backend once [default: by profile]
