@@ -17,6 +17,7 @@ const GROUPS: [&str; 5] = [
 ];
 
 /// Runs it; nothing where this host's clock or `process` is refused.
+#[allow(clippy::unwrap_used)] // a part of tests, though not marked as one
 fn selftest(test: &str, format: &str) -> Option<(i32, String)> {
     let flags = [
         "selftest",
