@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use support::{isobench, left_behind, run, skipped, start, status, stderr, stdout};
@@ -18,6 +19,7 @@ const GROUPS: [&str; 5] = [
 ];
 
 /// Runs it; nothing where this host's clock or `process` is refused.
+#[allow(clippy::unwrap_used)] // a part of tests, though not marked as one
 fn selftest(test: &str, format: &str) -> Option<(i32, String)> {
     let flags = [
         "selftest",
@@ -123,7 +125,7 @@ fn a_signal_ends_it_with_what_there_is() {
     for (signal, code) in [(libc::SIGINT, 130), (libc::SIGTERM, 143)] {
         let mut command = isobench();
         command.args(["selftest", "--profile", "full", "--format", "json"]);
-        command.stdout(std::process::Stdio::piped());
+        command.stdout(Stdio::piped());
         let child = command.spawn().unwrap();
         std::thread::sleep(Duration::from_millis(1500));
         let asked = Instant::now();

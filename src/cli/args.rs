@@ -17,8 +17,9 @@ pub struct Args {
 }
 
 const EXIT_CODES: &str = "Exit status: 0 done; 2 bad input; 3 this host cannot; 4 something \
-                          failed; 130 or 143 interrupted (what was measured is kept and \
-                          marked); with `compare --gate` also 1 worse, 5 inconclusive.\n\
+                          failed; 5 inconclusive (selftest, `compare --gate`); 130 or 143 \
+                          interrupted (what was measured is kept and marked); 1 something is \
+                          worse (only with `compare --gate`).\n\
                           Results go to standard output, everything else to standard error.";
 
 /// The subcommands.
