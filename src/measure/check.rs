@@ -1,9 +1,9 @@
 //! Is an observation a measurement? The right answer from the right bytes, in the right order.
 
 use crate::measure::clock::Clock;
-use crate::metric::{Nanos, Ticks};
+use crate::metric::Ticks;
 use crate::store::record::{Measured, PhaseRecord};
-use crate::trial::{ClockSource, Failure, Instants, Observation, Phase};
+use crate::trial::{Failure, Instants, Observation, Phase};
 use crate::workload::{Answer, Task};
 
 /// Turns an observation into a measurement.
@@ -125,13 +125,6 @@ fn records(phases: &[Phase], t0: Ticks, clock: &Clock) -> Vec<PhaseRecord> {
             ns: clock.between(phase.start, phase.end),
         })
         .collect()
-}
-
-/// Whether a time is known well enough to be printed without a mark: its bound is at most 1 % of
-/// it. Host readings carry no mapping and count as exact.
-#[must_use]
-pub fn is_sharp(source: ClockSource, bound: Nanos, quantity: Nanos) -> bool {
-    source == ClockSource::Same || bound.0.saturating_mul(100) <= quantity.0
 }
 
 #[cfg(test)]
