@@ -6,13 +6,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use crate::backend::Footprint;
-use crate::backend::transcript::Transcript;
 use crate::metric::{Bytes, Ticks};
 use crate::sys::clock;
 use crate::sys::fd;
 use crate::sys::interrupt;
 use crate::sys::pidfd::{self, Exit};
 use crate::sys::spawn::Spawned;
+use crate::transcript::Transcript;
 use crate::trial::{ClockMap, Failure, Instants, Observation, PhaseLog};
 
 /// Longest wait without a look at the user's request to stop.

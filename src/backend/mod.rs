@@ -5,7 +5,6 @@ pub mod container;
 pub mod launcher;
 pub mod microvm;
 pub mod process;
-pub mod transcript;
 
 pub(crate) use launcher::shortage;
 

@@ -4,13 +4,12 @@
 //!   Ready ─► (Log | Wait ─► Awake)* ─► Result ─► exit 0       or, anywhere after Ready:  Fault
 //! ```
 //!
-//! The guest is hostile until proven otherwise. Frames are bounded in number and order, logs to
-//! 64 KiB; empty doorbells (`crossing` rings millions) are bounded by the deadline alone.
+//! The guest is hostile until proven otherwise. Frames are bounded in number and order
+//! ([`Transcript`]); empty doorbells (`crossing` rings millions) are bounded by the deadline alone.
 
 use std::time::Duration;
 
-use isobench_abi::frame::LOG_BYTES;
-use isobench_abi::{ABI_VERSION, Frame, Mark, Message, Op, Ready, Report};
+use isobench_abi::{Mark, Message, Op, Report};
 
 use super::clock::Brackets;
 use super::exit::Exit;
@@ -18,10 +17,9 @@ use super::machine::Machine;
 use crate::metric::Ticks;
 use crate::sys::clock::now;
 use crate::sys::watchdog::{Armed, Verdict};
+use crate::transcript::Transcript;
 use crate::trial::{ClockMap, Failure, Instants};
 
-/// Most text that a payload may log.
-pub const MAX_LOG_BYTES: usize = 64 << 10;
 /// Doorbells between two looks at the clock: some tens of milliseconds of the cheapest ones even
 /// where one takes 100 µs.
 const LOOK_EVERY: u64 = 256;
@@ -41,12 +39,11 @@ pub struct Session {
     limit: Duration,
     started: Ticks,
     resumed: Ticks,
-    next_seq: u16,
-    ready: Option<(Frame, Ready, Ticks)>,
+    transcript: Transcript,
+    /// The guest's counter when it sent "ready", and when it sent its result.
+    said_ready: u64,
+    said_result: u64,
     waited: bool,
-    awake: bool,
-    report: Option<(Frame, Report)>,
-    log_bytes: usize,
     brackets: Brackets,
 }
 
@@ -70,12 +67,10 @@ impl Session {
             limit,
             started: start,
             resumed: start,
-            next_seq: 0,
-            ready: None,
+            transcript: Transcript::default(),
+            said_ready: 0,
+            said_result: 0,
             waited: false,
-            awake: false,
-            report: None,
-            log_bytes: 0,
             brackets: Brackets::default(),
         }
     }
@@ -109,7 +104,7 @@ impl Session {
                     self.resumed = now();
                 }
                 Op::Wait => {
-                    if self.ready.is_none() || self.waited {
+                    if !self.transcript.is_ready() || self.waited {
                         return Err(Failure::Protocol("a wait out of order"));
                     }
                     self.waited = true;
@@ -136,45 +131,25 @@ impl Session {
         }
     }
 
+    /// One message: within the protocol, and with readings that were taken while the guest ran.
     fn frame(&mut self, bytes: &[u8], came_back: Ticks) -> Result<(), Failure> {
-        let (frame, message) = Frame::decode(bytes)?;
-        if frame.seq != self.next_seq {
-            return Err(Failure::Protocol("a message is missing or out of order"));
-        }
-        self.next_seq = self.next_seq.wrapping_add(1);
-        if self.report.is_some() {
-            return Err(Failure::Protocol("a message after the last one"));
-        }
+        let (frame, message) = self.transcript.frame(bytes, now())?;
         let mut witness = |guest| self.brackets.witness(self.resumed, guest, came_back);
         witness(frame.sent);
-        match (message, self.ready.is_some()) {
-            (Message::Ready(ready), false) => {
-                if ready.abi != ABI_VERSION {
-                    return Err(Failure::Protocol("the payload speaks another ABI version"));
-                }
+        match message {
+            Message::Ready(ready) => {
                 witness(ready.first_instruction);
-                self.ready = Some((frame, ready, now()));
+                self.said_ready = frame.sent;
             }
-            (Message::Ready(_), true) => return Err(Failure::Protocol("ready twice")),
-            (_, false) => return Err(Failure::Protocol("the first message is not ready")),
-            (Message::Mark(Mark::Awake), true) => {
-                if !self.waited || self.awake {
-                    return Err(Failure::Protocol("awake without having waited"));
-                }
-                self.awake = true;
+            Message::Mark(Mark::Awake) if !self.waited => {
+                return Err(Failure::Protocol("awake without having waited"));
             }
-            (Message::Log(text), true) => {
-                self.log_bytes += LOG_BYTES;
-                if self.log_bytes > MAX_LOG_BYTES {
-                    return Err(Failure::Protocol("more than 64 KiB of output"));
-                }
-                tracing::debug!(payload = %text.escape_ascii());
-            }
-            (Message::Fault(fault, detail), true) => return Err(Failure::Payload(fault, detail)),
-            (Message::Result(report), true) => {
+            Message::Mark(Mark::Awake) | Message::Log(_) => {}
+            Message::Fault(fault, detail) => return Err(Failure::Payload(fault, detail)),
+            Message::Result(report) => {
                 witness(report.start);
                 witness(report.end);
-                self.report = Some((frame, report));
+                self.said_result = frame.sent;
             }
         }
         Ok(())
@@ -188,20 +163,16 @@ impl Session {
         if status != 0 {
             return Err(Failure::Status(u32::from(status)));
         }
-        let (Some((said_ready, ready, t2)), Some((said_result, report))) =
-            (self.ready, self.report)
-        else {
-            return Err(Failure::Protocol("the payload ended without a result"));
-        };
-        if self.waited && !self.awake {
+        let (ready, t2, report) = self.transcript.finish()?;
+        if self.waited && !self.transcript.is_awake() {
             return Err(Failure::Protocol("the payload did not answer the request"));
         }
         let readings = [
             ready.first_instruction,
-            said_ready.sent,
+            self.said_ready,
             report.start,
             report.end,
-            said_result.sent,
+            self.said_result,
         ];
         for pair in readings.windows(2) {
             // Signed: a guest's counter may wrap.

@@ -1,8 +1,10 @@
 //! The protocol against payloads that do not keep it.
 
-use isobench_abi::GuestFault;
+use isobench_abi::frame::LOG_BYTES;
+use isobench_abi::{ABI_VERSION, GuestFault, Ready};
 
 use super::*;
+use crate::transcript::MAX_OUTPUT;
 
 const READY: Message = Message::Ready(Ready {
     first_instruction: 1_000,
@@ -85,10 +87,7 @@ fn what_the_protocol_does_not_have_is_refused() {
 #[test]
 fn floods_and_gaps_are_bounded() {
     let mut messages = vec![READY];
-    messages.resize(
-        2 + MAX_LOG_BYTES / LOG_BYTES,
-        Message::Log([b'x'; LOG_BYTES]),
-    );
+    messages.resize(2 + MAX_OUTPUT / LOG_BYTES, Message::Log([b'x'; LOG_BYTES]));
     assert!(matches!(
         say(&mut session(), &messages),
         Err(Failure::Protocol("more than 64 KiB of output"))

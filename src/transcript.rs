@@ -1,4 +1,5 @@
-//! What a payload says in one trial: its frames, checked against the protocol one by one.
+//! What a payload says in one trial: its frames, checked against the protocol one by one. The same
+//! for a pipe (`backend::child`) and for a doorbell (`vmm::session`): a payload is hostile on either.
 //!
 //! ```text
 //!   Ready  (Log | Awake)*  Result        or, anywhere after Ready:  Fault
@@ -17,7 +18,7 @@ pub const MAX_OUTPUT: usize = 64 << 10;
 pub struct Transcript {
     partial: Vec<u8>,
     total: usize,
-    seq: u16,
+    next_seq: u16,
     ready: Option<(Ready, Ticks)>,
     awake: bool,
     report: Option<Report>,
@@ -28,27 +29,32 @@ impl Transcript {
     /// Takes in bytes as they came, with the instant at which the harness had them.
     ///
     /// # Errors
-    /// Bytes that are not frames, frames in an order the protocol does not have, or too many.
+    /// As [`Self::frame`].
     pub fn bytes(&mut self, bytes: &[u8], at: Ticks) -> Result<(), Failure> {
-        self.total = self.total.saturating_add(bytes.len());
-        if self.total > MAX_OUTPUT {
-            return Err(Failure::Protocol("more than 64 KiB of output"));
-        }
         self.partial.extend_from_slice(bytes);
         let whole = self.partial.len() / FRAME_BYTES * FRAME_BYTES;
         let rest = self.partial.split_off(whole);
         let frames = std::mem::replace(&mut self.partial, rest);
         frames
             .chunks_exact(FRAME_BYTES)
-            .try_for_each(|frame| self.frame(frame, at))
+            .try_for_each(|frame| self.frame(frame, at).map(drop))
     }
 
-    fn frame(&mut self, bytes: &[u8], at: Ticks) -> Result<(), Failure> {
+    /// Takes in one frame, and hands it back decoded. Never allocates: a guest's first message is
+    /// under the clock.
+    ///
+    /// # Errors
+    /// Bytes that are no frame, a frame in an order the protocol does not have, or one too many.
+    pub fn frame(&mut self, bytes: &[u8], at: Ticks) -> Result<(Frame, Message), Failure> {
         let (frame, message) = Frame::decode(bytes)?;
-        if frame.seq != self.seq {
+        self.total = self.total.saturating_add(FRAME_BYTES);
+        if self.total > MAX_OUTPUT {
+            return Err(Failure::Protocol("more than 64 KiB of output"));
+        }
+        if frame.seq != self.next_seq {
             return Err(Failure::Protocol("a message is missing or out of order"));
         }
-        self.seq = self.seq.wrapping_add(1);
+        self.next_seq = self.next_seq.wrapping_add(1);
         if self.report.is_some() || self.fault.is_some() {
             return Err(Failure::Protocol("a message after the last one"));
         }
@@ -67,12 +73,9 @@ impl Transcript {
             (Message::Mark(Mark::Awake), true) => self.awake = true,
             (Message::Result(report), true) => self.report = Some(report),
             (Message::Fault(fault, detail), true) => self.fault = Some((fault, detail)),
-            (Message::Log(text), true) => {
-                let text = String::from_utf8_lossy(&text);
-                tracing::debug!(payload = text.trim_end_matches('\0'));
-            }
+            (Message::Log(text), true) => tracing::debug!(payload = %text.escape_ascii()),
         }
-        Ok(())
+        Ok((frame, message))
     }
 
     /// Whether the payload has said that it runs.
