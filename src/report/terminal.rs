@@ -40,7 +40,7 @@ pub fn render(view: &View) -> String {
 const WIDTHS: [u16; 5] = [10, 13, 13, 22, 22];
 
 fn table(view: &View) -> String {
-    let mut out = rows([["", "median", "95 % interval", "× process", "× container"]].into_iter());
+    let mut out = rows([["", "median", "95 % CI", "× process", "× container"]].into_iter());
     for group in &view.groups {
         out.push_str(&format!("{} ({})\n", group.heading, group.direction));
         out.push_str(&rows(group.rows.iter().map(|row| {
