@@ -73,14 +73,17 @@ impl Child {
         self.process.pid
     }
 
-    /// Waits for the first message.
+    /// Waits until an idle payload says that it has touched its memory, `bytes` of it, and waits.
     ///
     /// # Errors
     /// The payload ends, misbehaves or is too slow. Then it has been killed and reaped.
-    pub fn until_ready(&mut self, deadline: Deadline) -> Result<(), Failure> {
-        let ended = self.converse(deadline, Transcript::is_ready)?;
+    pub fn until_waiting(&mut self, deadline: Deadline, bytes: u64) -> Result<(), Failure> {
+        let ended = self.converse(deadline, |said| said.waiting().is_some())?;
         match ended {
-            None => Ok(()),
+            None if self.transcript.waiting() == Some(bytes) => Ok(()),
+            None => Err(self.abort(Failure::Protocol(
+                "the payload waits with another amount of memory than it was asked for",
+            ))),
             Some(_) => {
                 let exit = self.reap()?;
                 self.verdict(exit)?;

@@ -245,7 +245,11 @@ impl Backend for MicroVm {
     fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {
         let start = self.plan(launch)?;
         let running = self.launch(&start, launch.deadline, Instant::now())?;
+        let touched = running.session.waiting();
         match running.pause {
+            Pause::Waiting if touched != Some(launch.task.heap_bytes()) => Err(Failure::Protocol(
+                "the payload waits with another amount of memory than it was asked for",
+            )),
             Pause::Waiting => Ok(Box::new(Held {
                 machine: running.machine,
                 session: running.session,

@@ -1,7 +1,7 @@
 //! What a payload says in one trial: its frames, checked against the protocol one by one.
 //!
 //! ```text
-//!   Ready  (Log | Awake)*  Result        or, anywhere after Ready:  Fault
+//!   Ready  (Log | Waiting | Awake)*  Result        or, anywhere after Ready:  Fault
 //! ```
 
 use isobench_abi::{ABI_VERSION, FRAME_BYTES, Frame, GuestFault, Mark, Message, Ready, Report};
@@ -19,6 +19,7 @@ pub struct Transcript {
     total: usize,
     seq: u16,
     ready: Option<(Ready, Ticks)>,
+    waiting: Option<u64>,
     awake: bool,
     report: Option<Report>,
     fault: Option<(GuestFault, u64)>,
@@ -61,6 +62,13 @@ impl Transcript {
             }
             (Message::Ready(_), true) => return Err(Failure::Protocol("ready twice")),
             (_, false) => return Err(Failure::Protocol("the first message is not ready")),
+            (Message::Mark(Mark::Waiting(_)), true) if self.waiting.is_some() => {
+                return Err(Failure::Protocol("waiting twice"));
+            }
+            (Message::Mark(Mark::Waiting(bytes)), true) => self.waiting = Some(bytes),
+            (Message::Mark(Mark::Awake), true) if self.waiting.is_none() => {
+                return Err(Failure::Protocol("awake without having waited"));
+            }
             (Message::Mark(Mark::Awake), true) if self.awake => {
                 return Err(Failure::Protocol("awake twice"));
             }
@@ -75,10 +83,10 @@ impl Transcript {
         Ok(())
     }
 
-    /// Whether the payload has said that it runs.
+    /// The bytes that the payload says it has touched, once it waits (`idle`).
     #[must_use]
-    pub const fn is_ready(&self) -> bool {
-        self.ready.is_some()
+    pub const fn waiting(&self) -> Option<u64> {
+        self.waiting
     }
 
     /// Whether it has answered a request (`idle`).
@@ -145,8 +153,10 @@ mod tests {
     #[test]
     fn a_whole_life_is_accepted() {
         let log = Message::Log([b'x'; 48]);
+        let waiting = Message::Mark(Mark::Waiting(4096));
         let awake = Message::Mark(Mark::Awake);
-        let transcript = say(&[READY, log, awake, RESULT]).unwrap();
+        let transcript = say(&[READY, log, waiting, awake, RESULT]).unwrap();
+        assert_eq!(transcript.waiting(), Some(4096));
         assert!(transcript.is_awake());
         let (_, at, report) = transcript.finish().unwrap();
         assert_eq!((at, report.end), (Ticks(0), 3));
@@ -154,6 +164,7 @@ mod tests {
 
     #[test]
     fn what_the_protocol_does_not_have_is_refused() {
+        let waiting = Message::Mark(Mark::Waiting(0));
         let awake = Message::Mark(Mark::Awake);
         let other = Message::Ready(Ready {
             first_instruction: 1,
@@ -163,7 +174,10 @@ mod tests {
             &[RESULT][..],
             &[other],
             &[READY, READY],
-            &[READY, awake, awake],
+            &[READY, awake],
+            &[READY, waiting, waiting],
+            &[READY, waiting, awake, awake],
+            &[waiting],
             &[READY, RESULT, RESULT],
         ] {
             assert!(matches!(say(wrong), Err(Failure::Protocol(_))), "{wrong:?}");

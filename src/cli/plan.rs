@@ -133,6 +133,17 @@ fn tasks(list: Option<&str>, profile: Profile) -> Result<(Vec<(Task, u32)>, bool
             tasks.push(task);
         }
     }
+    if let Some(task) = tasks
+        .iter()
+        .find(|t| t.workload == Workload::Idle && t.size != 0)
+    {
+        let problem = format!(
+            "{task}: a run counts idle instances without memory of their own; its size is for \
+             checking the accounts (tests/memory.rs)"
+        );
+        let hint = Some("--workloads idle".to_owned());
+        return Err(CliError::usage("--workloads", problem, hint));
+    }
     let idle = tasks.iter().any(|task| task.workload == Workload::Idle);
     tasks.retain(|task| task.workload != Workload::Idle);
     Ok((
@@ -229,11 +240,12 @@ mod tests {
 
     #[test]
     fn bad_values_name_their_flag() {
-        let cases: [(&[&str], &str, &str); 14] = [
+        let cases: [(&[&str], &str, &str); 15] = [
             (&["--backends", "processs"], "--backends", "processs"),
             (&["--backends", ""], "--backends", "empty item"),
             (&["--backends", "process,process"], "--backends", "twice"),
             (&["--workloads", "nop"], "--workloads", "nop"),
+            (&["--workloads", "idle@64MiB"], "--workloads", "idle@64MiB"),
             (&["--workloads", "noop,,idle"], "--workloads", "empty item"),
             (&["--profile", "huge"], "--profile", "huge"),
             (&["--blocks", "0"], "--blocks", "\"0\""),

@@ -1,7 +1,7 @@
 //! The conversation with a running payload: what it may say, in which order, and how much of it.
 //!
 //! ```text
-//!   Ready ─► (Log | Wait ─► Awake)* ─► Result ─► exit 0       or, anywhere after Ready:  Fault
+//!   Ready ─► (Log | Waiting ─► Wait ─► Awake)* ─► Result ─► exit 0       or, anywhere after Ready:  Fault
 //! ```
 //!
 //! The guest is hostile until proven otherwise. Frames are bounded in number and order, logs to
@@ -43,6 +43,7 @@ pub struct Session {
     resumed: Ticks,
     next_seq: u16,
     ready: Option<(Frame, Ready, Ticks)>,
+    waiting: Option<u64>,
     waited: bool,
     awake: bool,
     report: Option<(Frame, Report)>,
@@ -72,6 +73,7 @@ impl Session {
             resumed: start,
             next_seq: 0,
             ready: None,
+            waiting: None,
             waited: false,
             awake: false,
             report: None,
@@ -109,7 +111,7 @@ impl Session {
                     self.resumed = now();
                 }
                 Op::Wait => {
-                    if self.ready.is_none() || self.waited {
+                    if self.waiting.is_none() || self.waited {
                         return Err(Failure::Protocol("a wait out of order"));
                     }
                     self.waited = true;
@@ -124,6 +126,12 @@ impl Session {
                 Op::Trap => return Err(Failure::Protocol("a trap out of order")),
             }
         }
+    }
+
+    /// The bytes that the payload says it has touched, once it waits.
+    #[must_use]
+    pub const fn waiting(&self) -> Option<u64> {
+        self.waiting
     }
 
     /// After an interruption: is it time to stop?
@@ -157,6 +165,12 @@ impl Session {
             }
             (Message::Ready(_), true) => return Err(Failure::Protocol("ready twice")),
             (_, false) => return Err(Failure::Protocol("the first message is not ready")),
+            (Message::Mark(Mark::Waiting(bytes)), true) => {
+                if self.waiting.is_some() {
+                    return Err(Failure::Protocol("waiting twice"));
+                }
+                self.waiting = Some(bytes);
+            }
             (Message::Mark(Mark::Awake), true) => {
                 if !self.waited || self.awake {
                     return Err(Failure::Protocol("awake without having waited"));
