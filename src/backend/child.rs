@@ -298,7 +298,7 @@ impl Child {
             (Some(pss), Some(clean), Some(dirty)) => Ok(Footprint {
                 pss: Bytes(pss),
                 private: Bytes(clean + dirty),
-                cgroup_kernel: None,
+                ..Footprint::default()
             }),
             _ => Err(Failure::setup(
                 "smaps_rollup",

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use kvm_ioctls::{Cap, Kvm};
 
 use super::{Backend, Footprint, Instance, Unavailable};
+use crate::metric::Bytes;
 use crate::sys::clock::now;
 use crate::sys::watchdog;
 use crate::trial::{Failure, Launch, Observation, PhaseLog};
@@ -276,8 +277,11 @@ struct Held {
 
 impl Instance for Held {
     fn footprint(&self) -> Result<Footprint, Failure> {
-        footprint_of(&self.machine.mappings())
-            .map_err(|cause| Failure::setup("read /proc/self/smaps", cause))
+        let mut footprint = footprint_of(&self.machine.mappings())
+            .map_err(|cause| Failure::setup("read /proc/self/smaps", cause))?;
+        let given = i64::try_from(self.machine.memory()).unwrap_or(i64::MAX);
+        footprint.guest_given = Some(Bytes(given));
+        Ok(footprint)
     }
 
     fn release(mut self: Box<Self>) -> Result<(), Failure> {

@@ -72,8 +72,12 @@ pub struct Footprint {
     pub pss: Bytes,
     /// Private_Clean + Private_Dirty.
     pub private: Bytes,
-    /// Kernel memory charged to the instance's own cgroup, where it has one.
+    /// All memory charged to the instance's own cgroup, where it has one.
+    pub cgroup_usage: Option<Bytes>,
+    /// The kernel's part of it.
     pub cgroup_kernel: Option<Bytes>,
+    /// The guest's own view: bytes of memory that the VMM gave it.
+    pub guest_given: Option<Bytes>,
 }
 
 /// A mechanism that a backend does without on this host.

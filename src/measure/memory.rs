@@ -1,5 +1,5 @@
-//! What one more idle instance takes: several are started, memory is read at each count, all are
-//! released.
+//! What one more idle instance takes: several are started, the host's accounts are read at each
+//! count, all are released. What is made of the readings: [`super::balance`].
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ use rand_chacha::ChaCha8Rng;
 use super::plan::{Density, Plan};
 use super::session::{EndedEarly, Observer, RunError};
 use crate::backend::{Backend, Configuration, Instance};
-use crate::host::fingerprint::meminfo;
-use crate::metric::Bytes;
+use crate::host::accounts::Accounts;
+use crate::host::limits::{Room, room};
 use crate::store::record::{FailureRecord, MemoryRecord, Record};
 use crate::sys::interrupt;
 use crate::trial::{Failure, Launch};
@@ -23,8 +23,12 @@ const IDLE: Task = Task {
     size: 0,
     reps: 1,
 };
+/// At most so many instances are looked at one by one: they are alike, and looking takes long.
+const LOOKED_AT: usize = 16;
 
-/// Runs every round of the density measurement, the configurations shuffled in each.
+/// Runs the rounds of the density measurement, the configurations shuffled in each. A round that
+/// would end after `until` or the density's own budget is not begun: the rounds that there are
+/// have every configuration.
 ///
 /// # Errors
 /// A record cannot be kept.
@@ -39,7 +43,17 @@ pub fn run(
     // Another stream than the schedule's, from the same seed.
     let mut rng = ChaCha8Rng::seed_from_u64(plan.seed);
     rng.set_stream(1);
+    let budget_until = Instant::now() + density.budget;
+    let patience = patience(density, backends.len());
+    let mut longest = Duration::ZERO;
     for round in 0..density.rounds {
+        let begun = Instant::now();
+        if begun + longest > budget_until && round > 0 {
+            break;
+        }
+        if begun >= until || begun + longest > until {
+            return Ok(Some(EndedEarly::MaxTime));
+        }
         let mut order: Vec<usize> = (0..backends.len()).collect();
         order.shuffle(&mut rng);
         for position in order {
@@ -51,13 +65,27 @@ pub fn run(
             }
             let (configuration, backend) = &mut backends[position];
             observer.progress(done, planned, &format!("{configuration} idle × n"));
+            settle(patience);
             for record in one_round(density, configuration, *backend, plan, round) {
                 observer.record(Record::Memory(record))?;
             }
             done += 1;
         }
+        longest = longest.max(begun.elapsed());
     }
-    Ok(None)
+    Ok(interrupt::requested().map(EndedEarly::Interrupted))
+}
+
+/// Descriptors that the harness holds for one idle instance.
+const fn descriptors(configuration: &Configuration) -> u64 {
+    match configuration {
+        // Two ends of pipes, the process.
+        Configuration::Process => 3,
+        // The same, and the files of at most two groups.
+        Configuration::Container => 5,
+        // KVM, VM, vCPU.
+        Configuration::MicroVm => 3,
+    }
 }
 
 /// Starts instances up to the largest count, reading at every count on the way.
@@ -72,12 +100,18 @@ fn one_round(
         task: IDLE,
         deadline: plan.deadline,
     };
+    let Room { instances, short } = room(descriptors(configuration));
+    let counts = density.counts(configuration, instances);
+    let limited = counts != density.counts(configuration, u32::MAX);
     let mut held: Vec<Box<dyn Instance>> = Vec::new();
     let mut records = Vec::new();
     let mut failure = None;
-    settle();
-    for &count in &density.counts {
+    for &count in &counts {
         while held.len() < count as usize && failure.is_none() {
+            if interrupt::requested().is_some() {
+                failure = Some(Failure::Interrupted);
+                break;
+            }
             match backend.hold(&launch) {
                 Ok(instance) => held.push(instance),
                 Err(refused) => failure = Some(refused),
@@ -88,11 +122,14 @@ fn one_round(
         }
         // Reading the instances' own accounts allocates kernel memory (procfs inodes and dentries):
         // only once the host's accounts have been read for the last time.
-        let last = density.counts.last() == Some(&count);
+        let last = counts.last() == Some(&count);
         match reading(configuration, round, &held, last) {
             Ok(record) => records.push(record),
             Err(refused) => failure = Some(refused),
         }
+    }
+    if limited && let Some(last) = records.last_mut() {
+        last.limited_by = Some(short.to_owned());
     }
     for instance in held {
         if let Err(refused) = instance.release() {
@@ -102,9 +139,11 @@ fn one_round(
     if let Some(failure) = failure {
         // One step that failed spoils its round: slopes need all counts from the same moment.
         records.clear();
-        let mut record = empty(configuration, round, 0);
-        record.failure = Some(FailureRecord::from(&failure));
-        records.push(record);
+        if !matches!(failure, Failure::Interrupted) {
+            let mut record = empty(configuration, round, 0);
+            record.failure = Some(FailureRecord::from(&failure));
+            records.push(record);
+        }
     }
     records
 }
@@ -115,21 +154,19 @@ fn reading(
     held: &[Box<dyn Instance>],
     with_footprints: bool,
 ) -> Result<MemoryRecord, Failure> {
-    let mut record = empty(
-        configuration,
-        round,
-        u32::try_from(held.len()).unwrap_or(u32::MAX),
-    );
-    record.used = used();
-    record.kernel = kernel();
+    let count = u32::try_from(held.len()).unwrap_or(u32::MAX);
+    let mut record = empty(configuration, round, count);
+    record.accounts = Accounts::read().map_err(|e| Failure::setup("read /proc/meminfo", e))?;
     if !with_footprints {
         return Ok(record);
     }
-    for instance in held {
+    for instance in held.iter().step_by(held.len().div_ceil(LOOKED_AT)) {
         let footprint = instance.footprint()?;
         record.pss.push(footprint.pss);
         record.private.push(footprint.private);
+        record.cgroup_usage.extend(footprint.cgroup_usage);
         record.cgroup_kernel.extend(footprint.cgroup_kernel);
+        record.guest_given = footprint.guest_given;
     }
     Ok(record)
 }
@@ -139,62 +176,38 @@ fn empty(configuration: &Configuration, round: u32, instances: u32) -> MemoryRec
         backend: configuration.id().to_owned(),
         round,
         instances,
-        used: Bytes(0),
-        kernel: Bytes(0),
+        accounts: Accounts::default(),
         pss: Vec::new(),
         private: Vec::new(),
+        cgroup_usage: Vec::new(),
         cgroup_kernel: Vec::new(),
+        guest_given: None,
+        limited_by: None,
         failure: None,
     }
 }
 
-/// Sum of `/proc/meminfo` fields; one that this kernel does not have counts nothing.
-fn sum(fields: &[&str]) -> i64 {
-    fields
-        .iter()
-        .filter_map(|f| meminfo(f))
-        .map(u64::cast_signed)
-        .sum()
+/// How long a round may wait for the host to stand still: a sixth of the budget for all of them.
+fn patience(density: &Density, backends: usize) -> Duration {
+    let waits = u128::from(density.rounds) * backends as u128;
+    let most = density.budget / 6 / u32::try_from(waits.max(1)).unwrap_or(u32::MAX);
+    most.min(Duration::from_millis(500))
 }
 
-/// Waits until the host's used memory stands still, for half a second at most: what the round before
-/// left for the kernel's workers (network namespaces, RCU) is not to be freed during this one.
-fn settle() {
+/// Waits until the host's used memory stands still, or patience ends: what the round before left
+/// for the kernel's workers (network namespaces, RCU) is not to be freed during this one.
+fn settle(patience: Duration) {
     const STILL: i64 = 64 << 10;
-    let mut before = used().0;
-    for _ in 0..20 {
-        std::thread::sleep(Duration::from_millis(25));
-        let now = used().0;
+    const PAUSE: Duration = Duration::from_millis(20);
+    let used = || Accounts::read().map_or(0, |now| -now.left().0);
+    let end = Instant::now() + patience;
+    let mut before = used();
+    while Instant::now() + PAUSE <= end {
+        std::thread::sleep(PAUSE);
+        let now = used();
         if (now - before).abs() <= STILL {
             return;
         }
         before = now;
     }
-}
-
-/// Makes the kernel add its per-CPU differences to the global counters now; without it a reading
-/// can be off by some hundred KiB. Reading `/proc/sys/vm/stat_refresh` does it and is for root only
-/// (`Documentation/admin-guide/sysctl/vm.rst`); without root the noise stays.
-fn fold_counters() {
-    let _ = std::fs::read("/proc/sys/vm/stat_refresh");
-}
-
-/// What the host's own accounts say is in use by instances: memory of processes (`AnonPages`), files
-/// in memory (`Shmem`, a container's root) and the kernel's part. Not MemTotal − MemFree: the page
-/// cache moves by more than an instance takes, and free pages cached per CPU count as used.
-fn used() -> Bytes {
-    fold_counters();
-    Bytes(sum(&["AnonPages", "Shmem"]) + kernel().0)
-}
-
-/// The kernel's part. `KernelStack` is left out: with CONFIG_VMAP_STACK, the default on x86-64,
-/// stacks are already in `VmallocUsed`.
-fn kernel() -> Bytes {
-    Bytes(sum(&[
-        "Slab",
-        "PageTables",
-        "SecPageTables",
-        "Percpu",
-        "VmallocUsed",
-    ]))
 }

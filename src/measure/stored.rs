@@ -174,4 +174,5 @@ fn adopt(run: &mut Run, summary: Summary) {
     }
     run.metrics = summary.metrics;
     run.ratios = summary.ratios;
+    run.memory = summary.memory;
 }

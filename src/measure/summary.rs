@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::balance;
 use crate::backend::Configuration;
 use crate::metric::{KERNEL, MARGINAL, Metric, PRIVATE, PSS, READY, STARTUP, TEARDOWN, TOTAL};
 use crate::stats;
-use crate::store::document::{MetricResult, PhaseResult, RatioResult};
-use crate::store::record::{Measured, MemoryRecord, PhaseRecord, Record, TrialRecord};
+use crate::store::document::{MemoryBalance, MetricResult, PhaseResult, RatioResult};
+use crate::store::record::{Measured, PhaseRecord, Record, TrialRecord};
 use crate::workload::{Task, Workload, catalogue};
 
 /// Level of every interval.
@@ -21,6 +22,8 @@ pub struct Summary {
     pub metrics: Vec<MetricResult>,
     /// One per configuration, task, metric and reference.
     pub ratios: Vec<RatioResult>,
+    /// One balance sheet per configuration whose memory was measured.
+    pub memory: Vec<MemoryBalance>,
     /// Per configuration id: trials, failures, first failure in words.
     pub counts: BTreeMap<String, Count>,
 }
@@ -44,6 +47,10 @@ type Series = Vec<(u64, f64)>;
 pub fn summarise(records: &[Record], tasks: &[Task], configurations: &[Configuration]) -> Summary {
     let mut summary = Summary {
         counts: counts(records),
+        memory: configurations
+            .iter()
+            .filter_map(|c| balance::sheet(records, c.id()))
+            .collect(),
         ..Summary::default()
     };
     for task in tasks {
@@ -67,10 +74,13 @@ pub fn summarise(records: &[Record], tasks: &[Task], configurations: &[Configura
     }
     let idle = Workload::Idle.name();
     for (metric, value) in [
-        (MARGINAL, marginal as fn(&[&MemoryRecord]) -> Option<f64>),
-        (PSS, |round| mean_of_last(round, |r| &r.pss)),
-        (PRIVATE, |round| mean_of_last(round, |r| &r.private)),
-        (KERNEL, kernel_growth),
+        (
+            MARGINAL,
+            balance::marginal as fn(&balance::Round<'_>) -> Option<f64>,
+        ),
+        (PSS, balance::pss),
+        (PRIVATE, balance::private),
+        (KERNEL, balance::kernel),
     ] {
         let series = per_configuration(configurations, |id| memory_series(records, id, value));
         estimate(&mut summary, idle, &metric, &series, |_| Vec::new());
@@ -262,51 +272,10 @@ fn median_phases(trials: &[&TrialRecord], id: &str, start: bool) -> Vec<PhaseRes
 fn memory_series(
     records: &[Record],
     id: &str,
-    value: fn(&[&MemoryRecord]) -> Option<f64>,
+    value: fn(&balance::Round<'_>) -> Option<f64>,
 ) -> Series {
-    let mut rounds: BTreeMap<u32, Vec<&MemoryRecord>> = BTreeMap::new();
-    for record in records {
-        if let Record::Memory(memory) = record
-            && memory.backend == id
-        {
-            rounds.entry(memory.round).or_default().push(memory);
-        }
-    }
-    rounds
+    balance::rounds(records, id)
         .into_iter()
-        .filter(|(_, steps)| steps.iter().all(|step| step.failure.is_none()))
         .filter_map(|(round, steps)| Some((u64::from(round), value(&steps)?)))
         .collect()
-}
-
-/// Slope of used memory over the number of instances: Theil–Sen, so that one disturbed reading
-/// does not decide.
-fn marginal(round: &[&MemoryRecord]) -> Option<f64> {
-    let points: Vec<(f64, f64)> = round
-        .iter()
-        .map(|r| (f64::from(r.instances), r.used.0 as f64))
-        .collect();
-    stats::slope::theil_sen(&points, LEVEL)
-        .ok()
-        .map(|line| line.slope)
-}
-
-fn mean_of_last(
-    round: &[&MemoryRecord],
-    field: impl Fn(&MemoryRecord) -> &Vec<crate::metric::Bytes>,
-) -> Option<f64> {
-    let values = field(round.last()?);
-    if values.is_empty() {
-        return None;
-    }
-    Some(values.iter().map(|bytes| bytes.0 as f64).sum::<f64>() / values.len() as f64)
-}
-
-fn kernel_growth(round: &[&MemoryRecord]) -> Option<f64> {
-    let (first, last) = (round.first()?, round.last()?);
-    let more = last
-        .instances
-        .checked_sub(first.instances)
-        .filter(|more| *more > 0)?;
-    Some((last.kernel.0 - first.kernel.0) as f64 / f64::from(more))
 }

@@ -118,10 +118,15 @@ fn check_phase(field: &str, phase: &PhaseRecord, slack: i64) -> Result<(), Refus
 
 fn check_memory(m: &MemoryRecord) -> Result<(), Refusal> {
     check_name("backend", &m.backend)?;
-    let lists = [&m.pss, &m.private, &m.cgroup_kernel];
-    let names = ["pss", "private", "cgroup_kernel"];
-    let single = [("used", m.used), ("kernel", m.kernel)];
-    let all = single.into_iter().chain(
+    let lists = [&m.pss, &m.private, &m.cgroup_usage, &m.cgroup_kernel];
+    let names = ["pss", "private", "cgroup_usage", "cgroup_kernel"];
+    let single = m.accounts.uses().into_iter().chain([
+        ("free", m.accounts.free),
+        ("stock", m.accounts.stock),
+        ("file", m.accounts.file),
+    ]);
+    let single = single.chain(m.guest_given.map(|bytes| ("guest_given", bytes)));
+    let all = single.chain(
         names
             .into_iter()
             .zip(lists)

@@ -284,6 +284,20 @@ impl Leaf {
             .map(AsFd::as_fd)
     }
 
+    /// All memory charged to the group: v1 `memory.usage_in_bytes`, v2 `memory.current`. Charges
+    /// are drawn in batches of 64 pages a CPU (MEMCG_CHARGE_BATCH), so a small group shows up to
+    /// some hundred KiB more than it uses.
+    #[must_use]
+    pub fn memory(&self) -> Option<Bytes> {
+        let directory = self.directories.iter().find(|d| d.memory)?;
+        let file = match directory.version {
+            Version::V1 => "memory.usage_in_bytes",
+            Version::V2 => "memory.current",
+        };
+        let number = fd::text(&directory.path.join(file)).ok()?;
+        number.trim().parse().ok().map(Bytes)
+    }
+
     /// Kernel memory charged to the group: v1 `memory.kmem.usage_in_bytes`, v2 `kernel` in
     /// `memory.stat`; `None` where the kernel does not tell.
     #[must_use]

@@ -163,6 +163,7 @@ struct Held {
 impl Instance for Held {
     fn footprint(&self) -> Result<Footprint, Failure> {
         let mut footprint = self.child.footprint()?;
+        footprint.cgroup_usage = self.leaf.as_ref().and_then(Leaf::memory);
         footprint.cgroup_kernel = self.leaf.as_ref().and_then(Leaf::kernel_memory);
         Ok(footprint)
     }

@@ -58,6 +58,7 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
         backends: backends(opened, &summary),
         metrics: summary.metrics,
         ratios: summary.ratios,
+        memory: summary.memory,
         isolation: Vec::new(),
     };
     // Before the first trial, so that a run that is killed can still be read.
