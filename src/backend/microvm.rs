@@ -277,11 +277,12 @@ struct Held {
 
 impl Instance for Held {
     fn footprint(&self) -> Result<Footprint, Failure> {
-        let mut footprint = footprint_of(&self.machine.mappings())
-            .map_err(|cause| Failure::setup("read /proc/self/smaps", cause))?;
-        let given = i64::try_from(self.machine.memory()).unwrap_or(i64::MAX);
-        footprint.guest_given = Some(Bytes(given));
-        Ok(footprint)
+        footprint_of(&self.machine.mappings())
+            .map_err(|cause| Failure::setup("read /proc/self/smaps", cause))
+    }
+
+    fn guest_memory(&self) -> Option<Bytes> {
+        i64::try_from(self.machine.memory()).ok().map(Bytes)
     }
 
     fn release(mut self: Box<Self>) -> Result<(), Failure> {

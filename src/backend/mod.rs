@@ -58,6 +58,11 @@ pub trait Instance {
     /// The kernel's accounts cannot be read.
     fn footprint(&self) -> Result<Footprint, Failure>;
 
+    /// The guest's own view: bytes of memory that the VMM gave it; `None` where there is no guest.
+    fn guest_memory(&self) -> Option<Bytes> {
+        None
+    }
+
     /// Wakes it, waits for its end and cleans up.
     ///
     /// # Errors
@@ -76,8 +81,6 @@ pub struct Footprint {
     pub cgroup_usage: Option<Bytes>,
     /// The kernel's part of it.
     pub cgroup_kernel: Option<Bytes>,
-    /// The guest's own view: bytes of memory that the VMM gave it.
-    pub guest_given: Option<Bytes>,
 }
 
 /// A mechanism that a backend does without on this host.

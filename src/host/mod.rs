@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod cgroup;
+pub mod charge;
 pub mod fingerprint;
 pub mod kvm;
 pub mod limits;

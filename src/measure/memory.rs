@@ -11,6 +11,7 @@ use super::plan::{Density, Plan};
 use super::session::{EndedEarly, Observer, RunError};
 use crate::backend::{Backend, Configuration, Instance};
 use crate::host::accounts::Accounts;
+use crate::host::charge::OwnGroup;
 use crate::host::limits::{Room, room};
 use crate::store::record::{FailureRecord, MemoryRecord, Record};
 use crate::sys::interrupt;
@@ -67,7 +68,7 @@ pub fn run(
             observer.progress(done, planned, &format!("{configuration} idle × n"));
             settle(patience);
             for record in one_round(density, configuration, *backend, plan, round) {
-                observer.record(Record::Memory(record))?;
+                observer.record(Record::Memory(Box::new(record)))?;
             }
             done += 1;
         }
@@ -102,6 +103,7 @@ fn one_round(
     };
     let Room { instances, short } = room(descriptors(configuration));
     let counts = density.counts(configuration, instances);
+    let group = OwnGroup::find();
     let limited = counts != density.counts(configuration, u32::MAX);
     let mut held: Vec<Box<dyn Instance>> = Vec::new();
     let mut records = Vec::new();
@@ -123,7 +125,7 @@ fn one_round(
         // Reading the instances' own accounts allocates kernel memory (procfs inodes and dentries):
         // only once the host's accounts have been read for the last time.
         let last = counts.last() == Some(&count);
-        match reading(configuration, round, &held, last) {
+        match reading(configuration, round, &held, group.as_ref(), last) {
             Ok(record) => records.push(record),
             Err(refused) => failure = Some(refused),
         }
@@ -152,11 +154,16 @@ fn reading(
     configuration: &Configuration,
     round: u32,
     held: &[Box<dyn Instance>],
+    group: Option<&OwnGroup>,
     with_footprints: bool,
 ) -> Result<MemoryRecord, Failure> {
     let count = u32::try_from(held.len()).unwrap_or(u32::MAX);
     let mut record = empty(configuration, round, count);
     record.accounts = Accounts::read().map_err(|e| Failure::setup("read /proc/meminfo", e))?;
+    record.guest_given = held.first().and_then(|instance| instance.guest_memory());
+    if let Some(charge) = group.and_then(OwnGroup::read) {
+        (record.charged, record.charged_named) = (Some(charge.kernel), charge.named);
+    }
     if !with_footprints {
         return Ok(record);
     }
@@ -166,7 +173,6 @@ fn reading(
         record.private.push(footprint.private);
         record.cgroup_usage.extend(footprint.cgroup_usage);
         record.cgroup_kernel.extend(footprint.cgroup_kernel);
-        record.guest_given = footprint.guest_given;
     }
     Ok(record)
 }
@@ -177,6 +183,8 @@ fn empty(configuration: &Configuration, round: u32, instances: u32) -> MemoryRec
         round,
         instances,
         accounts: Accounts::default(),
+        charged: None,
+        charged_named: None,
         pss: Vec::new(),
         private: Vec::new(),
         cgroup_usage: Vec::new(),

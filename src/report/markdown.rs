@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::model::View;
+use super::model::{Sheet, View};
 
 /// Lays the view out as Markdown.
 #[must_use]
@@ -43,6 +43,9 @@ fn write_view(out: &mut String, view: &View) -> std::fmt::Result {
             )?;
         }
     }
+    for sheet in &view.memory {
+        write_sheet(out, sheet)?;
+    }
     for breakdown in &view.phases {
         writeln!(
             out,
@@ -58,6 +61,26 @@ fn write_view(out: &mut String, view: &View) -> std::fmt::Result {
     writeln!(out)?;
     for (name, value) in &view.facts {
         writeln!(out, "- {name}: {}", escape(value))?;
+    }
+    Ok(())
+}
+
+fn write_sheet(out: &mut String, sheet: &Sheet) -> std::fmt::Result {
+    writeln!(
+        out,
+        "\nMemory of one more idle instance, and where it went\n"
+    )?;
+    write!(out, "| |")?;
+    for backend in &sheet.backends {
+        write!(out, " {} |", escape(backend))?;
+    }
+    writeln!(out, "\n|---|{}", "---:|".repeat(sheet.backends.len()))?;
+    for (name, cells) in &sheet.rows {
+        write!(out, "| {} |", escape(name))?;
+        for cell in cells {
+            write!(out, " {cell} |")?;
+        }
+        writeln!(out)?;
     }
     Ok(())
 }

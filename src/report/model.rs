@@ -1,7 +1,7 @@
 //! The view model: everything a report says, as text in its place. Renderers lay it out and do no
 //! arithmetic.
 
-use super::{findings, format};
+use super::{balance, findings, format};
 use crate::metric::{Better, CATALOGUE, Metric, Unit};
 use crate::store::document::{MetricResult, Run, Status};
 
@@ -14,6 +14,8 @@ pub struct View {
     pub facts: Vec<(String, String)>,
     /// Metrics, each with a row per configuration.
     pub groups: Vec<Group>,
+    /// Memory of one more idle instance, from both sides.
+    pub memory: Vec<Sheet>,
     /// Where the start goes, per configuration.
     pub phases: Vec<Breakdown>,
     /// One plain sentence per finding.
@@ -50,6 +52,15 @@ pub struct Row {
     pub samples: String,
 }
 
+/// Balance sheets side by side, as many as fit a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sheet {
+    /// Configuration ids, one a column.
+    pub backends: Vec<String>,
+    /// What a row is, and a cell for each column.
+    pub rows: Vec<(String, Vec<String>)>,
+}
+
 /// The phases of one configuration's start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Breakdown {
@@ -68,6 +79,7 @@ pub fn view(run: &Run) -> View {
         title: title(run),
         facts: facts(run),
         groups: groups(run),
+        memory: balance::sheets(run),
         phases: breakdowns(run),
         findings: findings::sentences(run),
         notes: notes(run),
@@ -237,7 +249,7 @@ fn notable(metric: &MetricResult) -> Vec<(String, String)> {
 }
 
 fn notes(run: &Run) -> Vec<String> {
-    let mut notes = Vec::new();
+    let mut notes = balance::notes(run);
     for backend in &run.backends {
         let because = |what: &str| {
             let reason = backend.reason.as_deref().unwrap_or("no reason recorded");

@@ -2,7 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, Table, TableStyle, Width};
 
-use super::model::View;
+use super::model::{Sheet, View};
 
 /// Lays the view out as text.
 #[must_use]
@@ -13,6 +13,9 @@ pub fn render(view: &View) -> String {
     }
     out.push('\n');
     out.push_str(&table(view));
+    for sheet in &view.memory {
+        out.push_str(&memory(sheet));
+    }
     for breakdown in &view.phases {
         let parts: Vec<String> = breakdown
             .phases
@@ -58,17 +61,39 @@ fn table(view: &View) -> String {
     out
 }
 
+/// Widths of a balance sheet's columns, padding included.
+const SHEET: [u16; 4] = [14, 22, 22, 22];
+
+fn memory(sheet: &Sheet) -> String {
+    let mut out = "memory of one more idle instance, and where it went\n".to_owned();
+    let line = |first: &'_ str, cells: &[String]| -> Vec<String> {
+        std::iter::once(first.to_owned())
+            .chain(cells.iter().cloned())
+            .collect()
+    };
+    let mut lines = vec![line("", &sheet.backends)];
+    lines.extend(sheet.rows.iter().map(|(name, cells)| line(name, cells)));
+    let borrowed = lines.iter().map(|l| l.iter().map(String::as_str).collect());
+    out.push_str(&aligned(borrowed, &SHEET));
+    out.push('\n');
+    out
+}
+
 /// Rows without lines between them, the first column to the left, numbers to the right.
 fn rows<'a>(rows: impl Iterator<Item = [&'a str; 5]>) -> String {
+    aligned(rows.map(|row| row.to_vec()), &WIDTHS)
+}
+
+fn aligned<'a>(rows: impl Iterator<Item = Vec<&'a str>>, widths: &[u16]) -> String {
     let mut table = Table::new();
     table.load_style(TableStyle::new());
     for row in rows {
-        table.add_row(row.map(Cell::new));
+        table.add_row(row.into_iter().map(Cell::new));
     }
     for (index, column) in table.column_iter_mut().enumerate() {
         // A column's width includes its padding: one blank on the left of all but the first.
         column.set_padding((u16::from(index > 0), 0));
-        column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(WIDTHS[index])));
+        column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(widths[index])));
         if index > 0 {
             column.set_cell_alignment(CellAlignment::Right);
         }

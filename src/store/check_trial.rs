@@ -125,7 +125,16 @@ fn check_memory(m: &MemoryRecord) -> Result<(), Refusal> {
         ("stock", m.accounts.stock),
         ("file", m.accounts.file),
     ]);
-    let single = single.chain(m.guest_given.map(|bytes| ("guest_given", bytes)));
+    let optional = [
+        ("charged", m.charged),
+        ("charged_named", m.charged_named),
+        ("guest_given", m.guest_given),
+    ];
+    let single = single.chain(
+        optional
+            .into_iter()
+            .filter_map(|(name, bytes)| Some((name, bytes?))),
+    );
     let all = single.chain(
         names
             .into_iter()

@@ -178,6 +178,9 @@ pub struct MemoryBalance {
     pub pss: Option<f64>,
     /// Private user memory of an instance, bytes.
     pub private: Option<f64>,
+    /// Growth of the kernel memory that the harness's own control group is charged with; absent
+    /// where it has none. On cgroup version 1 the containers' groups are in it.
+    pub charged: Option<MemoryLine>,
     /// What an instance's own cgroup is charged with, bytes; absent where it has none.
     pub cgroup_usage: Option<f64>,
     /// The kernel's part of that.
@@ -202,7 +205,8 @@ pub struct MemoryLine {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MemoryPart {
-    /// `anon`, `shmem`, `slab`, `page_tables`, `sec_page_tables`, `vmalloc` or `percpu`.
+    /// `anon`, `shmem`, `slab`, `page_tables`, `sec_page_tables`, `vmalloc`,
+    /// `percpu`; `kvm` for what KVM is charged with beyond these.
     pub account: String,
     /// Its growth.
     pub growth: MemoryLine,

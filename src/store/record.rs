@@ -12,7 +12,7 @@ pub enum Record {
     /// A trial.
     Trial(Box<TrialRecord>),
     /// One step of a density measurement.
-    Memory(MemoryRecord),
+    Memory(Box<MemoryRecord>),
 }
 
 /// A trial: its place in the schedule, and what it gave or why it failed.
@@ -108,6 +108,12 @@ pub struct MemoryRecord {
     pub instances: u32,
     /// The host's accounts; all 0 in a step that failed.
     pub accounts: Accounts,
+    /// Kernel memory charged to the harness's own control group, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub charged: Option<Bytes>,
+    /// What the group's own accounts name of that (cgroup version 2).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub charged_named: Option<Bytes>,
     /// PSS of some instances, spread over all; read at the last count only.
     pub pss: Vec<Bytes>,
     /// Private memory of the same instances.
@@ -118,7 +124,8 @@ pub struct MemoryRecord {
     /// The kernel's part of it.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub cgroup_kernel: Vec<Bytes>,
-    /// Guest memory that the VMM gave to each instance, where it is a virtual machine.
+    /// Guest memory that the VMM gave to each instance, where it is a virtual machine; at every
+    /// count.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub guest_given: Option<Bytes>,
     /// Why there are fewer instances than planned: the resource that is short.
