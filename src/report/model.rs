@@ -323,6 +323,17 @@ fn notes(run: &Run) -> Vec<String> {
             notes.push(format!("{} ran without {limitation}", backend.id));
         }
     }
+    if run
+        .metrics
+        .iter()
+        .any(|m| m.backend == "microvm" && m.metric == "marginal")
+    {
+        notes.push(
+            "A micro-VM's idle memory is a lower bound: pages that KVM takes without an account in \
+             /proc/meminfo are left out (docs/method.md)."
+                .to_owned(),
+        );
+    }
     if run.host.kvm == "software" {
         notes.push(
             "KVM here is software (no SVM, no VMX): micro-VM figures hold for this kind of host \
