@@ -44,8 +44,8 @@ fn main() {
         Err(refused) => return println!("skipped: floor: {refused}"),
     };
     let mut lanes: Vec<Lane> = Vec::new();
-    for configuration in &Configuration::DEFAULT {
-        match lanes_of(configuration, clock) {
+    for configuration in Configuration::defaults() {
+        match lanes_of(&configuration, clock) {
             Ok(more) => lanes.extend(more),
             Err(reason) => println!("skipped: floor of {configuration}: {reason}"),
         }
@@ -78,7 +78,7 @@ fn main() {
 fn lanes_of(configuration: &Configuration, clock: Clock) -> Result<Vec<Lane>, String> {
     let mut backend = open(configuration).map_err(|why| why.to_string())?;
     let mut lanes = vec![Lane {
-        name: configuration.id().to_owned(),
+        name: configuration.id(),
         is_floor: false,
         start: Box::new(move || through(backend.as_mut(), &clock)),
         times: Vec::new(),
@@ -136,10 +136,10 @@ fn floors(
     };
     Ok(match configuration {
         Configuration::Process => vec![("process", child(container::Kind::Process)?)],
-        Configuration::Container if nix::unistd::geteuid().is_root() => {
+        Configuration::Container(_) if nix::unistd::geteuid().is_root() => {
             vec![("container", child(container::Kind::Container)?)]
         }
-        Configuration::Container => {
+        Configuration::Container(_) => {
             return Err("the container's floor runs as root only".to_owned());
         }
         Configuration::MicroVm => vec![

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use isobench::backend::Backend;
+use isobench::backend::container::options::Options;
 use isobench::backend::container::{Container, PAYLOAD_ID};
 use isobench::backend::process::Process;
 use isobench::metric::Bytes;
@@ -198,7 +199,7 @@ fn the_cgroup_has_limits_a_namespace_and_an_end() {
     held.release().unwrap();
     assert_eq!(stage::groups(std::process::id()), BTreeSet::new());
     // The limit bites: the greedy one is killed inside its 64 MiB and does not reach its end.
-    let mut greedy = Container::with_payload(&elf(&stage::GREEDY)).unwrap();
+    let mut greedy = Container::with_payload(Options::default(), &elf(&stage::GREEDY)).unwrap();
     let failure = greedy.trial(&launch(Workload::Noop)).unwrap_err();
     assert!(
         matches!(failure, Failure::Signal(libc::SIGKILL)),
@@ -243,7 +244,7 @@ fn a_forbidden_system_call_is_the_end() {
         stage::call(X32 | libc::SYS_getppid as u32),
         stage::call_i386(),
     ] {
-        let mut container = Container::with_payload(&elf(&code)).unwrap();
+        let mut container = Container::with_payload(Options::default(), &elf(&code)).unwrap();
         let failure = container.trial(&launch(Workload::Noop)).unwrap_err();
         assert!(
             matches!(failure, Failure::Signal(libc::SIGSYS)),

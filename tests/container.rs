@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use isobench::backend::Backend;
 use isobench::backend::container::Container;
+use isobench::backend::container::options::Options;
 use isobench::metric::Bytes;
 use isobench::workload::Workload;
 use stage::{INNER, Traces, alone, container, grouped, launch};
@@ -74,7 +75,9 @@ fn failures_are_typed_and_leave_nothing() {
         return;
     }
     let before = Traces::look();
-    stage::assert_failures_are_typed(|elf| Container::with_payload(elf).unwrap());
+    stage::assert_failures_are_typed(|elf| {
+        Container::with_payload(Options::default(), elf).unwrap()
+    });
     assert_eq!(Traces::look(), before);
 }
 
@@ -110,7 +113,7 @@ fn fifty_trials_leave_nothing() {
 #[test]
 fn inner_says_whether_and_why_not() {
     if std::env::var_os(INNER).is_some_and(|v| v == "why") {
-        match Container::new() {
+        match Container::new(Options::default()) {
             Ok(_) => println!("\nrunning"),
             Err(why) => println!("\nreason {} remedy {}", why.reason, why.remedy),
         }
@@ -153,7 +156,7 @@ fn inner_holds_until_killed() {
     if std::env::var_os(INNER).is_none_or(|v| v != "hold") {
         return;
     }
-    let mut container = Container::new().unwrap();
+    let mut container = Container::new(Options::default()).unwrap();
     let _held = container.hold(&launch(Workload::Idle)).unwrap();
     println!("\nchild {}", stage::children()[0]);
     std::thread::sleep(Duration::from_secs(60));

@@ -76,6 +76,15 @@ impl Launcher {
     }
 }
 
+/// The payload as an executable memory file, for [`crate::sys::program::Op::ExecImage`].
+///
+/// # Errors
+/// Memory files cannot be made, or not executed, here.
+pub(crate) fn image(bytes: &[u8]) -> Result<OwnedFd, Unavailable> {
+    fd::sealed_memory(c"payload", bytes)
+        .map_err(|e| refusal("no executable memory file (memfd_create)", &e))
+}
+
 /// The cheapest launch there is, to find out whether launching works.
 pub(crate) fn probe() -> Launch {
     Launch {

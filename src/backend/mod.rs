@@ -1,11 +1,13 @@
 //! The ways to run the payload.
 
 pub mod child;
+pub mod configuration;
 pub mod container;
 pub mod launcher;
 pub mod microvm;
 pub mod process;
 
+pub use configuration::Configuration;
 pub(crate) use launcher::shortage;
 
 use std::fmt;
@@ -45,7 +47,7 @@ pub trait Backend {
 pub fn open(configuration: &Configuration) -> Result<Box<dyn Backend>, Unavailable> {
     Ok(match configuration {
         Configuration::Process => Box::new(process::Process::new()?),
-        Configuration::Container => Box::new(container::Container::new()?),
+        Configuration::Container(options) => Box::new(container::Container::new(*options)?),
         Configuration::MicroVm => Box::new(microvm::MicroVm::new()?),
     })
 }
@@ -97,48 +99,13 @@ pub struct Unavailable {
     pub remedy: String,
 }
 
-/// A backend with its options, as it is named on the command line and in results.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Configuration {
-    /// fork+exec: the reference for every ratio.
-    Process,
-    /// The project's own launcher.
-    Container,
-    /// The project's own VMM, no guest operating system.
-    MicroVm,
-}
-
-impl Configuration {
-    /// Every configuration that `run` takes by default, reference first.
-    pub const DEFAULT: [Self; 3] = [Self::Process, Self::Container, Self::MicroVm];
-
-    /// Id in results.
-    #[must_use]
-    pub const fn id(&self) -> &'static str {
-        match self {
-            Self::Process => "process",
-            Self::Container => "container",
-            Self::MicroVm => "microvm",
+impl From<Limitation> for Unavailable {
+    /// Where the mechanism was asked for by name.
+    fn from(limitation: Limitation) -> Self {
+        Self {
+            reason: format!("{}: {}", limitation.mechanism, limitation.reason),
+            remedy: limitation.remedy,
         }
-    }
-
-    /// One sentence for `list`.
-    #[must_use]
-    pub const fn describe(&self) -> &'static str {
-        match self {
-            Self::Process => "fork+exec of the payload: the reference for every ratio",
-            Self::Container => {
-                "own launcher: pid, net, ipc, mnt, uts, cgroup (and user) namespaces, fresh root, \
-                 cgroup limits, no capabilities, seccomp"
-            }
-            Self::MicroVm => "own VMM on KVM: no firmware, no guest OS, the payload at CPL 3",
-        }
-    }
-
-    /// The configuration with this name.
-    #[must_use]
-    pub fn from_id(id: &str) -> Option<Self> {
-        Self::DEFAULT.into_iter().find(|c| c.id() == id)
     }
 }
 
@@ -149,11 +116,5 @@ impl fmt::Display for Limitation {
             "{}: {} (to have it: {})",
             self.mechanism, self.reason, self.remedy
         )
-    }
-}
-
-impl fmt::Display for Configuration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.id())
     }
 }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use sha2::{Digest, Sha256};
 
 use crate::backend::child::{Child, Deadline};
-use crate::backend::launcher::{Launcher, probe, refusal, shortage};
+use crate::backend::launcher::{Launcher, image, probe, refusal, shortage};
 use crate::backend::{Backend, Footprint, Instance, Unavailable};
 use crate::sys::program::{Arguments, Op, Program};
 use crate::sys::spawn::{Place, ignored_signals};
@@ -87,11 +87,6 @@ impl Process {
         self.launcher
             .start(arguments, Place::default(), [None; 2], hold, log)
     }
-}
-
-fn image(bytes: &[u8]) -> Result<OwnedFd, Unavailable> {
-    fd::sealed_memory(c"payload", bytes)
-        .map_err(|e| refusal("no executable memory file (memfd_create)", &e))
 }
 
 impl Backend for Process {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::args::{Format, RunArgs};
 use super::error::CliError;
-use crate::backend::Configuration;
+use crate::backend::configuration::{Configuration, ConfigurationError};
 use crate::measure::plan::{Plan, density, max_time, rounds, target};
 use crate::workload::profile::Profile;
 use crate::workload::{Task, Workload};
@@ -83,28 +83,21 @@ pub(super) fn seed(text: Option<&str>, random: u64) -> Result<u64, CliError> {
 
 fn configurations(list: Option<&str>) -> Result<Vec<Configuration>, CliError> {
     let Some(list) = list else {
-        return Ok(Configuration::DEFAULT.to_vec());
+        return Ok(Configuration::defaults());
     };
     let mut found = Vec::new();
     for name in items("--backends", list)? {
-        let configuration = Configuration::from_id(name).ok_or_else(|| {
-            let known: Vec<&str> = Configuration::DEFAULT
-                .iter()
-                .map(Configuration::id)
-                .collect();
-            CliError::usage(
-                "--backends",
-                format!(
-                    "there is no backend {name:?}; expected one of {}",
-                    known.join(", ")
-                ),
-                Some("isobench list backends".to_owned()),
-            )
+        let configuration: Configuration = name.parse().map_err(|error: ConfigurationError| {
+            let hint = Some("isobench list backends".to_owned());
+            CliError::usage("--backends", error.to_string(), hint)
         })?;
         if found.contains(&configuration) {
             return Err(CliError::usage(
                 "--backends",
-                format!("{name} is named twice"),
+                match configuration.id() {
+                    id if id == name => format!("{name} is named twice"),
+                    id => format!("{name} is {id}, which is named twice"),
+                },
                 None,
             ));
         }
@@ -226,7 +219,7 @@ mod tests {
     #[test]
     fn defaults_need_no_flags() {
         let RunPlan { plan, out, format } = plan(&[]).unwrap();
-        assert_eq!(plan.configurations, Configuration::DEFAULT);
+        assert_eq!(plan.configurations, Configuration::defaults());
         assert_eq!(
             (plan.seed, plan.profile, out, format),
             (7, Profile::Quick, None, Format::Human)

@@ -156,7 +156,7 @@ fn reading(
 
 fn empty(configuration: &Configuration, round: u32, instances: u32) -> MemoryRecord {
     MemoryRecord {
-        backend: configuration.id().to_owned(),
+        backend: configuration.id(),
         round,
         instances,
         used: Bytes(0),

@@ -227,7 +227,7 @@ fn trial_record(
     Record::Trial(Box::new(TrialRecord {
         trial,
         block: number as u64,
-        backend: configuration.id().to_owned(),
+        backend: configuration.id(),
         workload: task.to_string(),
         warmup: block.warmup,
         tainted,

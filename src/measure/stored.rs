@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::summary::{Summary, summarise};
-use crate::backend::Configuration;
+use crate::backend::configuration::{Configuration, ConfigurationError};
 use crate::store::document::{Run, Status};
 use crate::store::read::{OnDisk, read};
 use crate::store::read_error::{ReadError, Refusal};
@@ -117,11 +117,8 @@ pub fn tasks(records: &[Record]) -> Vec<Task> {
 /// The configurations of a run, in its order.
 fn configurations(run: &Run) -> Result<Vec<Configuration>, Refusal> {
     let known = |(index, id): (usize, &str)| {
-        Configuration::from_id(id).ok_or_else(|| {
-            Refusal::new(
-                format!("backends[{index}].id"),
-                format!("this program has no backend {id:?}"),
-            )
+        id.parse().map_err(|error: ConfigurationError| {
+            Refusal::new(format!("backends[{index}].id"), error.to_string())
         })
     };
     let ids = run.backends.iter().map(|b| b.id.as_str());

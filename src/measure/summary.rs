@@ -12,7 +12,7 @@ use crate::workload::{Task, Workload, catalogue};
 /// Level of every interval.
 pub const LEVEL: f64 = 0.95;
 /// The configurations that ratios refer to.
-const REFERENCES: [Configuration; 2] = [Configuration::Process, Configuration::Container];
+const REFERENCES: [&str; 2] = ["process", "container"];
 
 /// Estimates of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -169,10 +169,14 @@ fn counts(records: &[Record]) -> BTreeMap<String, Count> {
 fn per_configuration(
     configurations: &[Configuration],
     series: impl Fn(&str) -> Series,
-) -> Vec<(&'static str, Series)> {
+) -> Vec<(String, Series)> {
     configurations
         .iter()
-        .map(|c| (c.id(), series(c.id())))
+        .map(Configuration::id)
+        .map(|id| {
+            let series = series(&id);
+            (id, series)
+        })
         .filter(|(_, series)| !series.is_empty())
         .collect()
 }
@@ -181,7 +185,7 @@ fn estimate(
     summary: &mut Summary,
     workload: &str,
     metric: &Metric,
-    all: &[(&'static str, Series)],
+    all: &[(String, Series)],
     blurred: impl Fn(&str) -> usize,
     phases: impl Fn(&str) -> Vec<PhaseResult>,
 ) {
@@ -192,7 +196,7 @@ fn estimate(
             continue;
         };
         summary.metrics.push(MetricResult {
-            backend: (*id).to_owned(),
+            backend: id.clone(),
             workload: workload.to_owned(),
             metric: metric.name.to_owned(),
             unit: metric.unit,
@@ -206,7 +210,7 @@ fn estimate(
             phases: phases(id),
         });
         for reference in REFERENCES {
-            let Some((_, other)) = all.iter().find(|(o, _)| *o == reference.id() && o != id) else {
+            let Some((_, other)) = all.iter().find(|(o, _)| *o == reference && o != id) else {
                 continue;
             };
             let pairs = paired(other, series);
@@ -216,8 +220,8 @@ fn estimate(
             summary.ratios.push(RatioResult {
                 workload: workload.to_owned(),
                 metric: metric.name.to_owned(),
-                backend: (*id).to_owned(),
-                reference: reference.id().to_owned(),
+                backend: id.clone(),
+                reference: reference.to_owned(),
                 ratio,
                 ci95,
                 pairs: pairs.len() as u64,

@@ -16,6 +16,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use isobench::backend::container::Container;
+use isobench::backend::container::options::Options;
 use isobench::backend::{Backend, Unavailable};
 use isobench::host::cgroup::Hierarchies;
 use isobench::trial::{Failure, Launch, Observation};
@@ -284,7 +285,7 @@ pub fn assert_failures_are_typed<B: Backend>(with: impl Fn(&[u8]) -> B) {
 
 /// The backend, or a line that says why this test is not run here.
 pub fn container(test: &str) -> Option<Container> {
-    match Container::new() {
+    match Container::new(Options::default()) {
         Ok(container) => {
             for limitation in container.limitations() {
                 println!(

@@ -49,7 +49,7 @@ pub(super) fn explain(failure: &Failure, identity: Identity) -> Unavailable {
         Failure::Setup { phase, .. } => (*phase, failure.errno()),
         _ => ("", None),
     };
-    let switched = if identity == Identity::Root {
+    let switched = if !matches!(identity, Identity::Mapped { .. }) {
         None
     } else {
         SWITCHES.into_iter().find(|(file, forbids, _)| {
@@ -113,7 +113,7 @@ mod tests {
             "pivot_root",
             std::io::Error::from_raw_os_error(libc::EINVAL),
         );
-        let why = explain(&failure, Identity::Root);
+        let why = explain(&failure, Identity::Dropped);
         assert!(why.reason.contains("pivot_root") && why.reason.contains("Invalid argument"));
         assert!(why.remedy.contains("initramfs"));
     }

@@ -19,12 +19,14 @@
 mod availability;
 mod cgroup;
 mod confine;
+pub mod mechanism;
+pub mod options;
 mod setup;
 
 use std::sync::Arc;
 
 use crate::backend::child::{Child, Deadline};
-use crate::backend::launcher::{Launcher, probe};
+use crate::backend::launcher::{self, Launcher, probe};
 use crate::backend::{Backend, Footprint, Instance, Limitation, Unavailable};
 use crate::metric::Bytes;
 use crate::sys::clock;
@@ -36,7 +38,9 @@ use crate::workload::{Task, payload};
 pub use setup::PAYLOAD_ID;
 
 use cgroup::{Groups, Leaf};
-use setup::{Devices, Identity};
+use mechanism::{Mechanism, Mechanisms};
+use options::Options;
+use setup::{Devices, Identity, Setup};
 
 /// Memory a container may take beyond what its task works on.
 const MEMORY_RESERVE: u64 = 64 << 20;
@@ -46,32 +50,34 @@ const MEMORY_RESERVE: u64 = 64 << 20;
 #[derive(Debug)]
 pub struct Container {
     launcher: Launcher,
+    setup: Setup,
     groups: Option<Groups>,
-    identity: Identity,
     limitations: Vec<Limitation>,
 }
 
 impl Container {
     /// Prepares the embedded payload and launches it once.
     ///
+    /// The default container runs without its control group where none can be had, and says so
+    /// ([`Backend::limitations`]); any other is what was asked for or is refused.
+    ///
     /// # Errors
     /// Why this host cannot, and what would help.
-    pub fn new() -> Result<Self, Unavailable> {
-        let mut container = Self::with_payload(payload::BYTES)?;
+    pub fn new(options: Options) -> Result<Self, Unavailable> {
+        let mut container = Self::with_payload(options, payload::BYTES)?;
         let mut first = container.trial(&probe());
         if let Err(failure @ Failure::Setup { phase, .. }) = &first
             && container.groups.is_some()
+            && options == Options::default()
             && matches!(*phase, "cgroup_create" | "clone3" | "cgroup_join")
         {
-            let reason = failure.to_string();
-            container.launcher = launcher(container.identity, false, payload::BYTES)?;
-            container.groups = None;
-            container.limitations.push(availability::no_cgroup(reason));
+            let limitation = availability::no_cgroup(failure.to_string());
+            container.give_up_cgroup(limitation)?;
             first = container.trial(&probe());
         }
         match first {
             Ok(_) => Ok(container),
-            Err(failure) => Err(availability::explain(&failure, container.identity)),
+            Err(failure) => Err(availability::explain(&failure, container.setup.identity)),
         }
     }
 
@@ -79,18 +85,39 @@ impl Container {
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn with_payload(bytes: &[u8]) -> Result<Self, Unavailable> {
-        let identity = identity();
-        let (groups, limitations) = match Groups::find() {
-            Ok(groups) => (Some(groups), Vec::new()),
-            Err(reason) => (None, vec![availability::no_cgroup(reason)]),
+    pub fn with_payload(options: Options, bytes: &[u8]) -> Result<Self, Unavailable> {
+        let setup = setup_of(options.mechanisms, bytes);
+        let groups = setup
+            .mechanisms
+            .has(Mechanism::Cgroup)
+            .then(Groups::find)
+            .transpose();
+        let (groups, missing) = match groups {
+            Ok(groups) => (groups, None),
+            Err(reason) => (None, Some(availability::no_cgroup(reason))),
         };
-        Ok(Self {
-            launcher: launcher(identity, groups.is_some(), bytes)?,
+        let mut container = Self {
+            launcher: launcher(&setup)?,
+            setup,
             groups,
-            identity,
-            limitations,
-        })
+            limitations: Vec::new(),
+        };
+        match missing {
+            Some(limitation) if options == Options::default() => {
+                container.give_up_cgroup(limitation)?;
+            }
+            Some(limitation) => return Err(limitation.into()),
+            None => {}
+        }
+        Ok(container)
+    }
+
+    fn give_up_cgroup(&mut self, limitation: Limitation) -> Result<(), Unavailable> {
+        self.setup.mechanisms = self.setup.mechanisms.without(Mechanism::Cgroup);
+        self.launcher = launcher(&self.setup)?;
+        self.groups = None;
+        self.limitations.push(limitation);
+        Ok(())
     }
 
     fn start(
@@ -109,7 +136,7 @@ impl Container {
             }
         };
         let place = Place {
-            namespaces: setup::namespaces(self.identity),
+            namespaces: setup::namespaces(self.setup.mechanisms),
             cgroup: leaf.as_ref().and_then(Leaf::birthplace),
         };
         let tasks = leaf.as_ref().map_or([None; 2], Leaf::tasks);
@@ -174,8 +201,41 @@ impl Instance for Held {
     }
 }
 
+/// What this harness does to make a container of these mechanisms.
+fn setup_of(wanted: Mechanisms, bytes: &[u8]) -> Setup {
+    let privileged = is_privileged();
+    // Whatever changes more than the process itself needs capabilities, and a user namespace is
+    // where everybody has them. Joining a control group and filtering calls need none.
+    let plain = Mechanisms::of([Mechanism::Cgroup, Mechanism::Seccomp]);
+    let mechanisms = if !privileged && wanted.iter().any(|m| !plain.has(m)) {
+        wanted.with(Mechanism::User)
+    } else {
+        wanted
+    };
+    let identity = if mechanisms.has(Mechanism::User) {
+        Identity::Mapped {
+            uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
+        }
+    } else if mechanisms.has(Mechanism::Capabilities) {
+        Identity::Dropped
+    } else {
+        Identity::Kept
+    };
+    Setup {
+        mechanisms,
+        identity,
+        // mknod(2) of a device is allowed only outside user namespaces.
+        devices: match identity {
+            Identity::Mapped { .. } => Devices::Bound,
+            Identity::Kept | Identity::Dropped => Devices::Made,
+        },
+        payload: Arc::from(bytes),
+    }
+}
+
 /// Root without CAP_SYS_ADMIN, or in a user namespace with few ids, is an ordinary user here.
-fn identity() -> Identity {
+fn is_privileged() -> bool {
     let admin = caps::has_cap(
         None,
         caps::CapSet::Effective,
@@ -183,28 +243,15 @@ fn identity() -> Identity {
     );
     let whole = std::fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]));
-    let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
-    if uid.is_root() && whole && admin.unwrap_or(false) {
-        Identity::Root
-    } else {
-        Identity::User {
-            uid: uid.as_raw(),
-            gid: gid.as_raw(),
-        }
-    }
+    nix::unistd::geteuid().is_root() && whole && admin.unwrap_or(false)
 }
 
-fn launcher(identity: Identity, grouped: bool, bytes: &[u8]) -> Result<Launcher, Unavailable> {
-    let program = setup::compose(identity, devices(identity), grouped, &Arc::from(bytes))?;
-    Launcher::new(program, None)
-}
-
-/// mknod(2) of a device is allowed only outside user namespaces.
-fn devices(identity: Identity) -> Devices {
-    match identity {
-        Identity::Root => Devices::Made,
-        Identity::User { .. } => Devices::Bound,
-    }
+fn launcher(setup: &Setup) -> Result<Launcher, Unavailable> {
+    // With a root of its own the container has a copy of the payload there.
+    let image = (!setup.mechanisms.has(Mechanism::Rootfs))
+        .then(|| launcher::image(&setup.payload))
+        .transpose()?;
+    Launcher::new(setup::compose(setup)?, image)
 }
 
 /// What the task works on and the reserve.
@@ -232,17 +279,14 @@ mod tests {
     #[test]
     fn a_failure_at_any_step_is_rolled_back() {
         let _alone = ALONE.lock();
-        let mut container = match Container::new() {
+        let mut container = match Container::new(Options::default()) {
             Ok(container) => container,
             Err(why) => {
                 println!("a_failure_at_any_step_is_rolled_back: not run: {why}");
                 return;
             }
         };
-        let grouped = container.groups.is_some();
-        let bytes = Arc::from(payload::BYTES);
-        let devices = devices(container.identity);
-        let whole = setup::compose(container.identity, devices, grouped, &bytes).unwrap();
+        let whole = setup::compose(&container.setup).unwrap();
         let before = leaves(&container);
         for fails in 0..whole.steps().len() {
             let mut program = Program::new();
@@ -270,13 +314,16 @@ mod tests {
     #[test]
     fn a_v2_group_is_entered_by_birth() {
         let _alone = ALONE.lock();
-        let (Ok(mut container), Some(groups)) = (Container::new(), Groups::v2_without_limits())
-        else {
+        let (Ok(mut container), Some(groups)) = (
+            Container::new(Options::default()),
+            Groups::v2_without_limits(),
+        ) else {
             println!("a_v2_group_is_entered_by_birth: not run: no container or no v2 group here");
             return;
         };
         container.groups = Some(groups);
-        container.launcher = launcher(container.identity, true, payload::BYTES).unwrap();
+        container.setup.mechanisms = Mechanisms::DEFAULT;
+        container.launcher = launcher(&container.setup).unwrap();
         let mut launch = probe();
         launch.task.workload = crate::workload::Workload::Idle;
         let arguments = Arguments::new(&launch.task.argv());

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use crate::backend::Unavailable;
 use crate::backend::container::confine;
+use crate::backend::container::mechanism::{Mechanism, Mechanisms};
+use crate::backend::launcher::refusal;
 use crate::sys::program::{Mount, Op, Program};
 use crate::sys::spawn::ignored_signals;
 
@@ -12,15 +14,17 @@ use crate::sys::spawn::ignored_signals;
 /// 65534, which also stands for "not mapped".
 pub const PAYLOAD_ID: u32 = 65532;
 
-/// Who sets the container up.
+/// Whose ids the payload has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// Root of the host with CAP_SYS_ADMIN: no user namespace. The payload becomes [`PAYLOAD_ID`] by a change
-    /// of ids, so it owns nothing on the host either.
-    Root,
-    /// Anybody else, in a user namespace with exactly one uid and one gid mapped: the caller's own
-    /// to [`PAYLOAD_ID`]. Supplementary groups stay, unmapped (user_namespaces(7)).
-    User {
+    /// The harness's own: no mechanism changes them.
+    Kept,
+    /// Root of the host becomes [`PAYLOAD_ID`] by a change of ids, so that the payload owns nothing
+    /// on the host either.
+    Dropped,
+    /// In a user namespace with exactly one uid and one gid mapped: the caller's own to
+    /// [`PAYLOAD_ID`]. Supplementary groups stay, unmapped (user_namespaces(7)).
+    Mapped {
         /// Effective uid of the harness.
         uid: u32,
         /// Effective gid of the harness.
@@ -46,37 +50,42 @@ const NODES: [(&str, u32); 5] = [
     ("urandom", 9),
 ];
 
+/// What is prepared once for all launches of a container.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What the container is made of.
+    pub mechanisms: Mechanisms,
+    /// Whose ids the payload has.
+    pub identity: Identity,
+    /// How `/dev` is filled.
+    pub devices: Devices,
+    /// The ELF file.
+    pub payload: Arc<[u8]>,
+}
+
 /// Namespaces that the child is born into. The cgroup namespace is not among them: its root is the
 /// group that its *creator* is in (cgroup_namespaces(7)), for `clone3` the harness's group even
 /// with CLONE_INTO_CGROUP, so the child makes it itself once it is in its own group.
 #[must_use]
-pub fn namespaces(identity: Identity) -> u64 {
-    let mut flags = libc::CLONE_NEWPID
-        | libc::CLONE_NEWNET
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWNS
-        | libc::CLONE_NEWUTS;
-    if identity != Identity::Root {
-        flags |= libc::CLONE_NEWUSER;
-    }
-    flags as u64
+pub fn namespaces(mechanisms: Mechanisms) -> u64 {
+    mechanisms
+        .without(Mechanism::CgroupNs)
+        .iter()
+        .filter_map(Mechanism::namespace)
+        .fold(0, |flags, flag| flags | flag)
 }
 
 /// Writes the program down.
 ///
 /// # Errors
-/// The seccomp filter does not compile for this machine.
-pub fn compose(
-    identity: Identity,
-    devices: Devices,
-    grouped: bool,
-    payload: &Arc<[u8]>,
-) -> Result<Program, Unavailable> {
+/// The seccomp filter does not compile for this machine; the clocks cannot be read.
+pub fn compose(setup: &Setup) -> Result<Program, Unavailable> {
+    let has = |mechanism| setup.mechanisms.has(mechanism);
     let mut p = Program::new();
     // Before anything that takes time, so that a harness killed now leaves nothing.
     p.push("parent_death", Op::DieWithParent);
     p.push("signals", Op::Signals(ignored_signals()));
-    if let Identity::User { uid, gid } = identity {
+    if let Identity::Mapped { uid, gid } = setup.identity {
         // setgroups is denied before the gid map is written, or the map is refused (CVE-2014-8989).
         let deny = b"deny".to_vec();
         p.push("setgroups", Op::Write(c"/proc/self/setgroups".into(), deny));
@@ -84,42 +93,84 @@ pub fn compose(
         p.push("uid_map", Op::Write(c"/proc/self/uid_map".into(), map(uid)));
         p.push("gid_map", Op::Write(c"/proc/self/gid_map".into(), map(gid)));
     }
-    if grouped {
+    if has(Mechanism::Time) {
+        // The child is in the new namespace from its exec on (time_namespaces(7)).
+        let offsets = Op::Write(c"/proc/self/timens_offsets".into(), clocks_at_zero()?);
+        p.push("time_offsets", offsets);
+    }
+    if has(Mechanism::Cgroup) {
         // Into the group before its namespace is made, and before anything is allocated that the
         // group shall be charged for. A no-op on v2, where the child was born there.
         p.push("cgroup_join", Op::JoinCgroups);
     }
-    // Without a group of its own it still hides where in the host's tree the harness is.
-    p.push("cgroup_namespace", Op::Unshare(libc::CLONE_NEWCGROUP));
+    if has(Mechanism::CgroupNs) {
+        // Without a group of its own it still hides where in the host's tree the harness is.
+        p.push("cgroup_namespace", Op::Unshare(libc::CLONE_NEWCGROUP));
+    }
     p.push("stdio", Op::Stdio);
     // No controlling terminal to push input into (TIOCSTI).
     p.push("setsid", Op::NewSession);
-    root_file_system(&mut p, devices, payload);
-    p.push("sethostname", Op::HostName(b"isobench".to_vec()));
-    p.push("loopback", Op::LoopbackUp);
+    if has(Mechanism::Rootfs) {
+        root_file_system(&mut p, setup);
+    }
+    if has(Mechanism::Uts) {
+        p.push("sethostname", Op::HostName(b"isobench".to_vec()));
+    }
+    if has(Mechanism::Loopback) {
+        p.push("loopback", Op::LoopbackUp);
+    }
     p.push("limits", Op::Umask(0o077));
     p.push("limits", Op::NoCoreDump);
-    // The bounding set first: emptying it needs CAP_SETPCAP. Then the ids, which need CAP_SETUID.
-    let last = confine::last_capability();
-    p.push("capabilities", Op::EmptyBoundingSet(last));
-    if identity == Identity::Root {
-        p.push("capabilities", Op::SetIds(PAYLOAD_ID));
-        p.push("capabilities", Op::KeepDumpable);
+    if has(Mechanism::Capabilities) {
+        // The bounding set first: emptying it needs CAP_SETPCAP. Then the ids, which need CAP_SETUID.
+        let last = confine::last_capability();
+        p.push("capabilities", Op::EmptyBoundingSet(last));
+        if setup.identity == Identity::Dropped {
+            p.push("capabilities", Op::SetIds(PAYLOAD_ID));
+            p.push("capabilities", Op::KeepDumpable);
+        }
+        p.push("capabilities", Op::EmptyCapabilities);
     }
-    p.push("capabilities", Op::EmptyCapabilities);
-    // Again, since the change of ids has cleared it; and only now is it known to have been in time.
+    // Again, since a change of ids has cleared it; and only now is it known to have been in time.
     p.push("parent_check", Op::DieWithParent);
     p.push("parent_check", Op::ParentLives);
-    p.push("no_new_privs", Op::NoNewPrivileges);
+    if has(Mechanism::Capabilities) || has(Mechanism::Seccomp) {
+        p.push("no_new_privs", Op::NoNewPrivileges);
+    }
     p.push("close_range", Op::CloseOnExec);
-    // Last: it allows nothing of the above.
-    p.push("seccomp", Op::Seccomp(confine::filter()?));
-    p.push("execve", Op::Exec(c"/payload".into()));
+    if has(Mechanism::Seccomp) {
+        // Last: it allows nothing of the above.
+        p.push("seccomp", Op::Seccomp(confine::filter()?));
+    }
+    p.push(
+        "execve",
+        if has(Mechanism::Rootfs) {
+            Op::Exec(c"/payload".into())
+        } else {
+            Op::ExecImage
+        },
+    );
     Ok(p)
 }
 
+/// Offsets that set the monotonic clocks of a time namespace back to about 0
+/// (time_namespaces(7), `/proc/PID/timens_offsets`).
+fn clocks_at_zero() -> Result<Vec<u8>, Unavailable> {
+    use nix::time::{ClockId, clock_gettime};
+    let line = |name: &str, clock| -> Result<String, Unavailable> {
+        let now = clock_gettime(clock).map_err(|errno| refusal(name, &errno.into()))?;
+        Ok(format!("{name} -{} 0\n", now.tv_sec()))
+    };
+    let monotonic = line("monotonic", ClockId::CLOCK_MONOTONIC)?;
+    let boottime = line("boottime", ClockId::CLOCK_BOOTTIME)?;
+    Ok((monotonic + &boottime).into_bytes())
+}
+
 /// A fresh root with `/payload`, `/proc` and `/dev`, and nothing of the host.
-fn root_file_system(p: &mut Program, devices: Devices, payload: &Arc<[u8]>) {
+fn root_file_system(p: &mut Program, setup: &Setup) {
+    let Setup {
+        devices, payload, ..
+    } = setup;
     // First of all mounts: nothing done below may travel back to the host's mount namespace.
     let private = Mount {
         target: c"/".into(),
@@ -150,16 +201,20 @@ fn root_file_system(p: &mut Program, devices: Devices, payload: &Arc<[u8]>) {
     // file on a file system that may be noexec. The copy counts as the container's own memory.
     let bytes = Arc::clone(payload);
     p.push("write_payload", Op::Create(c"payload".into(), 0o555, bytes));
-    // Only process folders, only one's own, read-only: no /proc/sys, /proc/kcore, sysrq-trigger.
-    let proc = Mount {
-        source: c"proc".into(),
-        target: c"proc".into(),
-        kind: c"proc".into(),
-        flags: libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_RDONLY,
-        data: c"subset=pid,hidepid=2".into(),
-    };
-    p.push("mount_proc", Op::Mkdir(c"proc".into(), 0o555));
-    p.push("mount_proc", Op::Mount(Box::new(proc)));
+    // Whose pid namespace it does not own, a user namespace may not mount a /proc of.
+    let mapped = matches!(setup.identity, Identity::Mapped { .. });
+    if setup.mechanisms.has(Mechanism::Pid) || !mapped {
+        // Only process folders, only one's own, read-only: no /proc/sys, /proc/kcore, sysrq-trigger.
+        let proc = Mount {
+            source: c"proc".into(),
+            target: c"proc".into(),
+            kind: c"proc".into(),
+            flags: libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_RDONLY,
+            data: c"subset=pid,hidepid=2".into(),
+        };
+        p.push("mount_proc", Op::Mkdir(c"proc".into(), 0o555));
+        p.push("mount_proc", Op::Mount(Box::new(proc)));
+    }
     p.push("dev", Op::Mkdir(c"dev".into(), 0o755));
     for (name, minor) in NODES {
         let device = libc::makedev(1, minor);
@@ -195,16 +250,24 @@ fn text(text: String) -> CString {
 mod tests {
     use super::*;
 
-    fn phases(identity: Identity) -> Vec<&'static str> {
-        let program = compose(identity, Devices::Bound, true, &Arc::from(&b"x"[..])).unwrap();
+    fn phases(mechanisms: Mechanisms, identity: Identity) -> Vec<&'static str> {
+        let setup = Setup {
+            mechanisms,
+            identity,
+            devices: Devices::Bound,
+            payload: Arc::from(&b"x"[..]),
+        };
+        let program = compose(&setup).unwrap();
         let mut names: Vec<_> = program.steps().iter().map(|s| s.phase).collect();
         names.dedup();
         names
     }
 
+    const MAPPED: Identity = Identity::Mapped { uid: 1, gid: 2 };
+
     #[test]
     fn order_is_what_the_kernel_and_the_attacks_demand() {
-        let names = phases(Identity::User { uid: 1, gid: 2 });
+        let names = phases(Mechanisms::of(Mechanism::ALL), MAPPED);
         let at = |name| names.iter().position(|n| *n == name).unwrap();
         assert!(at("setgroups") < at("gid_map"));
         assert!(at("cgroup_join") < at("cgroup_namespace"));
@@ -217,12 +280,31 @@ mod tests {
 
     #[test]
     fn every_phase_has_a_name_of_its_own_and_fits_the_log() {
-        let mut names = phases(Identity::User { uid: 1, gid: 2 });
+        let mut names = phases(Mechanisms::of(Mechanism::ALL), MAPPED);
         let count = names.len();
         assert!(count + 3 <= crate::trial::PhaseLog::CAPACITY);
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);
-        assert!(!phases(Identity::Root).contains(&"uid_map"));
+        assert!(!phases(Mechanisms::DEFAULT, Identity::Dropped).contains(&"uid_map"));
+    }
+
+    /// What no mechanism asks for is not done.
+    #[test]
+    fn none_is_the_launcher_alone() {
+        assert_eq!(
+            phases(Mechanisms::NONE, Identity::Kept),
+            [
+                "parent_death",
+                "signals",
+                "stdio",
+                "setsid",
+                "limits",
+                "parent_check",
+                "close_range",
+                "execve"
+            ]
+        );
+        assert_eq!(namespaces(Mechanisms::NONE), 0);
     }
 }

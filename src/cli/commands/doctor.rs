@@ -26,7 +26,7 @@ struct Report {
 
 #[derive(Serialize)]
 struct Verdict {
-    id: &'static str,
+    id: String,
     usable: bool,
     reason: Option<String>,
     remedy: Option<String>,
@@ -48,7 +48,7 @@ pub fn doctor(args: &DoctorArgs) -> Result<u8, CliError> {
 fn examine() -> Report {
     let clock = Clock::calibrate(Duration::from_millis(50));
     let kvm = kvm::detect(Path::new("/"));
-    let backends = Configuration::DEFAULT
+    let backends = Configuration::defaults()
         .iter()
         .map(|configuration| match backend::open(configuration) {
             Ok(backend) => Verdict {
@@ -110,9 +110,9 @@ fn human(report: &Report) -> String {
     };
     for backend in &report.backends {
         match (&backend.reason, &backend.remedy) {
-            (None, _) => line(backend.id, "usable"),
+            (None, _) => line(&backend.id, "usable"),
             (Some(reason), remedy) => {
-                line(backend.id, &format!("cannot run: {reason}"));
+                line(&backend.id, &format!("cannot run: {reason}"));
                 if let Some(remedy) = remedy {
                     line("", &format!("to fix it: {remedy}"));
                 }

@@ -35,8 +35,8 @@ fn entry(out: &mut String, name: &str, text: &str) {
 
 fn backends(out: &mut String) {
     out.push_str("Backends (--backends)\n");
-    for configuration in &Configuration::DEFAULT {
-        entry(out, configuration.id(), configuration.describe());
+    for configuration in Configuration::defaults() {
+        entry(out, &configuration.id(), configuration.describe());
     }
 }
 

@@ -191,7 +191,7 @@ fn backends(opened: &[Opened], summary: &Summary) -> Vec<BackendResult> {
         .iter()
         .map(|o| {
             let id = o.configuration.id();
-            let count = summary.counts.get(id).cloned().unwrap_or_default();
+            let count = summary.counts.get(&id).cloned().unwrap_or_default();
             let Count {
                 trials,
                 failures,
@@ -217,7 +217,6 @@ fn backends(opened: &[Opened], summary: &Summary) -> Vec<BackendResult> {
                 .map(|b| b.limitations())
                 .unwrap_or_default();
             let limitations = limitations.iter().map(ToString::to_string).collect();
-            let id = id.to_owned();
             BackendResult {
                 id,
                 status,

@@ -214,7 +214,7 @@ impl Check {
     pub fn skipped(group: &'static str, configuration: &Configuration, why: &Unavailable) -> Self {
         Self {
             group,
-            what: configuration.id().to_owned(),
+            what: configuration.id(),
             outcome: Outcome::Skipped,
             finding: Finding::Nothing {
                 reason: why.reason.clone(),

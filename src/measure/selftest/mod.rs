@@ -138,7 +138,7 @@ fn checks(
     };
     for (configuration, budget) in [
         (Configuration::Process, effort.alarms),
-        (Configuration::Container, effort.container),
+        (Configuration::container(), effort.container),
     ] {
         watch(&format!("false alarms, {configuration}"));
         // A container that this host does not allow is not a fault of the ruler.
@@ -152,7 +152,7 @@ fn checks(
         }
         let seed = seeds.next_u64();
         let mut open = || backend::open(&configuration);
-        let checks = alarms::check(&track, configuration.id(), &mut open, budget, seed);
+        let checks = alarms::check(&track, &configuration.id(), &mut open, budget, seed);
         report.keep("false alarms", checks)?;
     }
     for (delay, budget) in &effort.delays {
