@@ -226,6 +226,7 @@ fn a_run_measures_every_working_backend_and_leaves_nothing() {
                                 && t.measured.is_some()
                         }
                         Record::Memory(m) => name == "idle" && m.backend == backend.id,
+                        Record::Burst(_) => false,
                     })
                 };
                 for workload in isobench::workload::Workload::ALL {
@@ -393,6 +394,7 @@ fn an_interrupt_releases_idle_instances() {
     assert!(read_records(&out).iter().all(|r| match r {
         Record::Trial(t) => t.failure.is_none(),
         Record::Memory(m) => m.failure.is_none(),
+        Record::Burst(b) => b.failure.is_none(),
     }));
     assert_eq!(left_behind(number), BTreeSet::new());
 }

@@ -1,5 +1,5 @@
 //! Each mechanism of a container by itself: had where it is asked for, lacking where it is not.
-#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests state expectations, too.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // Helpers of tests state expectations, too.
 
 mod stage;
 
@@ -115,7 +115,9 @@ fn a_time_namespace_has_clocks_of_its_own() {
     let held = backend.hold(&launch(Workload::Idle)).unwrap();
     let pid = stage::children()[0];
     let offsets = file(pid, "timens_offsets");
-    let mut seconds = offsets.lines().map(|l| l.split_whitespace().nth(1).unwrap());
+    let mut seconds = offsets
+        .lines()
+        .map(|l| l.split_whitespace().nth(1).unwrap());
     assert!(seconds.all(|s| s.starts_with('-')), "{offsets}");
     held.release().unwrap();
 }

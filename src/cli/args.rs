@@ -57,13 +57,19 @@ pub enum Command {
 /// `isobench run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// Backends to compare, comma separated [default: process,container,microvm]
+    /// Backends to compare, comma separated, with options as in `container:without=net` [default:
+    /// process,container,microvm]
     #[arg(long, value_name = "LIST")]
     pub backends: Option<String>,
 
     /// Workloads, comma separated, with or without a size: noop,chase@1MiB [default: all]
     #[arg(long, value_name = "LIST")]
     pub workloads: Option<String>,
+
+    /// Measure a ladder instead: namespaces shows what each namespace and mechanism of a container
+    /// costs, added one at a time, alone and left out (quick: under 2 minutes)
+    #[arg(long, value_name = "LADDER", conflicts_with_all = ["backends", "workloads"])]
+    pub ladder: Option<String>,
 
     /// How much to measure: smoke (under 20 s), quick (under 60 s) or full
     #[arg(long, value_name = "PROFILE", default_value = "quick")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::args::{Format, RunArgs};
 use super::error::CliError;
 use crate::backend::configuration::{Configuration, ConfigurationError};
-use crate::measure::plan::{Plan, density, max_time, rounds, target};
+use crate::measure::plan::{Plan, density, ladder_rounds, ladder_time, max_time, rounds, target};
 use crate::workload::profile::Profile;
 use crate::workload::{Task, Workload};
 
@@ -19,6 +19,9 @@ pub struct RunPlan {
     pub out: Option<PathBuf>,
     /// What to print.
     pub format: Format,
+    /// Whether the configurations are those of the namespace ladder, which depend on what this
+    /// host has.
+    pub ladder: bool,
 }
 
 /// Checks the flags of `run`. `random_seed` is taken where no seed is given.
@@ -28,7 +31,13 @@ pub struct RunPlan {
 pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
     let configurations = configurations(args.backends.as_deref())?;
     let profile = profile(&args.profile)?;
-    let (mut tasks, idle) = tasks(args.workloads.as_deref(), profile)?;
+    let ladder = ladder(args.ladder.as_deref())?;
+    let (mut tasks, idle) = if ladder {
+        let noop = profile.task(Workload::Noop, 0);
+        (vec![(noop, ladder_rounds(profile))], false)
+    } else {
+        tasks(args.workloads.as_deref(), profile)?
+    };
     if let Some(blocks) = &args.blocks {
         let blocks = count("--blocks", blocks)?;
         for (_, rounds) in &mut tasks {
@@ -37,6 +46,7 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
     }
     let seed = seed(args.seed.as_deref(), random_seed)?;
     let max_time = match &args.max_time {
+        None if ladder => ladder_time(profile),
         None => max_time(profile),
         Some(text) => duration("--max-time", text)?,
     };
@@ -45,17 +55,33 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
             configurations,
             tasks,
             density: idle.then(|| density(profile)),
+            ladder: None,
+            bursts: None,
             seed,
             profile,
             max_time,
-            // A number of blocks that was asked for is run whole.
-            target: args.blocks.is_none().then(|| target(profile)),
+            // A number of blocks that was asked for is run whole. A ladder is read by differences:
+            // ratios to `process` that are narrow do not make it done.
+            target: (args.blocks.is_none() && !ladder).then(|| target(profile)),
             warmups: 1,
             deadline: Duration::from_secs(30),
         },
         out: args.out.clone(),
         format: args.format,
+        ladder,
     })
+}
+
+fn ladder(name: Option<&str>) -> Result<bool, CliError> {
+    match name {
+        None => Ok(false),
+        Some("namespaces") => Ok(true),
+        Some(other) => Err(CliError::usage(
+            "--ladder",
+            format!("there is no ladder {other:?}; expected namespaces"),
+            Some("--ladder namespaces".to_owned()),
+        )),
+    }
 }
 
 /// `--profile`.
@@ -218,7 +244,13 @@ mod tests {
 
     #[test]
     fn defaults_need_no_flags() {
-        let RunPlan { plan, out, format } = plan(&[]).unwrap();
+        let RunPlan {
+            plan,
+            out,
+            format,
+            ladder,
+        } = plan(&[]).unwrap();
+        assert!(!ladder);
         assert_eq!(plan.configurations, Configuration::defaults());
         assert_eq!(
             (plan.seed, plan.profile, out, format),
@@ -229,13 +261,14 @@ mod tests {
 
     #[test]
     fn bad_values_name_their_flag() {
-        let cases: [(&[&str], &str, &str); 14] = [
+        let cases: [(&[&str], &str, &str); 15] = [
             (&["--backends", "processs"], "--backends", "processs"),
             (&["--backends", ""], "--backends", "empty item"),
             (&["--backends", "process,process"], "--backends", "twice"),
             (&["--workloads", "nop"], "--workloads", "nop"),
             (&["--workloads", "noop,,idle"], "--workloads", "empty item"),
             (&["--profile", "huge"], "--profile", "huge"),
+            (&["--ladder", "stairs"], "--ladder", "stairs"),
             (&["--blocks", "0"], "--blocks", "\"0\""),
             (&["--blocks", "-1"], "--blocks", "\"-1\""),
             (

@@ -4,3 +4,4 @@ pub mod cgroup;
 pub mod fingerprint;
 pub mod kvm;
 pub mod noise;
+pub mod work;

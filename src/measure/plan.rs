@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::ladder::Ladder;
+use super::ladder::burst::Bursts;
 use crate::backend::Configuration;
 use crate::workload::Task;
 use crate::workload::profile::Profile;
@@ -15,6 +17,10 @@ pub struct Plan {
     pub tasks: Vec<(Task, u32)>,
     /// Memory of idle instances, if `idle` is asked for.
     pub density: Option<Density>,
+    /// The ladder that the configurations stand for, if one is asked for.
+    pub ladder: Option<Ladder>,
+    /// Bursts of launches, for a ladder.
+    pub bursts: Option<Bursts>,
     /// Seed of the schedule.
     pub seed: u64,
     /// Profile the sizes came from.
@@ -89,4 +95,41 @@ pub fn density(profile: Profile) -> Density {
         Profile::Full => ((4..=12).map(|n| n * 16).collect(), 30),
     };
     Density { counts, rounds }
+}
+
+/// Budget of a ladder run: some forty configurations in every block.
+#[must_use]
+pub const fn ladder_time(profile: Profile) -> Duration {
+    match profile {
+        Profile::Smoke => Duration::from_secs(30),
+        Profile::Quick => Duration::from_secs(100),
+        Profile::Full => Duration::from_secs(20 * 60),
+    }
+}
+
+/// Most blocks of a ladder run.
+#[must_use]
+pub const fn ladder_rounds(profile: Profile) -> u32 {
+    match profile {
+        Profile::Smoke => 100,
+        Profile::Quick => 1000,
+        Profile::Full => 10_000,
+    }
+}
+
+/// Bursts of a ladder run.
+#[must_use]
+pub fn bursts(profile: Profile, ladder: &Ladder) -> Bursts {
+    let (instances, rounds) = match profile {
+        Profile::Smoke => (10, 6),
+        Profile::Quick => (50, 12),
+        Profile::Full => (100, 30),
+    };
+    Bursts {
+        configurations: ladder.bursts(),
+        instances,
+        rounds,
+        // Four times what the network namespaces of a burst were seen to need here.
+        pause: Duration::from_millis(200),
+    }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::check;
 use super::clock::Clock;
+use super::ladder::burst;
 use super::memory;
 use super::plan::Plan;
 use super::schedule::{Block, blocks};
@@ -84,9 +85,15 @@ pub fn run(
         .density
         .as_ref()
         .map_or(0, |d| u64::from(d.rounds) * usable.len() as u64);
-    let planned = (order.len() * usable.len()) as u64 + density_steps;
-    // Density comes last: it disturbs the host's memory. A share of the budget is kept for it.
-    let share = if plan.density.is_some() { 0.75 } else { 1.0 };
+    let burst_steps = plan
+        .bursts
+        .as_ref()
+        .map_or(0, |b| u64::from(b.rounds) * b.configurations.len() as u64);
+    let planned = (order.len() * usable.len()) as u64 + density_steps + burst_steps;
+    // Density comes last: it disturbs the host's memory. A share of the budget is kept for it, and
+    // for bursts.
+    let more = plan.density.is_some() || plan.bursts.is_some();
+    let share = if more { 0.75 } else { 1.0 };
     let blocks_until = begun + plan.max_time.mul_f64(share);
 
     let mut steps = Steps {
@@ -140,6 +147,13 @@ pub fn run(
         {
             progress.block(&row);
         }
+    }
+    if let Some(bursts) = &plan.bursts {
+        let until = begun + plan.max_time;
+        let progress = (steps.trial, steps.planned);
+        let chance = (plan.seed, plan.deadline);
+        let early = burst::run(bursts, opened, chance, until, progress, observer)?;
+        ended = early.or(ended);
     }
     if let Some(density) = &plan.density {
         let until = begun + plan.max_time;

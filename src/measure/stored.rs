@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::ladder::Ladder;
+use super::ladder::estimate::estimate;
 use super::summary::{Summary, summarise};
 use crate::backend::configuration::{Configuration, ConfigurationError};
 use crate::store::document::{Run, Status};
@@ -87,6 +89,12 @@ pub fn load(path: &Path) -> Result<Stored, ReadError> {
         let configurations = configurations(&run).map_err(refused)?;
         let summary = summarise(&trials.records, &tasks(&trials.records), &configurations);
         adopt(&mut run, summary);
+        if let Some(known) = &run.ladder {
+            let refused_top = |problem: String| refused(Refusal::new("ladder.top", problem));
+            let ladder = Ladder::of_run(&known.top, &configurations)
+                .ok_or_else(|| refused_top(format!("{} is not the top of this run", known.top)))?;
+            run.ladder = Some(estimate(&ladder, &trials.records));
+        }
     }
     Ok(Stored {
         folder,
@@ -133,6 +141,7 @@ fn belong(run: &Run, records: &[Record]) -> Result<(), Refusal> {
             // As in the summary: a warm-up counts only if it failed.
             Record::Trial(t) => (&t.backend, !t.warmup || t.failure.is_some()),
             Record::Memory(m) => (&m.backend, true),
+            Record::Burst(b) => (&b.backend, true),
         };
         let Some(index) = run.backends.iter().position(|b| b.id == *id) else {
             let problem = format!("trials.jsonl has trials of {id:?}, which is not among them");

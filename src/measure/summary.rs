@@ -149,6 +149,7 @@ fn counts(records: &[Record]) -> BTreeMap<String, Count> {
         let (backend, warmup, tainted, failure) = match record {
             Record::Trial(t) => (&t.backend, t.warmup, !t.tainted.is_empty(), &t.failure),
             Record::Memory(m) => (&m.backend, false, false, &m.failure),
+            Record::Burst(b) => (&b.backend, false, false, &b.failure),
         };
         let count = counts.entry(backend.clone()).or_default();
         // Warm-ups are not estimated from, but a failure among them is not hidden either.

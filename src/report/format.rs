@@ -65,7 +65,7 @@ pub fn ratio_with_interval(value: f64, ci95: Option<[f64; 2]>) -> String {
 }
 
 /// Decimals that show three significant digits.
-fn decimals(value: f64) -> usize {
+pub(super) fn decimals(value: f64) -> usize {
     match value.abs() {
         m if m >= 99.95 => 0,
         m if m >= 9.995 => 1,

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::ladder::LadderView;
 use super::model::View;
 
 /// Lays the view out as Markdown.
@@ -17,6 +18,9 @@ fn write_view(out: &mut String, view: &View) -> std::fmt::Result {
     writeln!(out, "# {}\n", escape(&view.title))?;
     for sentence in view.findings.iter().chain(&view.notes) {
         writeln!(out, "- {}", escape(sentence))?;
+    }
+    if let Some(ladder) = &view.ladder {
+        write_ladder(out, ladder)?;
     }
     writeln!(
         out,
@@ -58,6 +62,44 @@ fn write_view(out: &mut String, view: &View) -> std::fmt::Result {
     writeln!(out)?;
     for (name, value) in &view.facts {
         writeln!(out, "- {name}: {}", escape(value))?;
+    }
+    Ok(())
+}
+
+fn write_ladder(out: &mut String, ladder: &LadderView) -> std::fmt::Result {
+    for sentence in &ladder.findings {
+        writeln!(out, "- {}", escape(sentence))?;
+    }
+    writeln!(out, "\n## {}\n", escape(&ladder.title))?;
+    for line in &ladder.legend {
+        writeln!(out, "{}\n", escape(line))?;
+    }
+    for table in &ladder.tables {
+        let columns = ladder.columns.join(" | ");
+        writeln!(
+            out,
+            "| {} | {columns} |\n|---|---:|---:|---:|",
+            table.heading
+        )?;
+        for row in &table.rows {
+            writeln!(
+                out,
+                "| {} |",
+                row.each_ref().map(|cell| escape(cell)).join(" | ")
+            )?;
+        }
+        writeln!(out)?;
+    }
+    if !ladder.debts.is_empty() {
+        writeln!(
+            out,
+            "{}\n\n| | µs |\n|---|---:|",
+            escape(&ladder.debts_title)
+        )?;
+        for (id, more) in &ladder.debts {
+            writeln!(out, "| {} | {} |", escape(id), escape(more))?;
+        }
+        writeln!(out)?;
     }
     Ok(())
 }

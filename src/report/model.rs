@@ -1,6 +1,7 @@
 //! The view model: everything a report says, as text in its place. Renderers lay it out and do no
 //! arithmetic.
 
+use super::ladder::{self, LadderView};
 use super::{findings, format};
 use crate::metric::{Better, CATALOGUE, Metric, Unit};
 use crate::store::document::{MetricResult, RatioResult, Run, Status};
@@ -16,6 +17,8 @@ pub struct View {
     pub groups: Vec<Group>,
     /// Where the start goes, per configuration.
     pub phases: Vec<Breakdown>,
+    /// What each mechanism costs, if that was asked for.
+    pub ladder: Option<LadderView>,
     /// One plain sentence per finding.
     pub findings: Vec<String>,
     /// What could not be measured, and why.
@@ -69,7 +72,12 @@ pub fn view(run: &Run) -> View {
         facts: facts(run),
         groups: groups(run),
         phases: breakdowns(run),
-        findings: findings::sentences(run),
+        ladder: run.ladder.as_ref().map(ladder::view),
+        findings: match &run.ladder {
+            // A sentence for each of some forty containers would hide the ladder's own.
+            Some(_) => Vec::new(),
+            None => findings::sentences(run),
+        },
         notes: notes(run),
     }
 }
@@ -81,6 +89,14 @@ fn title(run: &Run) -> String {
         .filter(|b| b.status == Status::Measured)
         .map(|b| b.id.as_str())
         .collect();
+    if let Some(ladder) = &run.ladder {
+        return format!(
+            "isobench {}: the {} ladder, {} configurations, the same bytes",
+            run.profile,
+            ladder.name,
+            measured.len()
+        );
+    }
     if measured.is_empty() {
         return format!("isobench {}: nothing was measured", run.profile);
     }

@@ -2,6 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, Table, TableStyle, Width};
 
+use super::ladder::LadderView;
 use super::model::View;
 
 /// Lays the view out as text.
@@ -12,7 +13,21 @@ pub fn render(view: &View) -> String {
         out.push_str(&wrap(&format!("{name:>9}  {value}"), 80, 11));
     }
     out.push('\n');
-    out.push_str(&table(view));
+    if let Some(ladder) = &view.ladder {
+        // The estimates of every rung's containers are in the files of the run.
+        out.push_str(&self::ladder(ladder));
+    } else {
+        out.push_str(&estimates(view));
+    }
+    for sentence in view.findings.iter().chain(&view.notes) {
+        out.push_str(&wrap(&format!("• {sentence}"), 80, 2));
+    }
+    out
+}
+
+/// The table, and where starts and teardowns go.
+fn estimates(view: &View) -> String {
+    let mut out = table(view);
     for breakdown in &view.phases {
         let parts: Vec<String> = breakdown
             .phases
@@ -30,36 +45,71 @@ pub fn render(view: &View) -> String {
     if !view.phases.is_empty() {
         out.push('\n');
     }
-    for sentence in view.findings.iter().chain(&view.notes) {
-        out.push_str(&wrap(&format!("• {sentence}"), 80, 2));
-    }
     out
 }
 
 /// Widths of the columns, padding included: 80 in all.
 const WIDTHS: [u16; 5] = [10, 13, 13, 22, 22];
+/// Of a ladder.
+const RUNGS: [u16; 4] = [13, 23, 22, 22];
+/// Of its debts.
+const DEBTS: [u16; 2] = [36, 24];
+
+fn ladder(view: &LadderView) -> String {
+    let mut out = wrap(&view.title, 80, 2);
+    for line in &view.legend {
+        out.push_str(&wrap(line, 80, 2));
+    }
+    for table in &view.tables {
+        let [added, alone, left_out] = view.columns;
+        let head = [table.heading.as_str(), added, alone, left_out];
+        let body = table
+            .rows
+            .iter()
+            .map(|row| row.each_ref().map(String::as_str));
+        out.push('\n');
+        out.push_str(&rows(std::iter::once(head).chain(body), RUNGS));
+    }
+    if !view.debts.is_empty() {
+        out.push('\n');
+        out.push_str(&wrap(&view.debts_title, 80, 2));
+        let debts = view.debts.iter().map(|(id, more)| [id.as_str(), more]);
+        out.push_str(&rows(debts, DEBTS));
+    }
+    out.push('\n');
+    for sentence in &view.findings {
+        out.push_str(&wrap(&format!("• {sentence}"), 80, 2));
+    }
+    out
+}
 
 fn table(view: &View) -> String {
-    let mut out = rows([["", "median", "95 % CI", "× process", "× container"]].into_iter());
+    let mut out = rows(
+        [["", "median", "95 % CI", "× process", "× container"]].into_iter(),
+        WIDTHS,
+    );
     for group in &view.groups {
         out.push_str(&format!("{} ({})\n", group.heading, group.direction));
-        out.push_str(&rows(group.rows.iter().map(|row| {
-            [
-                &row.backend,
-                &row.median,
-                &row.interval,
-                &row.to_process,
-                &row.to_container,
-            ]
-            .map(String::as_str)
-        })));
+        out.push_str(&rows(
+            group.rows.iter().map(|row| {
+                [
+                    &row.backend,
+                    &row.median,
+                    &row.interval,
+                    &row.to_process,
+                    &row.to_container,
+                ]
+                .map(String::as_str)
+            }),
+            WIDTHS,
+        ));
     }
     out.push('\n');
     out
 }
 
 /// Rows without lines between them, the first column to the left, numbers to the right.
-fn rows<'a>(rows: impl Iterator<Item = [&'a str; 5]>) -> String {
+fn rows<'a, const N: usize>(rows: impl Iterator<Item = [&'a str; N]>, widths: [u16; N]) -> String {
     let mut table = Table::new();
     table.load_style(TableStyle::new());
     for row in rows {
@@ -68,7 +118,7 @@ fn rows<'a>(rows: impl Iterator<Item = [&'a str; 5]>) -> String {
     for (index, column) in table.column_iter_mut().enumerate() {
         // A column's width includes its padding: one blank on the left of all but the first.
         column.set_padding((u16::from(index > 0), 0));
-        column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(WIDTHS[index])));
+        column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(widths[index])));
         if index > 0 {
             column.set_cell_alignment(CellAlignment::Right);
         }

@@ -1,7 +1,7 @@
 //! What a record must be beyond its types.
 
 use super::read_error::Refusal;
-use super::record::{Measured, MemoryRecord, PhaseRecord, Record, TrialRecord};
+use super::record::{BurstRecord, Measured, MemoryRecord, PhaseRecord, Record, TrialRecord};
 use crate::metric::Nanos;
 use crate::workload::{Profile, Task, Workload};
 
@@ -17,6 +17,7 @@ pub(super) fn check(record: &Record) -> Result<(), Refusal> {
     match record {
         Record::Trial(trial) => check_trial(trial),
         Record::Memory(memory) => check_memory(memory),
+        Record::Burst(burst) => check_burst(burst),
     }
 }
 
@@ -138,6 +139,21 @@ fn check_memory(m: &MemoryRecord) -> Result<(), Refusal> {
             let problem = format!("{} values for {} instances", list.len(), m.instances);
             return Err(Refusal::new(name, problem));
         }
+    }
+    Ok(())
+}
+
+fn check_burst(b: &BurstRecord) -> Result<(), Refusal> {
+    check_name("backend", &b.backend)?;
+    check_name("source", &b.source)?;
+    for (name, value) in [("wall", b.wall), ("own", b.own), ("host", b.host)] {
+        if !(0..=LONGEST_TIME).contains(&value.0) {
+            let problem = format!("{} ns is not from 0 to {LONGEST_TIME}", value.0);
+            return Err(Refusal::new(name, problem));
+        }
+    }
+    if b.instances == 0 {
+        return Err(Refusal::new("instances", "a burst has at least one launch"));
     }
     Ok(())
 }

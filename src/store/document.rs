@@ -48,6 +48,9 @@ pub struct Run {
     pub ratios: Vec<RatioResult>,
     /// Isolation facts.
     pub isolation: Vec<IsolationFact>,
+    /// What each mechanism costs; only of `run --ladder`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ladder: Option<LadderResult>,
 }
 
 /// This program.
@@ -176,4 +179,77 @@ pub struct IsolationFact {
     pub value: String,
     /// How it is known.
     pub evidence: String,
+}
+
+/// A ladder: what each rung costs (docs/method.md).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LadderResult {
+    /// Which: `namespaces`.
+    pub name: String,
+    /// Id of the configuration below the first rung.
+    pub base: String,
+    /// Id of the configuration with all rungs.
+    pub top: String,
+    /// Every rung, once for each metric, in the ladder's order.
+    pub rungs: Vec<RungResult>,
+    /// All rungs together, once for each metric.
+    pub totals: Vec<TotalResult>,
+    /// The kernel's deferred clean-up.
+    pub debts: Vec<DebtResult>,
+}
+
+/// One rung in one metric; a side whose configurations did not both run is absent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RungResult {
+    /// Namespace or mechanism.
+    pub mechanism: String,
+    /// Metric name: `startup` or `teardown`.
+    pub metric: String,
+    /// On top of the rungs before it.
+    pub added: Option<DifferenceResult>,
+    /// By itself, with what it needs.
+    pub alone: Option<DifferenceResult>,
+    /// Everything, less everything without it.
+    pub left_out: Option<DifferenceResult>,
+    /// `added` − `alone`; its interval holds at 95 % for all rungs of the metric together.
+    pub interaction: Option<DifferenceResult>,
+}
+
+/// All rungs of one metric.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TotalResult {
+    /// Metric name.
+    pub metric: String,
+    /// `top` − `base`.
+    pub together: DifferenceResult,
+    /// `together`, less the sum of every rung alone.
+    pub unexplained: DifferenceResult,
+}
+
+/// Processor time that the host spent for one launch outside of the harness and its children,
+/// beyond what it spends for one of the ladder's base.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DebtResult {
+    /// Configuration id.
+    pub backend: String,
+    /// A launch, in nanoseconds of processor time.
+    pub more: DifferenceResult,
+    /// Where the host's processor time was read.
+    pub source: String,
+}
+
+/// A paired difference in nanoseconds: Hodges–Lehmann with Wilcoxon's interval.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DifferenceResult {
+    /// Centre.
+    pub difference: f64,
+    /// Its interval; absent with too few pairs.
+    pub ci95: Option<[f64; 2]>,
+    /// Blocks that have both sides.
+    pub pairs: u64,
 }

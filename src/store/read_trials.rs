@@ -1,6 +1,6 @@
 //! Reading `trials.jsonl`, line by line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use serde_json::error::Category;
 use super::check_trial::{self, LONGEST_NAME};
 use super::read::{foreign, open, too_large};
 use super::read_error::{ReadError, Refusal};
-use super::record::{MemoryRecord, Record, TrialRecord};
+use super::record::{BurstRecord, MemoryRecord, Record, TrialRecord};
 
 /// Largest `trials.jsonl` that is read: two hundred thousand trials of the largest kind.
 pub const MOST_BYTES: u64 = 512 << 20;
@@ -103,14 +103,16 @@ fn named(line: &str) -> Option<Refusal> {
         return None;
     };
     let Some(kind) = map.remove("record") else {
-        return Some(Refusal::new("record", "missing; expected trial or memory"));
+        let problem = "missing; expected trial, memory or burst";
+        return Some(Refusal::new("record", problem));
     };
     match kind.as_str() {
         Some("trial") => path_of::<TrialRecord>(Value::Object(map)),
         Some("memory") => path_of::<MemoryRecord>(Value::Object(map)),
+        Some("burst") => path_of::<BurstRecord>(Value::Object(map)),
         _ => {
             let kind: String = kind.to_string().chars().take(LONGEST_NAME).collect();
-            let problem = format!("{kind} is neither \"trial\" nor \"memory\"");
+            let problem = format!("{kind} is none of \"trial\", \"memory\", \"burst\"");
             Some(Refusal::new("record", problem))
         }
     }
@@ -132,6 +134,8 @@ struct Seen {
     blocks: BTreeMap<u64, (String, Vec<String>)>,
     /// Per configuration and round: the last number of instances.
     rounds: BTreeMap<(String, u32), u32>,
+    /// Configuration and round of every burst.
+    bursts: BTreeSet<(String, u32)>,
 }
 
 impl Seen {
@@ -139,7 +143,16 @@ impl Seen {
         match record {
             Record::Trial(trial) => self.trial(trial),
             Record::Memory(memory) => self.memory(memory),
+            Record::Burst(burst) => self.burst(burst),
         }
+    }
+
+    fn burst(&mut self, b: &BurstRecord) -> Result<(), Refusal> {
+        if self.bursts.insert((b.backend.clone(), b.round)) {
+            return Ok(());
+        }
+        let problem = format!("{} has had its burst of round {}", b.backend, b.round);
+        Err(Refusal::new("round", problem))
     }
 
     fn trial(&mut self, t: &TrialRecord) -> Result<(), Refusal> {

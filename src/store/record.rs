@@ -12,6 +12,8 @@ pub enum Record {
     Trial(Box<TrialRecord>),
     /// One step of a density measurement.
     Memory(MemoryRecord),
+    /// A burst of launches.
+    Burst(BurstRecord),
 }
 
 /// A trial: its place in the schedule, and what it gave or why it failed.
@@ -120,6 +122,29 @@ pub struct MemoryRecord {
     /// Kernel memory charged to each instance's cgroup, where it has one.
     pub cgroup_kernel: Vec<Bytes>,
     /// Why this step is not a number.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<FailureRecord>,
+}
+
+/// Launches of `noop` one right after the other, and a pause in which the kernel cleans up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BurstRecord {
+    /// Configuration id.
+    pub backend: String,
+    /// Repetition, from 0.
+    pub round: u32,
+    /// Launches.
+    pub instances: u32,
+    /// From before the first to after the last launch, without the pause.
+    pub wall: Nanos,
+    /// Processor time of the harness and its children.
+    pub own: Nanos,
+    /// Processor time of the whole host, the pause included.
+    pub host: Nanos,
+    /// Where `host` was read: `cpuacct.usage`, `cpu.stat` or `/proc/stat`.
+    pub source: String,
+    /// Why it is not a number.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<FailureRecord>,
 }

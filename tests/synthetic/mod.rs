@@ -187,6 +187,7 @@ impl Recipe {
             metrics: Vec::new(),
             ratios: Vec::new(),
             isolation: Vec::new(),
+            ladder: None,
         }
     }
 

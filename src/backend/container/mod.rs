@@ -235,7 +235,8 @@ fn setup_of(wanted: Mechanisms, bytes: &[u8]) -> Setup {
 }
 
 /// Root without CAP_SYS_ADMIN, or in a user namespace with few ids, is an ordinary user here.
-fn is_privileged() -> bool {
+#[must_use]
+pub fn is_privileged() -> bool {
     let admin = caps::has_cap(
         None,
         caps::CapSet::Effective,

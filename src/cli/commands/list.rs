@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use crate::backend::Configuration;
+use crate::backend::container::mechanism::Mechanism;
 use crate::cli::args::{ListArgs, What};
 use crate::cli::error::CliError;
 use crate::metric::{Better, CATALOGUE};
@@ -38,6 +39,13 @@ fn backends(out: &mut String) {
     for configuration in Configuration::defaults() {
         entry(out, &configuration.id(), configuration.describe());
     }
+    let names = Mechanism::ALL.map(Mechanism::name).join(" ");
+    let options = format!(
+        "Options of container, joined by colons: none (nothing), ns=pid+net (these namespaces), \
+         only=rootfs (these, with what they need), with=time (the default and these), without=net \
+         (the default without these and what needs them). Namespaces and mechanisms: {names}."
+    );
+    out.push_str(&wrap(&format!("  {options}"), 80, 2));
 }
 
 fn workloads(out: &mut String) {

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::backend::container::is_privileged;
+use crate::backend::container::mechanism::{Mechanism, Mechanisms};
 use crate::backend::{self, Configuration};
 use crate::cli::args::{Format, RunArgs};
 use crate::cli::error::CliError;
@@ -13,7 +15,9 @@ use crate::cli::plan::{RunPlan, validate};
 use crate::host::fingerprint::Host;
 use crate::host::noise::Moment;
 use crate::measure::clock::{Clock, ClockError};
-use crate::measure::plan::Plan;
+use crate::measure::ladder::estimate::estimate;
+use crate::measure::ladder::{self, Ladder};
+use crate::measure::plan::{Plan, bursts};
 use crate::measure::session::{self, EndedEarly, Observer, Opened, RunError};
 use crate::measure::stored::RUNNING;
 use crate::measure::summary::{Count, Summary, summarise};
@@ -26,11 +30,20 @@ use crate::workload::{Task, Workload, payload};
 
 /// Measures and reports.
 pub fn run(args: &RunArgs) -> Result<u8, CliError> {
-    let RunPlan { plan, out, format } = validate(args, random_seed())?;
+    let RunPlan {
+        mut plan,
+        out,
+        format,
+        ladder,
+    } = validate(args, random_seed())?;
     interrupt::install().map_err(|e| CliError::System("watch for SIGINT and SIGTERM", e))?;
     let clock = Clock::calibrate(Duration::from_millis(100))?;
     let mut host = Host::detect(clock.facts());
-    let mut opened = open(&plan.configurations);
+    let mut opened = Vec::new();
+    if ladder {
+        opened = climb(&mut plan);
+    }
+    opened.extend(open(&plan.configurations));
     let reasons = unavailable(&opened);
     if reasons.len() == opened.len() {
         return Err(CliError::NothingRuns(reasons));
@@ -40,36 +53,39 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
     let path = out.unwrap_or_else(|| Path::new("reports").join(&id));
     let mut keeper = Keeper::new(Folder::create(&path).map_err(CliError::Output)?);
     let before = Moment::read();
-    let document = |host: &Host, opened: &[Opened], summary: Summary, end: End| Run {
-        schema: SCHEMA.to_owned(),
-        id: id.clone(),
-        started: started.to_string(),
-        complete: end.early.is_none(),
-        ended_early: end.early,
-        inconclusive: end.inconclusive,
-        target: plan.target,
-        seed: plan.seed,
-        profile: plan.profile.to_string(),
-        tool: Tool {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: env!("ISOBENCH_COMMIT").to_owned(),
-        },
-        payload: Payload {
-            sha256: payload::SHA256.to_owned(),
-            bytes: payload::BYTES.len() as u64,
-        },
-        host: host.clone(),
-        backends: backends(opened, &summary),
-        metrics: summary.metrics,
-        ratios: summary.ratios,
-        isolation: Vec::new(),
-    };
+    let ladder_of = |records: &[Record]| plan.ladder.as_ref().map(|l| estimate(l, records));
+    let document =
+        |host: &Host, opened: &[Opened], summary: Summary, records: &[Record], end: End| Run {
+            schema: SCHEMA.to_owned(),
+            id: id.clone(),
+            started: started.to_string(),
+            complete: end.early.is_none(),
+            ended_early: end.early,
+            inconclusive: end.inconclusive,
+            target: plan.target,
+            seed: plan.seed,
+            profile: plan.profile.to_string(),
+            tool: Tool {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                commit: env!("ISOBENCH_COMMIT").to_owned(),
+            },
+            payload: Payload {
+                sha256: payload::SHA256.to_owned(),
+                bytes: payload::BYTES.len() as u64,
+            },
+            host: host.clone(),
+            backends: backends(opened, &summary),
+            metrics: summary.metrics,
+            ratios: summary.ratios,
+            isolation: Vec::new(),
+            ladder: ladder_of(records),
+        };
     // Before the first trial, so that a run that is killed can still be read.
     let unfinished = End {
         early: Some(RUNNING.to_owned()),
         inconclusive: None,
     };
-    let first = document(&host, &opened, Summary::default(), unfinished);
+    let first = document(&host, &opened, Summary::default(), &[], unfinished);
     keeper.folder.seal(&first).map_err(RunError::from)?;
 
     let early = session::run(&plan, &mut opened, &clock, &mut keeper);
@@ -86,11 +102,15 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
         early: early.and_then(|early| match early {
             EndedEarly::Interrupted(_) => Some("interrupted".to_owned()),
             // A budget that is spent is an ordinary end where everything has its interval.
-            EndedEarly::MaxTime if plan.target.is_some() && has_intervals(&plan, &summary) => None,
+            EndedEarly::MaxTime
+                if (plan.target.is_some() || ladder) && has_intervals(&plan, &summary) =>
+            {
+                None
+            }
             EndedEarly::MaxTime => Some("max-time".to_owned()),
         }),
     };
-    let document = document(&host, &opened, summary, end);
+    let document = document(&host, &opened, summary, &keeper.records, end);
     let view = model::view(&document);
     let summary_md = markdown::render(&view);
     keeper.folder.seal(&document).map_err(RunError::from)?;
@@ -156,6 +176,28 @@ fn open(configurations: &[Configuration]) -> Vec<Opened> {
             configuration: configuration.clone(),
         })
         .collect()
+}
+
+/// Plans the namespace ladder of what this host has: each mechanism is tried alone. Those that
+/// cannot be had are returned, with their reasons.
+fn climb(plan: &mut Plan) -> Vec<Opened> {
+    let mut missing = Vec::new();
+    let mut available = Mechanisms::NONE;
+    for mechanism in Mechanism::ALL {
+        let alone = ladder::container(Mechanisms::of([mechanism]));
+        match backend::open(&alone) {
+            Ok(_) => available = available.with(mechanism),
+            Err(why) => missing.push(Opened {
+                configuration: alone,
+                backend: Err(why),
+            }),
+        }
+    }
+    let ladder = Ladder::of(available, is_privileged());
+    plan.configurations = ladder.configurations();
+    plan.bursts = Some(bursts(plan.profile, &ladder));
+    plan.ladder = Some(ladder);
+    missing
 }
 
 fn unavailable(opened: &[Opened]) -> Vec<String> {

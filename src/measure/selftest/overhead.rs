@@ -39,6 +39,8 @@ pub fn check(clock: &Clock, blocks: u32, seed: u64) -> Result<Vec<Check>, Stop> 
         configurations: vec![Configuration::Process],
         tasks: vec![(profile.task(Workload::Noop, 0), blocks)],
         density: None,
+        ladder: None,
+        bursts: None,
         seed,
         profile,
         max_time: Duration::from_secs(30),
