@@ -329,7 +329,7 @@ fn notes(run: &Run) -> Vec<String> {
             )),
             Status::Measured => {}
         }
-        if backend.tainted > 0 {
+        if backend.tainted > 0 && run.ladder.is_none() {
             notes.push(format!(
                 "{}: {} of {} trials were disturbed from outside and are not estimated from.",
                 backend.id, backend.tainted, backend.trials
@@ -338,6 +338,13 @@ fn notes(run: &Run) -> Vec<String> {
         for limitation in &backend.limitations {
             notes.push(format!("{} ran without {limitation}", backend.id));
         }
+    }
+    let tainted: u64 = run.backends.iter().map(|b| b.tainted).sum();
+    if run.ladder.is_some() && tainted > 0 {
+        let trials: u64 = run.backends.iter().map(|b| b.trials).sum();
+        notes.push(format!(
+            "{tainted} of {trials} trials were disturbed from outside and are not estimated from."
+        ));
     }
     if run
         .metrics

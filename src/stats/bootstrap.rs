@@ -70,6 +70,51 @@ pub fn bca(
     ))
 }
 
+/// The percentile bootstrap interval of a statistic of rows that belong together, such as blocks in
+/// which many configurations were measured: whole rows are drawn, so what pairs them stays paired.
+///
+/// `statistic` gets the numbers of the drawn rows, each below `rows`; the ends are the quantiles
+/// (type 7) of its values at `(1 − level)/2` and `(1 + level)/2`. Source: Efron & Tibshirani (1993),
+/// ch. 13.
+///
+/// # Errors
+/// As [`bca`].
+pub fn percentile(
+    rows: usize,
+    statistic: impl Fn(&[usize]) -> f64,
+    level: f64,
+    resamples: usize,
+    seed: u64,
+) -> Result<Interval, StatsError> {
+    check_open_unit("level", level)?;
+    if rows < 2 {
+        return Err(StatsError::TooFew {
+            have: rows,
+            need: 2,
+        });
+    }
+    if resamples < FEWEST_RESAMPLES {
+        return Err(StatsError::TooFew {
+            have: resamples,
+            need: FEWEST_RESAMPLES,
+        });
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut drawn = vec![0; rows];
+    let mut replicates = Vec::with_capacity(resamples);
+    for _ in 0..resamples {
+        drawn.fill_with(|| rng.random_range(0..rows));
+        replicates.push(statistic(&drawn));
+    }
+    let replicates = Sample::new(replicates)?;
+    let tail = (1.0 - level) / 2.0;
+    Ok(Interval {
+        low: interpolate(&replicates, tail),
+        high: interpolate(&replicates, 1.0 - tail),
+        coverage: level,
+    })
+}
+
 /// The deterministic half of [`bca`].
 fn from_replicates(estimate: f64, replicates: &Sample, jackknife: &Sample, level: f64) -> Interval {
     let sorted = replicates.sorted();
@@ -131,6 +176,48 @@ mod tests {
     use super::super::quantile::median_of;
     use super::super::reference;
     use super::*;
+
+    proptest! {
+        /// A shift that all rows have in common is not in the interval of a difference.
+        #[test]
+        fn rows_stay_together(
+            rows in prop::collection::vec((-1e6..1e6f64, -10.0..10.0f64), 2..60), seed: u64,
+        ) {
+            let difference = |drawn: &[usize]| {
+                let of = |f: fn(&(f64, f64)) -> f64| mean(&drawn.iter().map(|&i| f(&rows[i])).collect::<Vec<_>>());
+                of(|r| r.0 + r.1) - of(|r| r.0)
+            };
+            let interval = percentile(rows.len(), difference, 0.95, 200, seed).unwrap();
+            prop_assert!(interval.low <= interval.high);
+            prop_assert!(interval.low >= -10.0 - 1e-6 && interval.high <= 10.0 + 1e-6);
+            prop_assert_eq!(interval, percentile(rows.len(), difference, 0.95, 200, seed).unwrap());
+        }
+    }
+
+    #[test]
+    fn rows_too_few_are_refused() {
+        assert!(percentile(1, |_| 0.0, 0.95, 200, 1).is_err());
+        assert!(percentile(2, |_| 0.0, 0.95, 99, 1).is_err());
+        assert!(percentile(2, |_| f64::NAN, 0.95, 200, 1).is_err());
+        let constant = percentile(5, |_| 7.0, 0.95, 200, 1).unwrap();
+        assert_eq!((constant.low, constant.high), (7.0, 7.0));
+    }
+
+    /// The mean of 0..n−1 has the standard error of a uniform sample; the interval is about as wide.
+    #[test]
+    fn the_width_is_that_of_the_standard_error() {
+        let n = 400_usize;
+        let the_mean = |drawn: &[usize]| drawn.iter().sum::<usize>() as f64 / n as f64;
+        let interval = percentile(n, the_mean, 0.95, 4000, 7).unwrap();
+        let expected = 1.96 * (n as f64 / 12f64.sqrt()) / (n as f64).sqrt();
+        let middle = (n as f64 - 1.0) / 2.0;
+        for end in [middle - interval.low, interval.high - middle] {
+            assert!(
+                (end / expected - 1.0).abs() < 0.1,
+                "{end} against {expected}"
+            );
+        }
+    }
 
     fn the_mean(values: &[f64]) -> f64 {
         mean(values)

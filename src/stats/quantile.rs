@@ -69,7 +69,7 @@ pub fn mad(sample: &Sample) -> f64 {
 }
 
 /// The median of values known to be finite; reorders them. NaN for none.
-pub(super) fn median_of(values: &mut [f64]) -> f64 {
+pub(crate) fn median_of(values: &mut [f64]) -> f64 {
     let middle = values.len() / 2;
     if values.is_empty() {
         return f64::NAN;

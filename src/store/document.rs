@@ -225,7 +225,8 @@ pub struct TotalResult {
     pub metric: String,
     /// `top` − `base`.
     pub together: DifferenceResult,
-    /// `together`, less the sum of every rung alone.
+    /// `together`, less the sum of every rung alone: from the containers' medians, with a bootstrap
+    /// over blocks.
     pub unexplained: DifferenceResult,
 }
 

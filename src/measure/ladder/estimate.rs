@@ -7,7 +7,7 @@ use crate::backend::Configuration;
 use crate::backend::container::mechanism::Mechanisms;
 use crate::measure::summary::{LEVEL, metrics_of, tried};
 use crate::metric::{Metric, STARTUP, TEARDOWN};
-use crate::stats::{Sample, hodges_lehmann::hodges_lehmann, quantile};
+use crate::stats::{Sample, bootstrap, hodges_lehmann::hodges_lehmann, quantile};
 use crate::store::document::{DebtResult, DifferenceResult, LadderResult, RungResult, TotalResult};
 use crate::store::record::Record;
 use crate::workload::{Profile, Workload};
@@ -111,23 +111,53 @@ fn interaction(values: &Values, rung: &Rung, level: f64) -> Option<DifferenceRes
     centre(more.collect(), level)
 }
 
+/// Resamples behind the interval of what is unexplained.
+const RESAMPLES: usize = 1000;
+
 /// All mechanisms together, and how much of it the sum of each alone leaves open.
+///
+/// The latter adds up many containers, each of which is delayed now and then: block by block these
+/// delays pile up, and the centre of the sums is not the sum of the centres. It is therefore taken
+/// from each container's own median, with a bootstrap over whole blocks for the interval.
 fn total(values: &Values, ladder: &Ladder) -> Option<TotalResult> {
-    let together = differences(values, (ladder.top, ladder.base))?;
-    let alone: Vec<BTreeMap<u64, f64>> = ladder
-        .rungs
-        .iter()
-        .map(|rung| differences(values, rung.alone))
-        .collect::<Option<_>>()?;
-    let rest = together.iter().filter_map(|(block, value)| {
-        let parts: Option<f64> = alone.iter().map(|part| part.get(block)).sum();
-        Some((*block, value - parts?))
-    });
-    let unexplained = centre(rest.collect(), LEVEL)?;
+    let mut parts: Vec<(f64, &BTreeMap<u64, f64>)> = Vec::new();
+    let mut add = |sign: f64, (with, without): (Mechanisms, Mechanisms)| {
+        parts.push((sign, values.get(&container(with).id())?));
+        parts.push((-sign, values.get(&container(without).id())?));
+        Some(())
+    };
+    add(1.0, (ladder.top, ladder.base))?;
+    for rung in &ladder.rungs {
+        add(-1.0, rung.alone)?;
+    }
+    let blocks: Vec<u64> = parts[0].1.keys().copied().collect();
+    let whole = |block: &u64| -> Option<Vec<f64>> {
+        parts.iter().map(|(_, of)| of.get(block).copied()).collect()
+    };
+    let rows: Vec<Vec<f64>> = blocks.iter().filter_map(whole).collect();
+    let statistic = |drawn: &[usize]| {
+        let mut column = vec![0.0; drawn.len()];
+        let medians = parts.iter().enumerate().map(|(index, (sign, _))| {
+            for (slot, &row) in column.iter_mut().zip(drawn) {
+                *slot = rows[row][index];
+            }
+            sign * quantile::median_of(&mut column)
+        });
+        medians.sum::<f64>()
+    };
+    if rows.is_empty() {
+        return None;
+    }
+    let all: Vec<usize> = (0..rows.len()).collect();
+    let interval = bootstrap::percentile(rows.len(), statistic, LEVEL, RESAMPLES, 1).ok();
     Some(TotalResult {
         metric: String::new(),
-        together: centre(together, LEVEL)?,
-        unexplained,
+        together: centre(differences(values, (ladder.top, ladder.base))?, LEVEL)?,
+        unexplained: DifferenceResult {
+            difference: statistic(&all),
+            ci95: interval.map(|i| [i.low, i.high]),
+            pairs: rows.len() as u64,
+        },
     })
 }
 
