@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use isobench::backend::container::mechanism::Mechanisms;
 use isobench::backend::microvm::MicroVm;
 use isobench::backend::{Backend, Configuration, open};
 use isobench::measure::clock::Clock;
@@ -115,10 +116,10 @@ fn floors(
     configuration: &Configuration,
     clock: Clock,
 ) -> Result<Vec<(&'static str, Start)>, String> {
-    let child = |kind| -> Result<Start, String> {
-        let mut floor = container::Floor::new().map_err(text)?;
+    let child = |mechanisms| -> Result<Start, String> {
+        let mut floor = container::Floor::new(mechanisms).map_err(text)?;
         Ok(Box::new(move || {
-            let sample = floor.start(kind).map_err(text)?;
+            let sample = floor.start().map_err(text)?;
             Ok((
                 clock.nanos(sample.start).0 as f64,
                 clock.nanos(sample.teardown).0 as f64,
@@ -135,9 +136,17 @@ fn floors(
         }))
     };
     Ok(match configuration {
-        Configuration::Process => vec![("process", child(container::Kind::Process)?)],
-        Configuration::Container(_) if nix::unistd::geteuid().is_root() => {
-            vec![("container", child(container::Kind::Container)?)]
+        Configuration::Process => vec![("process", child(Mechanisms::NONE)?)],
+        Configuration::Container(options) if nix::unistd::geteuid().is_root() => {
+            let namespaces = options
+                .mechanisms
+                .iter()
+                .filter(|m| m.namespace().is_some());
+            let namespaces = Mechanisms::of(namespaces);
+            vec![
+                ("container", child(options.mechanisms)?),
+                ("container, clone3+execve", child(namespaces)?),
+            ]
         }
         Configuration::Container(_) => {
             return Err("the container's floor runs as root only".to_owned());

@@ -1,9 +1,10 @@
-//! The floors of `process` and `container`: the smallest honest programs that do the same, as
-//! straight lines of system calls. What a backend takes beyond its floor is its own overhead.
+//! The floors of `process` and of every `container`: the barest system calls that the same set of
+//! mechanisms cannot do without, as a straight line. What a backend takes beyond its floor is its
+//! own overhead.
 //!
-//! The container's floor has the same namespaces, mounts, pivot_root, cgroup limits and seccomp
-//! filter. It leaves out what isolates further but could be left out: the death with the parent,
-//! session, rlimit, read-only root, ids, capabilities, descriptors. It runs as root only.
+//! Left out is what isolates further but belongs to no mechanism: the death with the parent, session,
+//! rlimit, umask, the payload's signals, its host name, a read-only root, closed descriptors. Runs as
+//! root only.
 #![allow(unsafe_code)]
 
 use std::arch::asm;
@@ -14,6 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::null;
 
+use isobench::backend::container::mechanism::{Mechanism, Mechanisms};
 use isobench::host::cgroup::Hierarchies;
 use isobench::sys::{clock, fd};
 use isobench::workload::payload;
@@ -29,17 +31,10 @@ pub struct FloorSample {
     pub teardown: i64,
 }
 
-/// Which floor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// clone with shared memory, exec.
-    Process,
-    /// The same isolation as the backend `container`.
-    Container,
-}
-
-/// What both floors prepare once.
+/// What a floor prepares once.
 pub struct Floor {
+    mechanisms: Mechanisms,
+    last_capability: u32,
     image: OwnedFd,
     null: OwnedFd,
     filter: BpfProgram,
@@ -58,8 +53,9 @@ struct Group {
 }
 
 impl Floor {
-    /// Prepares the payload, the filter and the names of the cgroup.
-    pub fn new() -> io::Result<Self> {
+    /// Prepares the payload, the filter and the names of the cgroup. Without any mechanism it is
+    /// the floor of `process`: clone with shared memory, exec.
+    pub fn new(mechanisms: Mechanisms) -> io::Result<Self> {
         // The same allowlist as the backend's (src/backend/container/confine.rs).
         let calls = [
             libc::SYS_read,
@@ -77,18 +73,24 @@ impl Floor {
         )
         .and_then(BpfProgram::try_from)
         .map_err(io::Error::other)?;
+        let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")?;
         Ok(Self {
+            mechanisms,
+            last_capability: last.trim().parse().map_err(io::Error::other)?,
             image: fd::sealed_memory(c"floor", payload::BYTES)?,
             null: fd::null()?,
             filter,
-            groups: groups()?,
+            groups: if mechanisms.has(Mechanism::Cgroup) {
+                groups()?
+            } else {
+                Vec::new()
+            },
             stack: vec![0; (64 << 10) / 16].into_boxed_slice(),
         })
     }
 
     /// One launch of `noop`.
-    pub fn start(&mut self, kind: Kind) -> io::Result<FloorSample> {
-        let container = kind == Kind::Container;
+    pub fn start(&mut self) -> io::Result<FloorSample> {
         let argv = [
             c"/payload".as_ptr(),
             c"noop".as_ptr(),
@@ -99,26 +101,24 @@ impl Floor {
         let t0 = clock::now();
         let mut entries = [-1; 2];
         let mut birthplace = -1;
-        if container {
-            for (group, entry) in self.groups.iter().zip(&mut entries) {
-                // SAFETY: every path is NUL-terminated and every buffer as long as told.
-                unsafe {
-                    check(libc::mkdir(group.directory.as_ptr(), 0o755))?;
-                    for (file, value) in &group.limits {
-                        put(file, libc::O_WRONLY, 0, value)?;
-                    }
-                    let flags = if group.v2 {
-                        libc::O_DIRECTORY
-                    } else {
-                        libc::O_WRONLY
-                    };
-                    let opened = libc::open(group.entry.as_ptr(), flags | libc::O_CLOEXEC);
-                    check(opened)?;
-                    if group.v2 {
-                        birthplace = opened;
-                    } else {
-                        *entry = opened;
-                    }
+        for (group, entry) in self.groups.iter().zip(&mut entries) {
+            // SAFETY: every path is NUL-terminated and every buffer as long as told.
+            unsafe {
+                check(libc::mkdir(group.directory.as_ptr(), 0o755))?;
+                for (file, value) in &group.limits {
+                    put(file, libc::O_WRONLY, 0, value)?;
+                }
+                let flags = if group.v2 {
+                    libc::O_DIRECTORY
+                } else {
+                    libc::O_WRONLY
+                };
+                let opened = libc::open(group.entry.as_ptr(), flags | libc::O_CLOEXEC);
+                check(opened)?;
+                if group.v2 {
+                    birthplace = opened;
+                } else {
+                    *entry = opened;
                 }
             }
         }
@@ -126,7 +126,8 @@ impl Floor {
         // SAFETY: room for two descriptors.
         check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
         let mut child = Child {
-            container,
+            mechanisms: self.mechanisms,
+            last_capability: self.last_capability,
             image: self.image.as_fd().as_raw_fd(),
             null: self.null.as_fd().as_raw_fd(),
             stdout: ends[1],
@@ -164,20 +165,15 @@ impl Floor {
         // SAFETY: as above.
         unsafe {
             libc::close(ends[0]);
-            if container {
-                for fd in entries
-                    .into_iter()
-                    .chain([birthplace])
-                    .filter(|fd| *fd >= 0)
-                {
-                    libc::close(fd);
-                }
-                for group in &self.groups {
-                    while libc::rmdir(group.directory.as_ptr()) != 0 {
-                        let error = io::Error::last_os_error();
-                        if error.raw_os_error() != Some(libc::EBUSY) {
-                            return Err(error);
-                        }
+            let groups = entries.into_iter().chain([birthplace]);
+            for fd in groups.filter(|fd| *fd >= 0) {
+                libc::close(fd);
+            }
+            for group in &self.groups {
+                while libc::rmdir(group.directory.as_ptr()) != 0 {
+                    let error = io::Error::last_os_error();
+                    if error.raw_os_error() != Some(libc::EBUSY) {
+                        return Err(error);
                     }
                 }
             }
@@ -198,7 +194,8 @@ impl Floor {
 
 /// Everything the child needs, in memory it shares with its parent.
 struct Child<'a> {
-    container: bool,
+    mechanisms: Mechanisms,
+    last_capability: u32,
     image: i32,
     null: i32,
     stdout: i32,
@@ -234,24 +231,99 @@ fn steps(child: &mut Child<'_>) -> io::Result<()> {
     step!(libc::dup2(child.null, 0));
     step!(libc::dup2(child.stdout, 1));
     step!(libc::dup2(child.null, 2));
-    let empty: *const libc::c_char = null();
-    if !child.container {
-        step!(libc::syscall(
-            libc::SYS_execveat,
-            child.image,
-            c"".as_ptr(),
-            child.argv,
-            &raw const empty,
-            libc::AT_EMPTY_PATH
-        ));
-        return Ok(());
+    let mechanisms = child.mechanisms;
+    let has = |mechanism| mechanisms.has(mechanism);
+    if has(Mechanism::User) {
+        child.line = line!();
+        put(c"/proc/self/setgroups", libc::O_WRONLY, 0, b"deny")?;
+        put(c"/proc/self/uid_map", libc::O_WRONLY, 0, b"65532 0 1")?;
+        put(c"/proc/self/gid_map", libc::O_WRONLY, 0, b"65532 0 1")?;
     }
     for entry in child.entries {
         if entry >= 0 {
             step!(libc::write(entry, b"0".as_ptr().cast(), 1));
         }
     }
-    step!(libc::unshare(libc::CLONE_NEWCGROUP));
+    if has(Mechanism::CgroupNs) {
+        step!(libc::unshare(libc::CLONE_NEWCGROUP));
+    }
+    if has(Mechanism::Rootfs) {
+        root(child)?;
+    }
+    if has(Mechanism::Loopback) {
+        let socket = step!(libc::socket(
+            libc::AF_INET,
+            libc::SOCK_DGRAM | libc::SOCK_CLOEXEC,
+            0
+        ));
+        // SAFETY: plain data.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        request.ifr_name[0] = b'l'.cast_signed();
+        request.ifr_name[1] = b'o'.cast_signed();
+        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+        let socket = socket as i32;
+        step!(libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request));
+        step!(libc::close(socket));
+    }
+    if has(Mechanism::Capabilities) {
+        for capability in 0..=child.last_capability {
+            step!(libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0));
+        }
+        if !has(Mechanism::User) {
+            let id = 65532;
+            step!(libc::syscall(libc::SYS_setgroups, 0, null::<u32>()));
+            step!(libc::syscall(libc::SYS_setresgid, id, id, id));
+            step!(libc::syscall(libc::SYS_setresuid, id, id, id));
+            // The change marked this memory, which is the bench's own, as not dumpable.
+            step!(libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0));
+        }
+        let (header, sets) = ([0x2008_0522_u32, 0], [0u32; 6]);
+        step!(libc::syscall(
+            libc::SYS_capset,
+            header.as_ptr(),
+            sets.as_ptr()
+        ));
+    }
+    if has(Mechanism::Seccomp) {
+        // Who has no capability any more may filter calls only with this.
+        step!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+        let program = libc::sock_fprog {
+            len: child.filter.len() as u16,
+            filter: child.filter.as_ptr().cast::<libc::sock_filter>().cast_mut(),
+        };
+        step!(libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program
+        ));
+    }
+    let (directory, path, flags) = if has(Mechanism::Rootfs) {
+        (libc::AT_FDCWD, c"/payload", 0)
+    } else {
+        (child.image, c"", libc::AT_EMPTY_PATH)
+    };
+    let empty: *const libc::c_char = null();
+    step!(libc::syscall(
+        libc::SYS_execveat,
+        directory,
+        path.as_ptr(),
+        child.argv,
+        &raw const empty,
+        flags
+    ));
+    Ok(())
+}
+
+/// A fresh root with the payload, `/proc` and `/dev`.
+fn root(child: &mut Child<'_>) -> io::Result<()> {
+    macro_rules! step {
+        ($call:expr) => {{
+            child.line = line!();
+            // SAFETY: as in `steps`.
+            check(unsafe { $call })?
+        }};
+    }
     let private = libc::MS_REC | libc::MS_PRIVATE;
     step!(libc::mount(null(), c"/".as_ptr(), null(), private, null()));
     let options = c"mode=755,nr_inodes=16,size=1m";
@@ -266,27 +338,34 @@ fn steps(child: &mut Child<'_>) -> io::Result<()> {
     let create = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
     child.line = line!();
     put(c"payload", create, 0o555, payload::BYTES)?;
-    step!(libc::mkdir(c"proc".as_ptr(), 0o555));
-    step!(libc::mount(
-        c"proc".as_ptr(),
-        c"proc".as_ptr(),
-        c"proc".as_ptr(),
-        libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC,
-        c"subset=pid".as_ptr().cast()
-    ));
-    step!(libc::mkdir(c"dev".as_ptr(), 0o755));
-    for (name, minor) in [
-        (c"dev/null", 3),
-        (c"dev/zero", 5),
-        (c"dev/full", 7),
-        (c"dev/random", 8),
-        (c"dev/urandom", 9),
-    ] {
-        step!(libc::mknod(
-            name.as_ptr(),
-            libc::S_IFCHR | 0o666,
-            libc::makedev(1, minor)
+    let mapped = child.mechanisms.has(Mechanism::User);
+    if child.mechanisms.has(Mechanism::Pid) || !mapped {
+        step!(libc::mkdir(c"proc".as_ptr(), 0o555));
+        step!(libc::mount(
+            c"proc".as_ptr(),
+            c"proc".as_ptr(),
+            c"proc".as_ptr(),
+            libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC,
+            c"subset=pid".as_ptr().cast()
         ));
+    }
+    step!(libc::mkdir(c"dev".as_ptr(), 0o755));
+    for (name, host, minor) in [
+        (c"dev/null", c"/dev/null", 3),
+        (c"dev/zero", c"/dev/zero", 5),
+        (c"dev/full", c"/dev/full", 7),
+        (c"dev/random", c"/dev/random", 8),
+        (c"dev/urandom", c"/dev/urandom", 9),
+    ] {
+        if mapped {
+            // A user namespace makes no devices: the host's are bound.
+            step!(libc::mknod(name.as_ptr(), libc::S_IFREG | 0o600, 0));
+            let (from, to) = (host.as_ptr(), name.as_ptr());
+            step!(libc::mount(from, to, null(), libc::MS_BIND, null()));
+        } else {
+            let device = libc::makedev(1, minor);
+            step!(libc::mknod(name.as_ptr(), libc::S_IFCHR | 0o666, device));
+        }
     }
     step!(libc::syscall(
         libc::SYS_pivot_root,
@@ -294,40 +373,6 @@ fn steps(child: &mut Child<'_>) -> io::Result<()> {
         c".".as_ptr()
     ));
     step!(libc::umount2(c".".as_ptr(), libc::MNT_DETACH));
-    step!(libc::sethostname(c"isobench".as_ptr(), 8));
-    let socket = step!(libc::socket(
-        libc::AF_INET,
-        libc::SOCK_DGRAM | libc::SOCK_CLOEXEC,
-        0
-    ));
-    // SAFETY: plain data.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    request.ifr_name[0] = b'l'.cast_signed();
-    request.ifr_name[1] = b'o'.cast_signed();
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
-    step!(libc::ioctl(
-        socket as i32,
-        libc::SIOCSIFFLAGS,
-        &raw const request
-    ));
-    let program = libc::sock_fprog {
-        len: child.filter.len() as u16,
-        filter: child.filter.as_ptr().cast::<libc::sock_filter>().cast_mut(),
-    };
-    step!(libc::syscall(
-        libc::SYS_seccomp,
-        libc::SECCOMP_SET_MODE_FILTER,
-        0,
-        &raw const program
-    ));
-    step!(libc::syscall(
-        libc::SYS_execveat,
-        libc::AT_FDCWD,
-        c"/payload".as_ptr(),
-        child.argv,
-        &raw const empty,
-        0
-    ));
     Ok(())
 }
 
@@ -336,16 +381,14 @@ fn clone(stack: &mut [u128], birthplace: i32, child: &mut Child<'_>) -> io::Resu
     // SAFETY: plain data; zero means unused.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = (libc::CLONE_VM | libc::CLONE_VFORK) as u64;
-    if child.container {
-        args.flags |= (libc::CLONE_NEWPID
-            | libc::CLONE_NEWNET
-            | libc::CLONE_NEWIPC
-            | libc::CLONE_NEWNS
-            | libc::CLONE_NEWUTS) as u64;
-        if birthplace >= 0 {
-            args.flags |= 0x2_0000_0000; // CLONE_INTO_CGROUP
-            args.cgroup = birthplace as u64;
-        }
+    let at_clone = child.mechanisms.without(Mechanism::CgroupNs);
+    args.flags |= at_clone
+        .iter()
+        .filter_map(Mechanism::namespace)
+        .fold(0, |all, flag| all | flag);
+    if birthplace >= 0 {
+        args.flags |= 0x2_0000_0000; // CLONE_INTO_CGROUP
+        args.cgroup = birthplace as u64;
     }
     args.exit_signal = libc::SIGCHLD as u64;
     args.stack = stack.as_mut_ptr() as u64;
