@@ -2,7 +2,7 @@
 //! for a pipe (`backend::child`) and for a doorbell (`vmm::session`): a payload is hostile on either.
 //!
 //! ```text
-//!   Ready  (Log | Awake)*  Result        or, anywhere after Ready:  Fault
+//!   Ready  (Log | Waiting | Awake)*  Result        or, anywhere after Ready:  Fault
 //! ```
 
 use isobench_abi::{ABI_VERSION, FRAME_BYTES, Frame, GuestFault, Mark, Message, Ready, Report};
@@ -20,6 +20,7 @@ pub struct Transcript {
     total: usize,
     next_seq: u16,
     ready: Option<(Ready, Ticks)>,
+    waiting: Option<u64>,
     awake: bool,
     report: Option<Report>,
     fault: Option<(GuestFault, u64)>,
@@ -67,6 +68,13 @@ impl Transcript {
             }
             (Message::Ready(_), true) => return Err(Failure::Protocol("ready twice")),
             (_, false) => return Err(Failure::Protocol("the first message is not ready")),
+            (Message::Mark(Mark::Waiting(_)), true) if self.waiting.is_some() => {
+                return Err(Failure::Protocol("waiting twice"));
+            }
+            (Message::Mark(Mark::Waiting(bytes)), true) => self.waiting = Some(bytes),
+            (Message::Mark(Mark::Awake), true) if self.waiting.is_none() => {
+                return Err(Failure::Protocol("awake without having waited"));
+            }
             (Message::Mark(Mark::Awake), true) if self.awake => {
                 return Err(Failure::Protocol("awake twice"));
             }
@@ -78,10 +86,24 @@ impl Transcript {
         Ok((frame, message))
     }
 
-    /// Whether the payload has said that it runs.
+    /// Whether the payload has said that it has touched its memory and waits (`idle`).
     #[must_use]
-    pub const fn is_ready(&self) -> bool {
-        self.ready.is_some()
+    pub const fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Checks that a payload that waits has touched `bytes`, as it was asked to.
+    ///
+    /// # Errors
+    /// Another amount, or it has not said that it waits.
+    pub fn waits_with(&self, bytes: u64) -> Result<(), Failure> {
+        match self.waiting {
+            Some(touched) if touched == bytes => Ok(()),
+            Some(_) => Err(Failure::Protocol(
+                "the payload waits with another amount of memory than it was asked for",
+            )),
+            None => Err(Failure::Protocol("the payload does not wait")),
+        }
     }
 
     /// Whether it has answered a request (`idle`).
@@ -148,8 +170,10 @@ mod tests {
     #[test]
     fn a_whole_life_is_accepted() {
         let log = Message::Log([b'x'; 48]);
+        let waiting = Message::Mark(Mark::Waiting(4096));
         let awake = Message::Mark(Mark::Awake);
-        let transcript = say(&[READY, log, awake, RESULT]).unwrap();
+        let transcript = say(&[READY, log, waiting, awake, RESULT]).unwrap();
+        transcript.waits_with(4096).unwrap();
         assert!(transcript.is_awake());
         let (_, at, report) = transcript.finish().unwrap();
         assert_eq!((at, report.end), (Ticks(0), 3));
@@ -157,6 +181,7 @@ mod tests {
 
     #[test]
     fn what_the_protocol_does_not_have_is_refused() {
+        let waiting = Message::Mark(Mark::Waiting(0));
         let awake = Message::Mark(Mark::Awake);
         let other = Message::Ready(Ready {
             first_instruction: 1,
@@ -166,7 +191,10 @@ mod tests {
             &[RESULT][..],
             &[other],
             &[READY, READY],
-            &[READY, awake, awake],
+            &[READY, awake],
+            &[READY, waiting, waiting],
+            &[READY, waiting, awake, awake],
+            &[waiting],
             &[READY, RESULT, RESULT],
         ] {
             assert!(matches!(say(wrong), Err(Failure::Protocol(_))), "{wrong:?}");
@@ -174,6 +202,10 @@ mod tests {
         for unfinished in [&[][..], &[READY]] {
             let transcript = say(unfinished).unwrap();
             assert!(matches!(transcript.finish(), Err(Failure::Protocol(_))));
+        }
+        for (said, asked) in [(&[READY][..], 0), (&[READY, waiting], 4096)] {
+            let waits = say(said).unwrap().waits_with(asked);
+            assert!(matches!(waits, Err(Failure::Protocol(_))), "{said:?}");
         }
     }
 

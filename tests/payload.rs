@@ -75,10 +75,12 @@ fn check(task: &Task) -> Report {
     let output = run(&arguments);
     let said = messages(&output);
     assert_eq!(output.status.code(), Some(0), "{task:?}: {said:?}");
-    let awake = usize::from(task.workload == Workload::Idle);
-    assert_eq!(said.len(), 2 + awake, "{task:?}: {said:?}");
-    if awake == 1 {
-        assert_eq!(said[1], Message::Mark(Mark::Awake));
+    if task.workload == Workload::Idle {
+        let waiting = Message::Mark(Mark::Waiting(task.size));
+        assert_eq!(said[1..3], [waiting, Message::Mark(Mark::Awake)]);
+        assert_eq!(said.len(), 4, "{task:?}: {said:?}");
+    } else {
+        assert_eq!(said.len(), 2, "{task:?}: {said:?}");
     }
     let Some(Message::Result(report)) = said.last() else {
         panic!("{task:?}: {said:?}");
@@ -106,7 +108,7 @@ fn check_all(workload: Workload, cases: &[(u64, u64)]) {
 #[test]
 fn noop_and_idle_answer_at_once() {
     check_all(Workload::Noop, &[(0, 1)]);
-    check_all(Workload::Idle, &[(0, 1)]);
+    check_all(Workload::Idle, &[(0, 1), (4096, 1), (1 << 20, 1)]);
 }
 
 #[test]
@@ -211,7 +213,9 @@ fn idle_waits_for_the_request() {
     child.stdin.take().unwrap().write_all(b"!").unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(messages(&output)[1], Message::Mark(Mark::Awake));
+    let said = messages(&output);
+    assert_eq!(said[1], Message::Mark(Mark::Waiting(0)));
+    assert_eq!(said[2], Message::Mark(Mark::Awake));
 }
 
 fn refused(arguments: &[&str]) -> u64 {

@@ -73,14 +73,17 @@ impl Child {
         self.process.pid
     }
 
-    /// Waits for the first message.
+    /// Waits until an idle payload says that it has touched its memory, `bytes` of it, and waits.
     ///
     /// # Errors
     /// The payload ends, misbehaves or is too slow. Then it has been killed and reaped.
-    pub fn until_ready(&mut self, deadline: Deadline) -> Result<(), Failure> {
-        let ended = self.converse(deadline, Transcript::is_ready)?;
+    pub fn until_waiting(&mut self, deadline: Deadline, bytes: u64) -> Result<(), Failure> {
+        let ended = self.converse(deadline, Transcript::is_waiting)?;
         match ended {
-            None => Ok(()),
+            None => self
+                .transcript
+                .waits_with(bytes)
+                .map_err(|failure| self.abort(failure)),
             Some(_) => {
                 let exit = self.reap()?;
                 self.verdict(exit)?;

@@ -256,11 +256,14 @@ impl Backend for MicroVm {
         let start = self.plan(launch)?;
         let running = self.launch(&start, launch.deadline, Instant::now())?;
         match running.pause {
-            Pause::Waiting => Ok(Box::new(Held {
-                machine: running.machine,
-                session: running.session,
-                limit: launch.deadline,
-            })),
+            Pause::Waiting => {
+                running.session.waits_with(launch.task.heap_bytes())?;
+                Ok(Box::new(Held {
+                    machine: running.machine,
+                    session: running.session,
+                    limit: launch.deadline,
+                }))
+            }
             Pause::Exited(_) => Err(Failure::Protocol("the payload ended instead of waiting")),
         }
     }

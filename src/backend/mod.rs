@@ -28,7 +28,8 @@ pub trait Backend {
     /// A typed [`Failure`]; whatever was set up is rolled back first.
     fn trial(&mut self, launch: &Launch) -> Result<Observation, Failure>;
 
-    /// Starts an instance and leaves it waiting (workload `idle`).
+    /// Starts an instance and leaves it waiting (workload `idle`). Once this returns, the instance
+    /// has touched all the memory it was asked to touch, and said so.
     ///
     /// # Errors
     /// As [`Self::trial`].

@@ -109,7 +109,7 @@ impl Backend for Process {
         let arguments = Arguments::new(&launch.task.argv());
         let deadline = Deadline::after(launch.deadline);
         let mut child = self.start(&arguments, true, &mut PhaseLog::new())?;
-        child.until_ready(deadline)?;
+        child.until_waiting(deadline, launch.task.heap_bytes())?;
         Ok(Box::new(Held {
             child,
             launch: launch.clone(),

@@ -1,7 +1,7 @@
 //! The conversation with a running payload: what it may say, in which order, and how much of it.
 //!
 //! ```text
-//!   Ready ─► (Log | Wait ─► Awake)* ─► Result ─► exit 0       or, anywhere after Ready:  Fault
+//!   Ready ─► (Log | Waiting ─► Wait ─► Awake)* ─► Result ─► exit 0    or, anywhere after Ready:  Fault
 //! ```
 //!
 //! The guest is hostile until proven otherwise. Frames are bounded in number and order
@@ -104,7 +104,7 @@ impl Session {
                     self.resumed = now();
                 }
                 Op::Wait => {
-                    if !self.transcript.is_ready() || self.waited {
+                    if !self.transcript.is_waiting() || self.waited {
                         return Err(Failure::Protocol("a wait out of order"));
                     }
                     self.waited = true;
@@ -119,6 +119,14 @@ impl Session {
                 Op::Trap => return Err(Failure::Protocol("a trap out of order")),
             }
         }
+    }
+
+    /// As [`Transcript::waits_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn waits_with(&self, bytes: u64) -> Result<(), Failure> {
+        self.transcript.waits_with(bytes)
     }
 
     /// After an interruption: is it time to stop?
@@ -144,7 +152,7 @@ impl Session {
             Message::Mark(Mark::Awake) if !self.waited => {
                 return Err(Failure::Protocol("awake without having waited"));
             }
-            Message::Mark(Mark::Awake) | Message::Log(_) => {}
+            Message::Mark(_) | Message::Log(_) => {}
             Message::Fault(fault, detail) => return Err(Failure::Payload(fault, detail)),
             Message::Result(report) => {
                 witness(report.start);

@@ -58,6 +58,7 @@ fn a_whole_life_has_its_instants_in_order() {
 #[test]
 fn what_the_protocol_does_not_have_is_refused() {
     let awake = Message::Mark(Mark::Awake);
+    let waiting = Message::Mark(Mark::Waiting(0));
     let other = Message::Ready(Ready {
         first_instruction: 1_000,
         abi: ABI_VERSION + 1,
@@ -67,6 +68,9 @@ fn what_the_protocol_does_not_have_is_refused() {
         &[other],
         &[READY, READY],
         &[READY, awake],
+        &[READY, waiting, waiting],
+        &[READY, waiting, awake],
+        &[waiting],
         &[READY],
         &[],
         &[READY, result(1_150, 1_190), result(1_150, 1_190)],

@@ -48,13 +48,13 @@ fn compute(task: Task) -> Answer {
         reps,
     } = task;
     let fold = match workload {
-        Workload::Noop | Workload::Idle => Fold64::EMPTY,
+        Workload::Noop => Fold64::EMPTY,
         Workload::Sha256 => sha256(size, reps),
         Workload::Matmul => matmul(size),
         Workload::Branch => branch(size, reps),
         Workload::Triad => triad(size, reps),
         Workload::Chase => chase(size, reps),
-        Workload::Fault => (1..=size / PAGE).fold(Fold64::EMPTY, Fold64::word),
+        Workload::Fault | Workload::Idle => (1..=size / PAGE).fold(Fold64::EMPTY, Fold64::word),
         Workload::Crossing | Workload::Clock => Fold64::EMPTY.word(reps),
     };
     Answer {

@@ -170,8 +170,8 @@ pub const CATALOGUE: [Entry; 10] = [
     Entry {
         workload: Workload::Idle,
         group: Group::Density,
-        description: "says ready and waits for one request: what one more instance costs",
-        size: Size::None,
+        description: "says ready, touches its memory (none by default), waits: what one more costs",
+        size: Size::Bytes,
         metric: None,
     },
 ];

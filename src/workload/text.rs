@@ -42,6 +42,10 @@ impl fmt::Display for Task {
     /// it, since every metric is per unit of work.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.workload.name();
+        // `idle` may have a size; without one it goes by its name alone.
+        if self.size == 0 {
+            return f.pad(name);
+        }
         let units: &[(&str, u64)] = match entry(self.workload).size {
             Size::None => return f.pad(name),
             Size::Bytes => &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)],
@@ -178,6 +182,8 @@ mod tests {
     fn ids_are_short_and_exact() {
         let id = |workload, size| task(workload, size).to_string();
         assert_eq!(id(Workload::Noop, 0), "noop");
+        assert_eq!(id(Workload::Idle, 0), "idle");
+        assert_eq!(id(Workload::Idle, 64 << 20), "idle@64MiB");
         assert_eq!(id(Workload::Chase, 64 << 20), "chase@64MiB");
         assert_eq!(id(Workload::Sha256, 1000), "sha256@1000");
         assert_eq!(id(Workload::Matmul, 1000), "matmul@1000");

@@ -69,6 +69,9 @@ pub struct Ready {
 pub enum Mark {
     /// `idle` answered the host's request.
     Awake,
+    /// `idle` has touched this many bytes of fresh memory and will now wait: from here on its
+    /// memory stands still.
+    Waiting(u64),
 }
 
 /// What a workload did.
@@ -153,6 +156,7 @@ impl Message {
         let (kind, words) = match *self {
             Self::Ready(r) => (Kind::Ready, [r.first_instruction, r.abi, 0, 0, 0, 0]),
             Self::Mark(Mark::Awake) => (Kind::Mark, [1, 0, 0, 0, 0, 0]),
+            Self::Mark(Mark::Waiting(bytes)) => (Kind::Mark, [2, bytes, 0, 0, 0, 0]),
             Self::Result(r) => (
                 Kind::Result,
                 [r.start, r.end, r.units, r.digest, r.image, r.isa],
@@ -238,9 +242,11 @@ impl Frame {
                 }))
             }
             k if k == Kind::Mark as u16 => {
-                zero(1)?;
+                zero(2)?;
                 match w[0] {
-                    1 => Ok(Message::Mark(Mark::Awake)),
+                    1 if w[1] == 0 => Ok(Message::Mark(Mark::Awake)),
+                    1 => Err(DecodeError::Reserved),
+                    2 => Ok(Message::Mark(Mark::Waiting(w[1]))),
                     other => Err(DecodeError::Field(other)),
                 }
             }
@@ -300,6 +306,8 @@ mod tests {
                 abi: 1,
             }),
             Message::Mark(Mark::Awake),
+            Message::Mark(Mark::Waiting(0)),
+            Message::Mark(Mark::Waiting(u64::MAX)),
             Message::Result(report),
             Message::Log([b'x'; LOG_BYTES]),
             Message::Fault(GuestFault::NoMemory, 9),
@@ -327,6 +335,14 @@ mod tests {
         };
         assert_eq!(with(|f| f.kind = 5), Err(DecodeError::Kind(5)));
         assert_eq!(with(|f| f.words[5] = 1), Err(DecodeError::Reserved));
+        let mark = |words| {
+            let mut frame = good;
+            (frame.kind, frame.words) = (Kind::Mark as u16, words);
+            Frame::decode(&frame.to_bytes()).map(|(_, m)| m)
+        };
+        assert_eq!(mark([1, 1, 0, 0, 0, 0]), Err(DecodeError::Reserved));
+        assert_eq!(mark([2, 1, 1, 0, 0, 0]), Err(DecodeError::Reserved));
+        assert_eq!(mark([3, 0, 0, 0, 0, 0]), Err(DecodeError::Field(3)));
         assert_eq!(
             with(|f| {
                 f.kind = Kind::Fault as u16;

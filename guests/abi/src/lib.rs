@@ -19,7 +19,7 @@ pub mod workload;
 pub use frame::{DecodeError, FRAME_BYTES, Frame, GuestFault, Mark, Message, Ready, Report};
 
 /// Version of this boundary; the payload says it in its first message.
-pub const ABI_VERSION: u64 = 1;
+pub const ABI_VERSION: u64 = 2;
 
 /// Type of the auxiliary-vector entry that selects the doorbell transport. Its value is the
 /// guest-virtual address of a [`DoorbellPage`]. Absent on Linux. The number ("isob") lies far

@@ -36,7 +36,9 @@ pub enum Workload {
     Crossing,
     /// REPS reads of the fenced time-stamp counter, which must not run backwards. Digest: how many.
     Clock,
-    /// Say ready, wait for one request, answer it with [`crate::Mark::Awake`], leave as `noop` does.
+    /// Say ready, touch SIZE bytes of fresh memory as `fault` does, say [`crate::Mark::Waiting`],
+    /// wait for one request, answer it with [`crate::Mark::Awake`], leave. SIZE may be 0. Digest:
+    /// the words that were written, read back.
     Idle,
 }
 
@@ -128,7 +130,8 @@ impl Workload {
     #[must_use]
     pub const fn limits(self) -> Limits {
         let (min_size, max_size, size_step, max_reps) = match self {
-            Self::Noop | Self::Idle => (0, 0, 1, 1),
+            Self::Noop => (0, 0, 1, 1),
+            Self::Idle => (0, MAX_BYTES, PAGE, 1),
             Self::Crossing | Self::Clock => (0, 0, 1, MAX_REPS),
             Self::Sha256 => (64, MAX_BYTES, 8, MAX_REPS),
             Self::Matmul => (1, MAX_MATRIX, 1, 1 << 20),
@@ -150,7 +153,8 @@ impl Workload {
     ///
     /// | workload | unit |
     /// |---|---|
-    /// | `noop`, `idle` | 1 |
+    /// | `noop` | 1 |
+    /// | `idle` | requests answered: 1 |
     /// | `sha256` | bytes hashed |
     /// | `matmul` | floating-point operations: 2·SIZE³ a repetition |
     /// | `branch` | interpreted instructions |
@@ -176,8 +180,8 @@ impl Workload {
     #[must_use]
     pub const fn heap_bytes(self, size: u64) -> u64 {
         let bytes = match self {
-            Self::Noop | Self::Idle | Self::Crossing | Self::Clock | Self::Branch => 0,
-            Self::Sha256 | Self::Chase | Self::Fault => size,
+            Self::Noop | Self::Crossing | Self::Clock | Self::Branch => 0,
+            Self::Sha256 | Self::Chase | Self::Fault | Self::Idle => size,
             // A, B, C and a rearranged copy of B.
             Self::Matmul => 4 * 8 * matrix_stride(size) * matrix_stride(size),
             Self::Triad => 3 * size,

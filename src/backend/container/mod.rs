@@ -171,7 +171,7 @@ impl Backend for Container {
         let arguments = Arguments::new(&launch.task.argv());
         let deadline = Deadline::after(launch.deadline);
         let (leaf, mut child) = self.start(launch, &arguments, true, &mut PhaseLog::new())?;
-        child.until_ready(deadline)?;
+        child.until_waiting(deadline, launch.task.heap_bytes())?;
         Ok(Box::new(Held {
             child,
             leaf,
@@ -331,7 +331,9 @@ mod tests {
         let (leaf, mut child) = container
             .start(&launch, &arguments, true, &mut PhaseLog::new())
             .unwrap();
-        child.until_ready(Deadline::after(launch.deadline)).unwrap();
+        child
+            .until_waiting(Deadline::after(launch.deadline), 0)
+            .unwrap();
         let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", child.pid())).unwrap();
         let v2 = groups.lines().find(|line| line.starts_with("0::")).unwrap();
         let own = format!("isobench-{}-", std::process::id());

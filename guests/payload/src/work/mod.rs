@@ -53,7 +53,7 @@ pub fn run(workload: Workload, size: u64, reps: u64, link: &mut Link) -> Result<
         Workload::Fault => Ok(fault::run(heap)),
         Workload::Crossing => crossing::run(reps, link),
         Workload::Clock => clock::run(reps),
-        Workload::Idle => idle::run(link),
+        Workload::Idle => idle::run(heap, link),
     }
 }
 
