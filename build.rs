@@ -1,5 +1,5 @@
-//! Builds the payload (guests/payload) with this toolchain for this host, and hands its path and
-//! SHA-256 to the library.
+//! Builds the payload (guests/payload) and the guardian with this toolchain for this host, and hands
+//! their paths and the payload's SHA-256 to the library, which embeds both.
 
 use std::env;
 use std::fs;
@@ -14,6 +14,7 @@ fn main() {
         "guests/abi/src",
         "guests/payload/src",
         "guests/payload/payload.ld",
+        "guardian/src",
     ] {
         println!("cargo::rerun-if-changed={source}");
     }
@@ -29,13 +30,14 @@ fn main() {
         .collect();
     println!("cargo::rustc-env=ISOBENCH_PAYLOAD={}", payload.display());
     println!("cargo::rustc-env=ISOBENCH_PAYLOAD_SHA256={digest}");
+    let guardian = build_guardian(&out);
+    println!("cargo::rustc-env=ISOBENCH_GUARDIAN={}", guardian.display());
     println!("cargo::rustc-env=ISOBENCH_COMMIT={}", commit());
 }
 
-/// Two calls of the compiler, not a nested `cargo build`: nothing of the user's configuration,
-/// profiles or environment, nor the path of this checkout, gets into the bytes, and a change of
-/// the linker script is never missed. guests/payload/Cargo.toml is for editors and clippy.
-fn build_payload(out: &Path) -> PathBuf {
+/// A call of the compiler, not a nested `cargo build`: nothing of the user's configuration, profiles
+/// or environment, nor the path of this checkout, gets into the bytes.
+fn compiler(name: &str, kind: &str, source: &str, product: &Path) -> Command {
     let root = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let target = variable("TARGET");
     if target != "x86_64-unknown-linux-gnu" && target != "x86_64-unknown-linux-musl" {
@@ -43,23 +45,49 @@ fn build_payload(out: &Path) -> PathBuf {
             "isobench measures x86-64 Linux; this build is for {target}"
         ));
     }
+    let mut rustc = Command::new(variable("RUSTC"));
+    rustc
+        .args(["--crate-name", name, "--crate-type", kind])
+        .args(["--edition", "2024", "--target", &target])
+        .args("-C panic=abort -C codegen-units=1 -C target-cpu=x86-64".split(' '))
+        .arg(format!("--remap-path-prefix={}=isobench", root.display()))
+        .arg("-o")
+        .arg(product)
+        .arg(root.join(source));
+    rustc
+}
+
+/// The program that removes what a killed harness leaves, and the library of names that it shares
+/// with the harness. Small rather than fast.
+fn build_guardian(out: &Path) -> PathBuf {
+    let library = out.join("libisobench_guardian.rlib");
+    let guardian = out.join("isobench-guardian");
+    let compile = |name, kind, source, product: &Path| {
+        let mut rustc = compiler(name, kind, source, product);
+        rustc.args("-C opt-level=s -C strip=symbols".split(' '));
+        rustc
+    };
+    run(&mut compile(
+        "isobench_guardian",
+        "rlib",
+        "guardian/src/lib.rs",
+        &library,
+    ));
+    run(compile("guardian", "bin", "guardian/src/main.rs", &guardian)
+        .arg("--extern")
+        .arg(format!("isobench_guardian={}", library.display())));
+    guardian
+}
+
+/// guests/payload/Cargo.toml is for editors and clippy. A change of the linker script is never missed.
+fn build_payload(out: &Path) -> PathBuf {
+    let root = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let abi = out.join("libisobench_abi.rlib");
     let payload = out.join("isobench-payload");
-    let compile = |name: &str, kind: &str, source: &str, product: &Path| {
-        let mut rustc = Command::new(variable("RUSTC"));
-        rustc
-            .args(["--crate-name", name, "--crate-type", kind])
-            .args(["--edition", "2024", "--target", &target])
-            .args(
-                "-C opt-level=3 -C panic=abort -C codegen-units=1 -C target-cpu=x86-64".split(' '),
-            )
-            .args(
-                "-C relocation-model=static -C metadata=isobench -C overflow-checks=off".split(' '),
-            )
-            .arg(format!("--remap-path-prefix={}=isobench", root.display()))
-            .arg("-o")
-            .arg(product)
-            .arg(root.join(source));
+    let compile = |name, kind, source, product: &Path| {
+        let mut rustc = compiler(name, kind, source, product);
+        rustc.args("-C opt-level=3 -C relocation-model=static".split(' '));
+        rustc.args("-C metadata=isobench -C overflow-checks=off".split(' '));
         rustc
     };
     run(&mut compile(
@@ -92,14 +120,14 @@ fn build_payload(out: &Path) -> PathBuf {
 fn run(rustc: &mut Command) {
     let output = match rustc.output() {
         Ok(output) => output,
-        Err(error) => fail(&format!("cannot run the compiler for the payload: {error}")),
+        Err(error) => fail(&format!("cannot run the compiler for an embedded program: {error}")),
     };
     for line in String::from_utf8_lossy(&output.stderr).lines() {
         println!("cargo::warning={line}");
     }
     if !output.status.success() {
         fail(&format!(
-            "building the payload ended with {}",
+            "building an embedded program ended with {}",
             output.status
         ));
     }

@@ -3,6 +3,7 @@
 pub mod child;
 pub mod configuration;
 pub mod container;
+mod guardian;
 pub mod launcher;
 pub mod microvm;
 pub mod process;

@@ -26,6 +26,7 @@ mod setup;
 use std::sync::Arc;
 
 use crate::backend::child::{Child, Deadline};
+use crate::backend::guardian;
 use crate::backend::launcher::{self, Launcher, probe};
 use crate::backend::{Backend, Footprint, Instance, Limitation, Unavailable};
 use crate::metric::Bytes;
@@ -87,20 +88,20 @@ impl Container {
     /// As [`Self::new`].
     pub fn with_payload(options: Options, bytes: &[u8]) -> Result<Self, Unavailable> {
         let setup = setup_of(options.mechanisms, bytes);
-        let groups = setup
-            .mechanisms
-            .has(Mechanism::Cgroup)
-            .then(Groups::find)
-            .transpose();
-        let (groups, missing) = match groups {
-            Ok(groups) => (groups, None),
-            Err(reason) => (None, Some(availability::no_cgroup(reason))),
-        };
+        let mut limitations = Vec::new();
+        let mut missing = None;
+        let mut groups = None;
+        if setup.mechanisms.has(Mechanism::Cgroup) {
+            match find_groups(&mut limitations) {
+                Ok(found) => groups = Some(found),
+                Err(reason) => missing = Some(availability::no_cgroup(reason)),
+            }
+        }
         let mut container = Self {
             launcher: launcher(&setup)?,
             setup,
             groups,
-            limitations: Vec::new(),
+            limitations,
         };
         match missing {
             Some(limitation) if options == Options::default() => {
@@ -253,6 +254,21 @@ fn launcher(setup: &Setup) -> Result<Launcher, Unavailable> {
         .then(|| launcher::image(&setup.payload))
         .transpose()?;
     Launcher::new(setup::compose(setup)?, image)
+}
+
+/// A place for control groups. The guardian knows it before anything is made there; that there is
+/// none is a limitation.
+fn find_groups(limitations: &mut Vec<Limitation>) -> Result<Groups, String> {
+    let groups = Groups::find()?;
+    for place in groups.places() {
+        if let Err(limitation) = guardian::watch(&place)
+            && limitations.is_empty()
+        {
+            limitations.push(limitation);
+        }
+    }
+    groups.probe()?;
+    Ok(groups)
 }
 
 /// What the task works on and the reserve.

@@ -1,0 +1,223 @@
+//! Where things are made that outlive a process, and how they are found again by name.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use crate::owner::Owner;
+use crate::{group, link};
+
+/// Where a harness makes things that outlive it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// Control groups directly below this directory of a cgroup file system; named by
+    /// [`Owner::name`].
+    Groups(PathBuf),
+    /// Folders directly below this one, which is on a file system of this machine; named by
+    /// [`Owner::name`].
+    Folders(PathBuf),
+    /// Interfaces of the network namespace that the harness is in; named by [`Owner::link_name`].
+    Links,
+}
+
+/// What a sweep did.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// What it removed.
+    pub removed: Vec<String>,
+    /// What stays, and why.
+    pub left: Vec<(String, io::Error)>,
+}
+
+impl Place {
+    /// As a record of the guardian's pipe, without the NUL that ends it: no path has one.
+    #[must_use]
+    pub fn to_record(&self) -> Vec<u8> {
+        let tagged = |tag: u8, path: &Path| [&[tag], path.as_os_str().as_bytes()].concat();
+        match self {
+            Self::Groups(path) => tagged(b'g', path),
+            Self::Folders(path) => tagged(b'f', path),
+            Self::Links => vec![b'l'],
+        }
+    }
+
+    /// The reverse.
+    #[must_use]
+    pub fn from_record(record: Vec<u8>) -> Option<Self> {
+        let (tag, path) = record.split_first()?;
+        let path = || PathBuf::from(std::ffi::OsString::from_vec(path.to_vec()));
+        match tag {
+            b'g' => Some(Self::Groups(path())),
+            b'f' => Some(Self::Folders(path())),
+            b'l' if record.len() == 1 => Some(Self::Links),
+            _ => None,
+        }
+    }
+
+    /// Removes what lies here and is by its name of an owner that is to be swept. Nothing else is
+    /// touched. A place that is not there is empty.
+    pub fn sweep(&self, whose: impl Fn(Owner) -> bool) -> Swept {
+        let mut swept = Swept::default();
+        let mut note = |what: String, result: io::Result<()>| match result {
+            Ok(()) => swept.removed.push(what),
+            // Somebody else was faster: the guardian and the next harness may meet.
+            Err(error) if is_absent(&error) => {}
+            Err(error) => swept.left.push((what, error)),
+        };
+        match self {
+            Self::Groups(directory) => {
+                for path in entries(directory, whose) {
+                    note(path.display().to_string(), group::remove(&path));
+                }
+            }
+            Self::Folders(directory) => {
+                for path in entries(directory, whose) {
+                    note(path.display().to_string(), remove_folder(&path));
+                }
+            }
+            Self::Links => {
+                // What cannot be listed cannot have been made here.
+                for name in link::names().unwrap_or_default() {
+                    if Owner::of_link(&name).is_some_and(&whose) {
+                        let deleted = link::delete(&name);
+                        note(format!("link {name}"), deleted);
+                    }
+                }
+            }
+        }
+        swept
+    }
+}
+
+/// Entries of the directory whose name has an owner to be swept.
+fn entries(directory: &Path, whose: impl Fn(Owner) -> bool) -> Vec<PathBuf> {
+    let is_theirs = |name: &OsStr| name.to_str().and_then(Owner::of).is_some_and(&whose);
+    let found = fs::read_dir(directory).into_iter().flatten().flatten();
+    found
+        .filter(|entry| is_theirs(&entry.file_name()))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// A folder with all that is in it. `remove_dir_all` follows no symbolic link, but it would go into
+/// what is mounted below: such a folder stays.
+fn remove_folder(path: &Path) -> io::Result<()> {
+    let mounts = fs::read("/proc/self/mountinfo")?;
+    let is_below = |line: &[u8]| {
+        let point = line.split(|b| *b == b' ').nth(4).unwrap_or_default();
+        Path::new(OsStr::from_bytes(&unescaped(point))).starts_with(path)
+    };
+    if mounts.split(|b| *b == b'\n').any(is_below) {
+        return Err(io::Error::other("something is mounted there"));
+    }
+    fs::remove_dir_all(path)
+}
+
+/// A mount point as `mountinfo` writes it: blank, tab, newline and backslash are `\` and three
+/// octal digits (`mangle_path` in `fs/seq_file.c`).
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, behind)) = rest.split_first() {
+        let octal = (*first == b'\\')
+            .then(|| std::str::from_utf8(behind.get(..3)?).ok())
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        bytes.push(octal.unwrap_or(*first));
+        rest = if octal.is_some() { &behind[3..] } else { behind };
+    }
+    bytes
+}
+
+/// No such entry (ENOENT), no such interface (ENODEV).
+fn is_absent(error: &io::Error) -> bool {
+    const ENODEV: i32 = 19;
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ENODEV)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_record_is_read_back() {
+        for place in [
+            Place::Groups("/sys/fs/cgroup/a b\nc".into()),
+            Place::Folders("/tmp".into()),
+            Place::Links,
+        ] {
+            let record = place.to_record();
+            assert!(!record.contains(&0));
+            assert_eq!(Place::from_record(record), Some(place));
+        }
+        for wrong in [&b""[..], b"x/tmp", b"l/tmp"] {
+            assert_eq!(Place::from_record(wrong.to_vec()), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_mount_point_is_read_as_it_was_named() {
+        assert_eq!(unescaped(br"/a\040b\134\011"), b"/a b\\\t");
+        assert_eq!(unescaped(br"/a\04"), br"/a\04");
+    }
+
+    /// A folder for one test, gone at its end.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("guardian-{name}-{}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        fn names(&self) -> BTreeSet<String> {
+            let entries = fs::read_dir(&self.0).unwrap().flatten();
+            entries
+                .map(|e| e.file_name().into_string().unwrap())
+                .collect()
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    /// Own folders go with all they hold, not what their symbolic links point to; foreign names,
+    /// other owners' and the rest stay.
+    #[test]
+    fn only_what_is_ours_goes() {
+        let scratch = Scratch::new("ours");
+        let own = Owner::current().unwrap();
+        let canary = scratch.0.join("canary");
+        fs::create_dir(&canary).unwrap();
+        fs::write(canary.join("file"), "here").unwrap();
+        let mine = scratch.0.join(own.name(7));
+        fs::create_dir_all(mine.join("upper/a")).unwrap();
+        fs::write(mine.join("upper/a/b"), "x").unwrap();
+        std::os::unix::fs::symlink(&canary, mine.join("link")).unwrap();
+        let others = ["isobench-1-1-1", "isobench-7", "other"];
+        for other in others {
+            fs::create_dir(scratch.0.join(other)).unwrap();
+        }
+        let swept = Place::Folders(scratch.0.clone()).sweep(|owner| owner == own);
+        assert_eq!(swept.removed, [mine.display().to_string()]);
+        assert!(swept.left.is_empty());
+        let expected = others.into_iter().chain(["canary"]).map(str::to_owned);
+        assert_eq!(scratch.names(), expected.collect());
+        assert_eq!(fs::read(canary.join("file")).unwrap(), b"here");
+    }
+
+    #[test]
+    fn a_place_that_is_not_there_is_empty() {
+        let nowhere = Place::Groups("/nonexistent/isobench".into());
+        let swept = nowhere.sweep(|_| true);
+        assert!(swept.removed.is_empty() && swept.left.is_empty());
+    }
+}

@@ -1,0 +1,144 @@
+//! The guardian: one small process beside this harness that removes what the harness leaves if it is
+//! killed (the program and what it does: `guardian/`).
+//!
+//! A program of its own, started once before the first trial, and not a fork of the harness: it has
+//! no memory, descriptor, session or working directory in common with it, so that neither what the
+//! harness measures nor whatever kills the harness (the out-of-memory killer ends all who share
+//! memory) reaches it. It waits for the end of a pipe and costs a trial nothing.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::{Mutex, PoisonError};
+
+use isobench_guardian::{Harness, Owner, Place};
+
+use crate::backend::Limitation;
+use crate::sys::pidfd::Exit;
+use crate::sys::program::{Arguments, Descriptors, Op, Program};
+use crate::sys::spawn::{Stack, ignored_signals, spawn};
+use crate::sys::{fd, pidfd, spawn};
+use crate::trial::{Failure, PhaseLog};
+
+/// The program, built by build.rs.
+const IMAGE: &[u8] = include_bytes!(env!("ISOBENCH_GUARDIAN"));
+
+/// A running guardian.
+struct Guardian {
+    harness: Harness,
+    /// Its end is the message that the harness is dead.
+    pipe: File,
+    places: Vec<Place>,
+}
+
+/// The guardian of this process, once one is needed.
+static GUARDIAN: Mutex<Option<Guardian>> = Mutex::new(None);
+
+/// To be called before anything is made at this place that outlives a process: removes what dead
+/// harnesses left there, and sees to it that this one leaves nothing even if it is killed.
+///
+/// # Errors
+/// No guardian can be had: what this harness leaves if it is killed stays until the next one starts.
+/// Dead harnesses' leftovers have been removed all the same.
+pub(crate) fn watch(place: &Place) -> Result<(), Limitation> {
+    let mut guardian = GUARDIAN.lock().unwrap_or_else(PoisonError::into_inner);
+    let harness = Harness::current().map_err(|cause| limitation(&cause))?;
+    // A fork of a harness is another harness; the pipe tells its guardian nothing.
+    if guardian.as_ref().is_some_and(|g| !g.harness.is_current()) {
+        *guardian = None;
+    }
+    let known = guardian.as_ref().map_or(&[][..], |g| &g.places);
+    if known.contains(place) {
+        return Ok(());
+    }
+    sweep(place, harness.owner);
+    let mut places = known.to_vec();
+    places.push(place.clone());
+    // One that somebody has killed is replaced, and told all places.
+    if let Some(running) = guardian.as_mut()
+        && tell(&mut running.pipe, place).is_ok()
+    {
+        running.places = places;
+        return Ok(());
+    }
+    *guardian = None;
+    let mut pipe = start(harness).map_err(|cause| limitation(&cause))?;
+    for place in &places {
+        tell(&mut pipe, place).map_err(|cause| limitation(&cause))?;
+    }
+    *guardian = Some(Guardian {
+        harness,
+        pipe,
+        places,
+    });
+    Ok(())
+}
+
+/// Removes what harnesses left there that are no more.
+fn sweep(place: &Place, observer: Owner) {
+    let swept = place.sweep(|owner| owner.is_gone(observer));
+    for what in swept.removed {
+        tracing::info!(%what, "left by a dead harness, removed");
+    }
+    for (what, error) in swept.left {
+        tracing::warn!(%what, %error, "left by a dead harness, stays");
+    }
+}
+
+fn tell(pipe: &mut File, place: &Place) -> io::Result<()> {
+    let mut record = place.to_record();
+    record.push(0);
+    pipe.write_all(&record)
+}
+
+/// Starts the program, and returns the pipe when it has become nobody's child.
+fn start(harness: Harness) -> io::Result<File> {
+    let image = fd::sealed_memory(c"guardian", IMAGE)?;
+    let (stdin, pipe) = fd::pipe()?;
+    let null = fd::null()?;
+    let own = pidfd::own()?;
+    let mut program = Program::new();
+    program.push("signals", Op::Signals(ignored_signals()));
+    // Not in the way of Ctrl-C, and of no terminal.
+    program.push("setsid", Op::NewSession);
+    program.push("chdir", Op::Chdir(c"/".into()));
+    program.push("stdio", Op::Stdio);
+    program.push("close_range", Op::CloseOnExec);
+    program.push("execve", Op::ExecImage);
+    let descriptors = Descriptors {
+        stdin: stdin.as_fd(),
+        stdout: null.as_fd(),
+        stderr: null.as_fd(),
+        harness: own.as_fd(),
+        image: Some(image.as_fd()),
+        cgroups: [None; 2],
+    };
+    let parent = spawn(
+        &mut Stack::new()?,
+        spawn::Place::default(),
+        &program,
+        descriptors,
+        &Arguments::new(&["isobench-guardian", &harness.to_argument()]),
+        &mut PhaseLog::new(),
+    )
+    .map_err(|failure| match failure {
+        Failure::Setup { cause, .. } => cause,
+        other => io::Error::other(other),
+    })?;
+    match pidfd::reap(parent.pidfd.as_fd())? {
+        Exit::Status(0) => Ok(File::from(pipe)),
+        other => Err(io::Error::other(format!("the guardian ended: {other:?}"))),
+    }
+}
+
+fn limitation(cause: &io::Error) -> Limitation {
+    let why = crate::backend::launcher::refusal("no guardian can be started", cause);
+    Limitation {
+        mechanism: "guardian",
+        reason: format!(
+            "{}; what a killed isobench leaves stays until the next one starts",
+            why.reason
+        ),
+        remedy: why.remedy,
+    }
+}
