@@ -73,9 +73,11 @@ fn build_guardian(out: &Path) -> PathBuf {
         "guardian/src/lib.rs",
         &library,
     ));
-    run(compile("guardian", "bin", "guardian/src/main.rs", &guardian)
-        .arg("--extern")
-        .arg(format!("isobench_guardian={}", library.display())));
+    run(
+        compile("guardian", "bin", "guardian/src/main.rs", &guardian)
+            .arg("--extern")
+            .arg(format!("isobench_guardian={}", library.display())),
+    );
     guardian
 }
 
@@ -120,7 +122,9 @@ fn build_payload(out: &Path) -> PathBuf {
 fn run(rustc: &mut Command) {
     let output = match rustc.output() {
         Ok(output) => output,
-        Err(error) => fail(&format!("cannot run the compiler for an embedded program: {error}")),
+        Err(error) => fail(&format!(
+            "cannot run the compiler for an embedded program: {error}"
+        )),
     };
     for line in String::from_utf8_lossy(&output.stderr).lines() {
         println!("cargo::warning={line}");

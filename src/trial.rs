@@ -8,6 +8,10 @@ use isobench_abi::{DecodeError, GuestFault, Report};
 use crate::metric::Ticks;
 use crate::workload::Task;
 
+#[cfg(test)]
+#[path = "trial_pause.rs"]
+pub(crate) mod pause;
+
 /// One launch: a task, and the bounds it must keep.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -75,6 +79,8 @@ impl PhaseLog {
 
     /// Times one step.
     pub fn time<T>(&mut self, name: &'static str, step: impl FnOnce() -> T) -> T {
+        #[cfg(test)]
+        pause::at(name);
         let start = crate::sys::clock::now();
         let value = step();
         self.push(Phase {
@@ -87,6 +93,8 @@ impl PhaseLog {
 
     /// Begins a phase that ends somewhere else: at [`Self::close`], or at `t1`.
     pub fn open(&mut self, name: &'static str) {
+        #[cfg(test)]
+        pause::at(name);
         self.open = Some((name, crate::sys::clock::now()));
     }
 

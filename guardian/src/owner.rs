@@ -210,7 +210,13 @@ mod tests {
             }
         }
         assert_ne!(OWNER.link_name(0), OWNER.link_name(1));
-        for foreign in ["lo", "ib0", "ib00000000000000", "ibvvvvvvvvvvvvv", "ib0000000000W00"] {
+        for foreign in [
+            "lo",
+            "ib0",
+            "ib00000000000000",
+            "ibvvvvvvvvvvvvv",
+            "ib0000000000W00",
+        ] {
             assert_eq!(Owner::of_link(foreign), None, "{foreign}");
         }
     }

@@ -126,7 +126,11 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
             .flatten()
             .and_then(|digits| u8::from_str_radix(digits, 8).ok());
         bytes.push(octal.unwrap_or(*first));
-        rest = if octal.is_some() { &behind[3..] } else { behind };
+        rest = if octal.is_some() {
+            &behind[3..]
+        } else {
+            behind
+        };
     }
     bytes
 }

@@ -4,6 +4,8 @@ pub mod child;
 pub mod configuration;
 pub mod container;
 mod guardian;
+#[cfg(test)]
+mod kill_tests;
 pub mod launcher;
 pub mod microvm;
 pub mod process;

@@ -1,0 +1,282 @@
+//! kill -9 of the harness at each phase of a trial: nothing is left a second later.
+//!
+//! ```text
+//!   the test          killer: process 1 of its own world          harness, one per kill
+//!   ────────          ──────────────────────────────────          ─────────────────────
+//!   unshare ────────► starts a harness ─────────────────────────► opens the backend, one trial
+//!                     waits ◄──────────────────────────────────── stops at the phase
+//!                     SIGKILL ──────────────────────────────────► ✗
+//!                     reaps, looks, until all is as before
+//! ```
+//! Every other kill hits a harness that has been let go a moment before, and so lands somewhere in
+//! the phase or behind it. `ISOBENCH_KILLS` says how often each phase is tried; the default is small.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::launcher::probe;
+use super::{Configuration, open};
+use crate::trial::pause;
+use crate::workload::Workload;
+
+use world::World;
+
+#[allow(dead_code)] // Other tests use the rest.
+#[path = "../../tests/stage/world.rs"]
+mod world;
+
+/// What a test binary started by a test shall be; its value names configuration and phase.
+const INNER: &str = "ISOBENCH_TEST_INNER";
+const HARNESS: &str = "backend::kill_tests::inner_harness";
+/// The phase of an instance that idles.
+const HELD: &str = "held";
+/// What the hardening plan allows a killed harness's leftovers.
+const LIMIT: Duration = Duration::from_secs(1);
+
+fn inner() -> Option<String> {
+    std::env::var(INNER).ok()
+}
+
+/// Not a test of its own: the harness that is killed. "CONFIGURATION PHASE", or the configuration
+/// alone to be told its phases.
+#[test]
+fn inner_harness() {
+    let Some(asked) = inner() else { return };
+    let Some((configuration, phase)) = asked.split_once(' ') else {
+        return;
+    };
+    let mut backend = open(&configuration.parse().unwrap()).unwrap();
+    // Copies, since the child's standard descriptors are replaced.
+    let copy = |fd: std::os::fd::BorrowedFd<'_>| File::from(fd.try_clone_to_owned().unwrap());
+    let reached = copy(std::io::stdout().as_fd());
+    let mut go = copy(std::io::stdin().as_fd());
+    match phase {
+        "?" => {
+            let seen = backend.trial(&probe()).unwrap();
+            for phase in seen.phases.iter().chain(&seen.teardown) {
+                println!("\nphase {}", phase.name);
+            }
+        }
+        HELD => {
+            let mut launch = probe();
+            launch.task.workload = Workload::Idle;
+            let _held = backend.hold(&launch).unwrap();
+            (&reached).write_all(&[pause::REACHED]).unwrap();
+            let _ = go.read(&mut [0]);
+        }
+        phase => {
+            pause::arm(phase, reached, go.try_clone().unwrap());
+            let _ = backend.trial(&probe());
+        }
+    }
+    // Until killed, or until nobody is there to kill it.
+    let _ = go.read_to_end(&mut Vec::new());
+}
+
+/// A harness that has reached its phase, and the pipe that holds it there.
+struct Harness {
+    process: Child,
+    go: ChildStdin,
+}
+
+impl Harness {
+    fn start(configuration: &Configuration, phase: &str) -> Child {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", HARNESS, "--nocapture"])
+            .env(INNER, format!("{configuration} {phase}"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    fn at(configuration: &Configuration, phase: &str) -> Self {
+        let mut process = Self::start(configuration, phase);
+        let go = process.stdin.take().unwrap();
+        let mut said = process.stdout.take().unwrap();
+        let mut byte = [0];
+        while byte[0] != pause::REACHED {
+            let n = said.read(&mut byte).unwrap();
+            assert_eq!(n, 1, "{configuration} ended before {phase}");
+        }
+        Self { process, go }
+    }
+
+    /// SIGKILL; the instant before it.
+    fn kill(mut self) -> Instant {
+        let now = Instant::now();
+        self.process.kill().unwrap();
+        // A child that is held before it has asked to die with its parent goes on now, as it would
+        // have without the stop.
+        drop(self.go);
+        now
+    }
+}
+
+/// The phases of a trial.
+fn phases(configuration: &Configuration) -> Vec<String> {
+    let mut process = Harness::start(configuration, "?");
+    drop(process.stdin.take());
+    let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let names = lines.map_while(Result::ok);
+    let names = names.filter_map(|line| Some(line.strip_prefix("phase ")?.to_owned()));
+    let mut names: Vec<_> = names.collect();
+    assert!(process.wait().unwrap().success());
+    names.push(HELD.to_owned());
+    names
+}
+
+/// Waits until the world is as before; how long that took since the kill.
+fn until_clean(before: &World, killed: Instant, what: &str) -> Duration {
+    loop {
+        world::reap();
+        let left = World::look().difference(before);
+        let passed = killed.elapsed();
+        if left.is_empty() {
+            return passed;
+        }
+        assert!(passed < LIMIT, "{what}: left after {passed:?}: {left:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Kills at every phase of these configurations, in this world.
+fn kill_everywhere(configurations: &[&str]) {
+    let kills = std::env::var("ISOBENCH_KILLS").map_or(2, |text| text.parse().unwrap());
+    for name in configurations {
+        let configuration: Configuration = name.parse().unwrap();
+        if let Err(why) = open(&configuration) {
+            println!("skipped: kill -9 of {configuration}: {why}");
+            continue;
+        }
+        // By the line above the killer is a harness as well, and has its guardian from now on.
+        let before = World::look();
+        let phases = phases(&configuration);
+        until_clean(&before, Instant::now(), "an ordinary end");
+        let mut longest = Duration::ZERO;
+        for phase in &phases {
+            for round in 0..kills {
+                let mut harness = Harness::at(&configuration, phase);
+                if phase == HELD && name.starts_with("container:with") {
+                    // What is looked for below can be seen.
+                    let there = World::look().difference(&before).join("\n");
+                    for what in ["process ", "namespace pid:", "namespace net:", "group /"] {
+                        assert!(there.contains(what), "no {what}: {there}");
+                    }
+                }
+                if round % 2 == 1 {
+                    harness.go.write_all(&[0]).unwrap();
+                    let moment = Instant::now() + Duration::from_micros(37 * round % 600);
+                    while Instant::now() < moment {}
+                }
+                let killed = harness.kill();
+                let what = format!("{configuration}, {phase}, kill {round}");
+                longest = longest.max(until_clean(&before, killed, &what));
+            }
+        }
+        println!(
+            "kill -9: {configuration}: {} phases, {kills} kills each: nothing left, at the latest \
+             {} ms after",
+            phases.len(),
+            longest.as_millis()
+        );
+    }
+}
+
+#[test]
+fn a_killed_container_leaves_nothing_at_any_phase() {
+    let test = "backend::kill_tests::a_killed_container_leaves_nothing_at_any_phase";
+    match inner() {
+        None => world::enter(test, (INNER, "killer")),
+        Some(_) => kill_everywhere(&[
+            "container",
+            "container:with=user+time",
+            "container:only=cgroup",
+        ]),
+    }
+}
+
+#[test]
+fn a_killed_process_leaves_nothing_at_any_phase() {
+    let test = "backend::kill_tests::a_killed_process_leaves_nothing_at_any_phase";
+    match inner() {
+        None => world::enter(test, (INNER, "killer")),
+        Some(_) => kill_everywhere(&["process", "container:none"]),
+    }
+}
+
+#[test]
+fn a_killed_micro_vm_leaves_nothing_at_any_phase() {
+    let test = "backend::kill_tests::a_killed_micro_vm_leaves_nothing_at_any_phase";
+    match inner() {
+        None => world::enter(test, (INNER, "killer")),
+        Some(_) => kill_everywhere(&["microvm"]),
+    }
+}
+
+/// If the guardian is killed first, groups stay until the next start. Neither touches what is not
+/// the dead harness's: groups of a living one, of another pid namespace, of nobody.
+#[test]
+fn if_the_guardian_dies_too_the_next_start_sweeps() {
+    let test = "backend::kill_tests::if_the_guardian_dies_too_the_next_start_sweeps";
+    if inner().is_none() {
+        return world::enter(test, (INNER, "killer"));
+    }
+    let configuration: Configuration = "container:only=cgroup".parse().unwrap();
+    if let Err(why) = open(&configuration) {
+        println!("skipped: {test}: {why}");
+        return;
+    }
+    let before = World::look();
+    let harness = Harness::at(&configuration, HELD);
+    let made = World::look();
+    let groups: Vec<_> = made.groups().difference(before.groups()).collect();
+    let first = groups.first().unwrap();
+    let parent = std::path::Path::new(first).parent().unwrap();
+    let namespace = first.rsplit('-').nth(1).unwrap();
+    let foreign = [
+        format!("isobench-1-{namespace}-0"),
+        format!("isobench-{}-1-0", harness.process.id()),
+        format!("isobench-{}", harness.process.id()),
+    ];
+    for name in &foreign {
+        std::fs::create_dir(parent.join(name)).unwrap();
+    }
+    let pid = made.processes().iter().find(|pid| {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let start = format!("isobench-guardian\0{}-", harness.process.id());
+        command.starts_with(start.as_bytes())
+    });
+    let pid = pid.unwrap().parse().unwrap();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(pid),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
+    harness.kill();
+    let end = Instant::now() + LIMIT;
+    while World::look().processes() != before.processes() {
+        world::reap();
+        assert!(Instant::now() < end, "{:?}", World::look());
+    }
+    assert!(groups.iter().all(|g| World::look().groups().contains(*g)));
+
+    let mut next = Harness::start(&configuration, "?");
+    drop(next.stdin.take());
+    let mut said = next.stdout.take().unwrap();
+    said.read_to_end(&mut Vec::new()).unwrap();
+    assert!(next.wait().unwrap().success());
+    let left = World::look();
+    for name in &foreign {
+        let path = parent.join(name);
+        assert!(path.is_dir(), "{name} is not ours");
+        std::fs::remove_dir(path).unwrap();
+    }
+    assert!(
+        !groups.iter().any(|g| left.groups().contains(*g)),
+        "{left:?}"
+    );
+}
