@@ -230,34 +230,6 @@ fn the_checks_can_fail() {
 }
 
 #[test]
-fn a_forbidden_system_call_is_the_end() {
-    let _alone = alone();
-    if container("seccomp").is_none() {
-        return;
-    }
-    const X32: u32 = 0x4000_0000;
-    let getpid = libc::SYS_getpid as u32;
-    for code in [
-        stage::call(getpid),
-        stage::call(libc::SYS_mount as u32),
-        stage::call(X32 | getpid),
-        stage::call(X32 | libc::SYS_getppid as u32),
-        stage::call_i386(),
-    ] {
-        let mut container = Container::with_payload(Options::default(), &elf(&code)).unwrap();
-        let failure = container.trial(&launch(Workload::Noop)).unwrap_err();
-        assert!(
-            matches!(failure, Failure::Signal(libc::SIGSYS)),
-            "{failure:?}"
-        );
-        // The control: outside, the same call is survived.
-        let mut process = Process::with_payload(&elf(&code)).unwrap();
-        let failure = process.trial(&launch(Workload::Noop)).unwrap_err();
-        assert!(matches!(failure, Failure::Protocol(_)), "{failure:?}");
-    }
-}
-
-#[test]
 fn an_ordinary_user_can_do_the_same() {
     let _alone = alone();
     if !stage::is_root() || std::env::var_os(INNER).is_some() {
@@ -267,7 +239,6 @@ fn an_ordinary_user_can_do_the_same() {
     let tests = [
         "the_payload_is_confined",
         "the_root_holds_the_payload_and_nothing_of_the_host",
-        "a_forbidden_system_call_is_the_end",
     ];
     let Some(output) = stage::as_user(65534, &tests) else {
         println!("an ordinary user: not run: nobody may execute in the temp folder");

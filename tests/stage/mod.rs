@@ -7,6 +7,9 @@
     clippy::print_stdout
 )] // Helpers of tests.
 
+pub mod script;
+pub mod world;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -179,22 +182,6 @@ pub fn elf(code: &[u8]) -> Vec<u8> {
 /// `exit_group(status)`.
 pub fn exit(status: u8) -> Vec<u8> {
     vec![0xb8, 231, 0, 0, 0, 0xbf, status, 0, 0, 0, 0x0f, 0x05]
-}
-
-/// A system call without arguments, then `exit_group(0)`.
-pub fn call(number: u32) -> Vec<u8> {
-    let mut code = vec![0xb8];
-    code.extend(number.to_le_bytes());
-    code.extend([0x0f, 0x05]);
-    code.extend(exit(0));
-    code
-}
-
-/// `getpid` the i386 way (`int 0x80`), then `exit_group(0)`.
-pub fn call_i386() -> Vec<u8> {
-    let mut code = vec![0xb8, 20, 0, 0, 0, 0xcd, 0x80];
-    code.extend(exit(0));
-    code
 }
 
 /// Reads address 0.

@@ -1,0 +1,75 @@
+//! A thousand starts and stops, one after the other and twenty at once, leave processes, control
+//! groups of every hierarchy, mounts, namespaces, links and descriptors exactly as they were.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // Helpers of tests state expectations, too.
+
+mod stage;
+
+use isobench::backend::{Backend, Configuration, open};
+use isobench::workload::Workload;
+use stage::world::{self, World};
+use stage::{INNER, launch};
+
+const CYCLES: usize = 1_000;
+const AT_ONCE: usize = 20;
+const ROUNDS: usize = 50;
+
+fn one_after_the_other(backend: &mut dyn Backend) {
+    for _ in 0..CYCLES {
+        backend.trial(&launch(Workload::Noop)).unwrap();
+    }
+}
+
+fn many_at_once(backend: &mut dyn Backend) {
+    for _ in 0..ROUNDS {
+        let held: Vec<_> = (0..AT_ONCE)
+            .map(|_| backend.hold(&launch(Workload::Idle)).unwrap())
+            .collect();
+        for instance in held {
+            instance.release().unwrap();
+        }
+    }
+}
+
+/// As process 1 of a world of its own: the backend is opened, the world looked at, and nothing may
+/// differ after the trials.
+fn soak(test: &str, configurations: &[&str]) {
+    if std::env::var_os(INNER).is_none() {
+        return world::enter(test, (INNER, "soak"));
+    }
+    for name in configurations {
+        let configuration: Configuration = name.parse().unwrap();
+        let mut backend = match open(&configuration) {
+            Ok(backend) => backend,
+            Err(why) => {
+                println!("skipped: {test}: {configuration}: {why}");
+                continue;
+            }
+        };
+        let before = World::look();
+        one_after_the_other(&mut *backend);
+        assert_eq!(World::look().difference(&before), [""; 0], "{name}");
+        let held = backend.hold(&launch(Workload::Idle)).unwrap();
+        assert_ne!(World::look(), before, "{name}: an instance can be seen");
+        held.release().unwrap();
+        many_at_once(&mut *backend);
+        assert_eq!(World::look().difference(&before), [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn containers_leave_nothing() {
+    soak(
+        "containers_leave_nothing",
+        &["container", "container:with=user+time"],
+    );
+}
+
+#[test]
+fn processes_leave_nothing() {
+    soak("processes_leave_nothing", &["process", "container:none"]);
+}
+
+#[test]
+fn micro_vms_leave_nothing() {
+    soak("micro_vms_leave_nothing", &["microvm"]);
+}
