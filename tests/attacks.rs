@@ -15,6 +15,8 @@ mod files;
 mod kernel;
 #[path = "attacks/others.rs"]
 mod others;
+#[path = "attacks/script.rs"]
+mod script;
 
 use std::fmt;
 use std::fs;
@@ -28,7 +30,7 @@ use isobench::backend::container::options::Options;
 use isobench::backend::process::Process;
 use isobench::trial::Failure;
 use isobench::workload::Workload;
-use stage::script::{Arg, Call, SUCCEEDED, program, sys};
+use script::{Arg, Call, SUCCEEDED, program, sys};
 use stage::{INNER, alone, container, grouped, launch};
 
 /// What became of a program.

@@ -7,7 +7,6 @@
     clippy::print_stdout
 )] // Helpers of tests.
 
-pub mod script;
 pub mod world;
 
 use std::collections::BTreeSet;

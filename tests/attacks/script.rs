@@ -1,7 +1,7 @@
 //! Programs that are lists of system calls, for payloads that try what they must not: each call is
 //! made in turn, the first error ends the program with that errno as its status.
 
-use super::{CODE, elf};
+use crate::stage::{CODE, elf, exit};
 
 /// Status of a program whose every call succeeded; no errno is that large.
 pub const SUCCEEDED: u8 = 200;
@@ -81,7 +81,7 @@ pub struct Call {
 /// `sys!(SYS_openat, AT_FDCWD, "/", O_RDONLY)`.
 macro_rules! sys {
     ($number:expr $(, $arg:expr)*) => {
-        $crate::stage::script::Call::new($number as u32, vec![$($arg.into()),*])
+        $crate::script::Call::new($number as u32, vec![$($arg.into()),*])
     };
 }
 pub(crate) use sys;
@@ -201,6 +201,6 @@ pub fn program(calls: &[Call]) -> Vec<u8> {
             code.extend(EXIT_EAX);
         }
     }
-    code.extend(super::exit(SUCCEEDED));
+    code.extend(exit(SUCCEEDED));
     elf(&code)
 }
