@@ -148,6 +148,32 @@ fn the_root_holds_the_payload_and_nothing_of_the_host() {
     held.release().unwrap();
 }
 
+/// A descriptor that the harness has left open across an exec does not get in (CVE-2024-21626).
+#[test]
+fn a_descriptor_of_the_harness_does_not_get_in() {
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+    let _alone = alone();
+    let Some(mut container) = container("descriptors") else {
+        return;
+    };
+    let leak = fs::File::open("/").unwrap();
+    fcntl(&leak, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+    let held = container.hold(&launch(Workload::Idle)).unwrap();
+    let seen = Facts::of_the_only_child();
+    let standard = BTreeSet::from(["0", "1", "2"].map(str::to_owned));
+    assert_eq!(seen.names("fd"), standard);
+    held.release().unwrap();
+    // The control: any other child has it.
+    let mut sleep = std::process::Command::new("sleep")
+        .arg("60")
+        .spawn()
+        .unwrap();
+    let others = Facts(i32::try_from(sleep.id()).unwrap()).names("fd");
+    sleep.kill().unwrap();
+    sleep.wait().unwrap();
+    assert!(others.len() > standard.len(), "{others:?}");
+}
+
 #[test]
 fn the_host_name_is_not_the_hosts() {
     let _alone = alone();
@@ -238,6 +264,7 @@ fn an_ordinary_user_can_do_the_same() {
     }
     let tests = [
         "the_payload_is_confined",
+        "a_descriptor_of_the_harness_does_not_get_in",
         "the_root_holds_the_payload_and_nothing_of_the_host",
     ];
     let Some(output) = stage::as_user(65534, &tests) else {

@@ -150,6 +150,38 @@ fn a_refusal_names_the_switch_that_forbids_user_namespaces() {
     );
 }
 
+/// In a user namespace of one id, where mounts of its own can be made: a device that is not what its
+/// name says is refused, the harness's own as well as one that is bound into the container.
+#[test]
+fn devices_that_are_others_are_refused() {
+    let _alone = alone();
+    let inner = |mount: &str| {
+        let script =
+            format!("{mount} && exec \"$0\" --exact --nocapture inner_says_whether_and_why_not");
+        let output = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
+            .arg(std::env::current_exe().unwrap())
+            .env(INNER, "why")
+            .output();
+        output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned())
+    };
+    match inner("true") {
+        Ok(text) if text.contains("\nrunning") => {}
+        other => {
+            println!("skipped: devices that are others: no mounts can be made here: {other:?}");
+            return;
+        }
+    }
+    let text = inner("mount --bind /dev/zero /dev/null").unwrap();
+    assert!(text.contains("not the character device 1:3"), "{text}");
+    let text = inner("mount --bind /dev/null /dev/full").unwrap();
+    assert!(
+        text.contains("reason a first launch failed: dev: "),
+        "{text}"
+    );
+    assert!(text.contains("(os error 19)"), "{text}");
+}
+
 /// Not a test of its own: the harness that the next test kills.
 #[test]
 fn inner_holds_until_killed() {

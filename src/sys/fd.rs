@@ -161,3 +161,37 @@ pub fn text(path: &std::path::Path) -> io::Result<String> {
     File::open(path)?.take(1 << 20).read_to_string(&mut text)?;
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    /// What runs cannot be changed through any descriptor, nor can it be made so again.
+    #[test]
+    fn a_sealed_memory_file_is_final() {
+        let sealed = sealed_memory(c"sealed", b"bytes").unwrap();
+        assert_eq!(contents(sealed.as_fd()).unwrap(), b"bytes");
+        let file = File::from(sealed);
+        for refused in [
+            file.write_all_at(b"x", 0),
+            file.write_all_at(b"x", 5),
+            file.set_len(0),
+        ] {
+            assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::EPERM));
+        }
+    }
+
+    #[test]
+    fn descriptors_lie_above_the_standard_ones() {
+        let (read, write) = pipe().unwrap();
+        for fd in [
+            read.as_raw_fd(),
+            write.as_raw_fd(),
+            null().unwrap().as_raw_fd(),
+        ] {
+            assert!(fd > 2);
+        }
+    }
+}

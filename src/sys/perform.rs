@@ -71,10 +71,9 @@ pub(super) fn perform(op: &Op, around: &Surroundings<'_>) -> Done {
         }
         Op::UnmountOldRoot => {
             // SAFETY: the path is a NUL-terminated literal.
-            done(unsafe { libc::umount2(c".".as_ptr(), libc::MNT_DETACH) })?;
-            // SAFETY: as above.
-            done(unsafe { libc::chdir(c"/".as_ptr()) })
+            done(unsafe { libc::umount2(c".".as_ptr(), libc::MNT_DETACH) })
         }
+        Op::AtRoot => at_root(),
         // SAFETY: the pointer is valid for the length given with it.
         Op::HostName(name) => done(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) }),
         Op::LoopbackUp => loopback_up(),
@@ -242,6 +241,19 @@ fn bind_device(source: &CStr, target: &CStr, device: u64) -> Done {
         Ok(())
     } else {
         Err(Errno::ENODEV)
+    }
+}
+
+/// The raw call: glibc's getcwd(3) would search for a way to an unreachable directory.
+fn at_root() -> Done {
+    // Anything longer than "/" and its NUL is refused, with ERANGE or here.
+    let mut path = [0u8; 2];
+    // SAFETY: the kernel writes at most the length given with the pointer.
+    let len =
+        Errno::result(unsafe { libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) });
+    match len {
+        Ok(_) if path == *b"/\0" => Ok(()),
+        _ => Err(Errno::ENOTDIR),
     }
 }
 

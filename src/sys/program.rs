@@ -51,8 +51,11 @@ pub enum Op {
     Create(CString, u32, Arc<[u8]>),
     /// pivot_root(".", "."): the working directory becomes the root, the old root lies on top.
     PivotRoot,
-    /// umount2(2) of the working directory, detached, then chdir("/").
+    /// umount2(2) of the working directory, detached.
     UnmountOldRoot,
+    /// Refuse to go on unless the working directory is the root: one that lies outside of it would
+    /// lead the payload to the host (CVE-2024-21626). getcwd(2) puts "(unreachable)" before such.
+    AtRoot,
     /// sethostname(2).
     HostName(Vec<u8>),
     /// Brings the interface `lo` up (netdevice(7), SIOCSIFFLAGS).

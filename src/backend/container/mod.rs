@@ -34,7 +34,7 @@ use crate::sys::clock;
 use crate::sys::program::Arguments;
 use crate::sys::spawn::Place;
 use crate::trial::{Failure, Launch, Observation, PhaseLog};
-use crate::workload::{Task, payload};
+use crate::workload::{Task, Workload, payload};
 
 pub use setup::PAYLOAD_ID;
 
@@ -57,7 +57,8 @@ pub struct Container {
 }
 
 impl Container {
-    /// Prepares the embedded payload and launches it once.
+    /// Prepares the embedded payload, launches it once and checks that it came out as confined as it
+    /// was asked to be.
     ///
     /// The default container runs without its control group where none can be had, and says so
     /// ([`Backend::limitations`]); any other is what was asked for or is refused.
@@ -66,7 +67,7 @@ impl Container {
     /// Why this host cannot, and what would help.
     pub fn new(options: Options) -> Result<Self, Unavailable> {
         let mut container = Self::with_payload(options, payload::BYTES)?;
-        let mut first = container.trial(&probe());
+        let mut first = container.first_launch();
         if let Err(failure @ Failure::Setup { phase, .. }) = &first
             && container.groups.is_some()
             && options == Options::default()
@@ -74,10 +75,10 @@ impl Container {
         {
             let limitation = availability::no_cgroup(failure.to_string());
             container.give_up_cgroup(limitation)?;
-            first = container.trial(&probe());
+            first = container.first_launch();
         }
         match first {
-            Ok(_) => Ok(container),
+            Ok(()) => Ok(container),
             Err(failure) => Err(availability::explain(&failure, container.setup.identity)),
         }
     }
@@ -111,6 +112,20 @@ impl Container {
             None => {}
         }
         Ok(container)
+    }
+
+    fn first_launch(&mut self) -> Result<(), Failure> {
+        let mut launch = probe();
+        launch.task.workload = Workload::Idle;
+        let arguments = Arguments::new(&launch.task.argv());
+        let deadline = Deadline::after(launch.deadline);
+        let (leaf, mut child) = self.start(&launch, &arguments, true, &mut PhaseLog::new())?;
+        child.until_ready(deadline)?;
+        confine::verify(child.pid(), self.setup.mechanisms)
+            .map_err(|why| Failure::setup("verify", std::io::Error::other(why)))?;
+        child.finish_held(launch.deadline)?;
+        leaf.map_or(Ok(()), Leaf::remove)
+            .map_err(|e| Failure::Leftover(e.to_string()))
     }
 
     fn give_up_cgroup(&mut self, limitation: Limitation) -> Result<(), Unavailable> {
@@ -342,7 +357,7 @@ mod tests {
         container.setup.mechanisms = Mechanisms::DEFAULT;
         container.launcher = launcher(&container.setup).unwrap();
         let mut launch = probe();
-        launch.task.workload = crate::workload::Workload::Idle;
+        launch.task.workload = Workload::Idle;
         let arguments = Arguments::new(&launch.task.argv());
         let (leaf, mut child) = container
             .start(&launch, &arguments, true, &mut PhaseLog::new())
@@ -357,6 +372,44 @@ mod tests {
         child.finish_held(launch.deadline).unwrap();
         leaf.unwrap().remove().unwrap();
         assert_eq!(leaves(&container), 0);
+    }
+
+    /// A working directory left on the host's root, which nothing can reach any more, ends the
+    /// launch (CVE-2024-21626). Without the check nobody would notice.
+    #[test]
+    fn a_working_directory_outside_the_root_is_refused() {
+        let _alone = ALONE.lock();
+        let mut container = match Container::new(Options::default()) {
+            Ok(container) => container,
+            Err(why) => {
+                println!("skipped: a_working_directory_outside_the_root_is_refused: {why}");
+                return;
+            }
+        };
+        let whole = setup::compose(&container.setup).unwrap();
+        let is_return = |op: &Op| matches!(op, Op::Chdir(path) if **path == *c"/");
+        let mut astray = |checked: bool| {
+            let mut program = Program::new();
+            for step in whole.steps() {
+                match &step.op {
+                    // After pivot_root the old root lies above the new one.
+                    Op::UnmountOldRoot => {
+                        program.push("astray", Op::Chdir(c"..".into()));
+                        program.push(step.phase, step.op.clone());
+                    }
+                    op if is_return(op) => {}
+                    Op::AtRoot if !checked => {}
+                    op => program.push(step.phase, op.clone()),
+                }
+            }
+            container.launcher = Launcher::new(program, None).unwrap();
+            container.trial(&probe())
+        };
+        let failure = astray(true).unwrap_err();
+        assert_eq!(failure.errno(), Some(libc::ENOTDIR), "{failure}");
+        assert!(failure.to_string().starts_with("working_directory: "));
+        let unchecked = astray(false);
+        unchecked.unwrap();
     }
 
     fn leaves(container: &Container) -> usize {

@@ -137,6 +137,10 @@ pub fn compose(setup: &Setup) -> Result<Program, Unavailable> {
     if has(Mechanism::Capabilities) || has(Mechanism::Seccomp) {
         p.push("no_new_privs", Op::NoNewPrivileges);
     }
+    if has(Mechanism::Rootfs) {
+        // Only here is it known what all of the above has made of it.
+        p.push("working_directory", Op::AtRoot);
+    }
     p.push("close_range", Op::CloseOnExec);
     if has(Mechanism::Seccomp) {
         // Last: it allows nothing of the above.
@@ -233,6 +237,7 @@ fn root_file_system(p: &mut Program, setup: &Setup) {
     }
     p.push("pivot_root", Op::PivotRoot);
     p.push("umount_old", Op::UnmountOldRoot);
+    p.push("umount_old", Op::Chdir(c"/".into()));
     let read_only = Mount {
         target: c"/".into(),
         flags: libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | libc::MS_NOSUID | nodev,
