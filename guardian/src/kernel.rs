@@ -12,6 +12,7 @@ unsafe extern "C" {
     #[link_name = "fork"]
     fn fork_raw() -> c_int;
     safe fn signal(number: c_int, handler: usize) -> usize;
+    safe fn geteuid() -> u32;
     safe fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
     fn syscall(number: c_long, ...) -> c_long;
 }
@@ -44,6 +45,11 @@ pub fn ignore_signals() {
         // SIG_IGN can be set for each of these: the call cannot fail.
         signal(number, SIG_IGN);
     }
+}
+
+/// The effective user id (geteuid(2)).
+pub(crate) fn user() -> u32 {
+    geteuid()
 }
 
 /// A netlink socket for NETLINK_ROUTE (netlink(7)).

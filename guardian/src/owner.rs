@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// First part of the name of a group or folder.
 const PREFIX: &str = "isobench-";
@@ -37,13 +38,18 @@ impl Owner {
         })
     }
 
-    /// The name of its `number`-th group or folder: `isobench-PID-NAMESPACE-NUMBER`.
+    /// A name for a group or folder that this process has not used before:
+    /// `isobench-PID-NAMESPACE-NUMBER`.
     #[must_use]
-    pub fn name(self, number: u64) -> String {
+    pub fn new_name(self) -> String {
+        self.name(next_number())
+    }
+
+    fn name(self, number: u64) -> String {
         format!("{PREFIX}{}-{}-{number}", self.pid, self.namespace)
     }
 
-    /// Whose this name is; `None` for a name that [`Self::name`] does not make.
+    /// Whose this name is; `None` for a name that [`Self::new_name`] does not make.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
         let mut parts = name.strip_prefix(PREFIX)?.split('-').map(number::<u64>);
@@ -52,9 +58,13 @@ impl Owner {
         parts.next().is_none().then_some(Self { pid, namespace })
     }
 
-    /// The name of an interface of its own; numbers repeat after 1,024.
+    /// A name for a network interface that this process has not used for 1,024 names.
     #[must_use]
-    pub fn link_name(self, number: u64) -> String {
+    pub fn new_link_name(self) -> String {
+        self.link_name(next_number())
+    }
+
+    fn link_name(self, number: u64) -> String {
         let owner = self.namespace << 22 | u64::from(self.pid);
         let digits = |value: u64, count: usize| {
             (0..count)
@@ -65,7 +75,7 @@ impl Owner {
         LINK_PREFIX.chars().chain(tail).collect()
     }
 
-    /// Whose this interface is; `None` for a name that [`Self::link_name`] does not make.
+    /// Whose this interface is; `None` for a name that [`Self::new_link_name`] does not make.
     #[must_use]
     pub fn of_link(name: &str) -> Option<Self> {
         let tail = name.strip_prefix(LINK_PREFIX)?.as_bytes();
@@ -90,6 +100,11 @@ impl Owner {
     pub fn is_gone(self, observer: Self) -> bool {
         self.namespace == observer.namespace && fs::metadata(format!("/proc/{}", self.pid)).is_err()
     }
+}
+
+fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Decimal digits only, as `Display` writes them: no sign, no leading zero.
@@ -177,6 +192,7 @@ mod tests {
     #[test]
     fn only_our_own_names_have_an_owner() {
         assert_eq!(OWNER.name(0), "isobench-12-4026531836-0");
+        assert_ne!(OWNER.new_name(), OWNER.new_name());
         assert_eq!(Owner::of(&OWNER.name(u64::MAX)), Some(OWNER));
         for foreign in [
             "isobench",

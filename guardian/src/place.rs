@@ -4,21 +4,22 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::owner::Owner;
-use crate::{group, link};
+use crate::{group, kernel, link};
 
 /// Where a harness makes things that outlive it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     /// Control groups directly below this directory of a cgroup file system; named by
-    /// [`Owner::name`].
+    /// [`Owner::new_name`].
     Groups(PathBuf),
     /// Folders directly below this one, which is on a file system of this machine; named by
-    /// [`Owner::name`].
+    /// [`Owner::new_name`], and of the user who made them.
     Folders(PathBuf),
-    /// Interfaces of the network namespace that the harness is in; named by [`Owner::link_name`].
+    /// Interfaces of the network namespace that the harness is in; named by [`Owner::new_link_name`].
     Links,
 }
 
@@ -73,7 +74,12 @@ impl Place {
                 }
             }
             Self::Folders(directory) => {
-                for path in entries(directory, whose) {
+                // The place may be /tmp, where anybody may make a folder of any name.
+                let own = |path: &PathBuf| {
+                    fs::symlink_metadata(path)
+                        .is_ok_and(|facts| facts.is_dir() && facts.uid() == kernel::user())
+                };
+                for path in entries(directory, whose).into_iter().filter(own) {
                     note(path.display().to_string(), remove_folder(&path));
                 }
             }
@@ -202,7 +208,7 @@ mod tests {
         let canary = scratch.0.join("canary");
         fs::create_dir(&canary).unwrap();
         fs::write(canary.join("file"), "here").unwrap();
-        let mine = scratch.0.join(own.name(7));
+        let mine = scratch.0.join(own.new_name());
         fs::create_dir_all(mine.join("upper/a")).unwrap();
         fs::write(mine.join("upper/a/b"), "x").unwrap();
         std::os::unix::fs::symlink(&canary, mine.join("link")).unwrap();
@@ -210,10 +216,16 @@ mod tests {
         for other in others {
             fs::create_dir(scratch.0.join(other)).unwrap();
         }
+        // A link of the right name to what is not ours.
+        let named = own.new_name();
+        std::os::unix::fs::symlink(&canary, scratch.0.join(&named)).unwrap();
         let swept = Place::Folders(scratch.0.clone()).sweep(|owner| owner == own);
         assert_eq!(swept.removed, [mine.display().to_string()]);
         assert!(swept.left.is_empty());
-        let expected = others.into_iter().chain(["canary"]).map(str::to_owned);
+        let expected = others
+            .into_iter()
+            .chain(["canary", &named])
+            .map(str::to_owned);
         assert_eq!(scratch.names(), expected.collect());
         assert_eq!(fs::read(canary.join("file")).unwrap(), b"here");
     }

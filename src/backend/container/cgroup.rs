@@ -16,7 +16,6 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use isobench_guardian::{Owner, Place};
@@ -93,9 +92,7 @@ impl Groups {
     /// # Errors
     /// The file or folder that refused; nothing is left of it.
     pub fn create(&self, memory_max: Bytes) -> io::Result<Leaf> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = self.owner.name(number);
+        let name = self.owner.new_name();
         let mut leaf = Leaf {
             directories: Vec::with_capacity(self.parents.len()),
         };
