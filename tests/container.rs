@@ -3,11 +3,7 @@
 
 mod stage;
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use isobench::backend::Backend;
 use isobench::backend::container::Container;
@@ -180,52 +176,6 @@ fn devices_that_are_others_are_refused() {
         "{text}"
     );
     assert!(text.contains("(os error 19)"), "{text}");
-}
-
-/// Not a test of its own: the harness that the next test kills.
-#[test]
-fn inner_holds_until_killed() {
-    if std::env::var_os(INNER).is_none_or(|v| v != "hold") {
-        return;
-    }
-    let mut container = Container::new(Options::default()).unwrap();
-    let _held = container.hold(&launch(Workload::Idle)).unwrap();
-    println!("\nchild {}", stage::children()[0]);
-    std::thread::sleep(Duration::from_secs(60));
-}
-
-#[test]
-fn a_killed_harness_leaves_nothing() {
-    let _alone = alone();
-    if container("killed harness").is_none() {
-        return;
-    }
-    let mut harness = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", "inner_holds_until_killed"])
-        .env(INNER, "hold")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(harness.stdout.take().unwrap()).lines();
-    let child = lines
-        .map_while(Result::ok)
-        .find_map(|line| line.strip_prefix("child ")?.parse::<i32>().ok())
-        .unwrap();
-    let pid = harness.id();
-    harness.kill().unwrap();
-    harness.wait().unwrap();
-    let end = Instant::now() + Duration::from_secs(1);
-    // A zombie is dead: whoever inherits orphans here may take its time to reap them.
-    let alive = || {
-        fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
-    };
-    while alive() {
-        assert!(Instant::now() < end, "the payload outlives its harness");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    // Its empty groups go with the next start.
-    assert!(container("sweep").is_some());
-    assert_eq!(stage::groups(pid), BTreeSet::new());
 }
 
 #[test]

@@ -142,3 +142,83 @@ fn limitation(cause: &io::Error) -> Limitation {
         remedy: why.remedy,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Process ids of guardians of this process.
+    fn guardians() -> Vec<i32> {
+        let start = format!("isobench-guardian\0{}-", std::process::id());
+        let pids = fs::read_dir("/proc").unwrap().flatten();
+        pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|pid| {
+                let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                command.starts_with(start.as_bytes())
+            })
+            .collect()
+    }
+
+    fn status(pid: i32, field: &str) -> String {
+        let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = text.lines().find_map(|l| l.strip_prefix(field));
+        line.unwrap_or_default()
+            .trim_start_matches(':')
+            .trim()
+            .to_owned()
+    }
+
+    fn eventually(what: &str, condition: impl Fn() -> bool) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while !condition() {
+            assert!(Instant::now() < end, "{what}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// One for all places, and it has nothing of its harness: no descriptor but the pipe, another
+    /// session and parent, no working directory of its own, deaf to what ends the harness politely.
+    #[test]
+    fn a_guardian_stands_apart_and_is_replaced_when_killed() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [first, second] = folders.each_ref().map(|f| Place::Folders(f.path().into()));
+        watch(&first).unwrap();
+        watch(&first).unwrap();
+        let [guardian] = guardians()[..] else {
+            panic!("{:?}", guardians());
+        };
+        let folder = format!("/proc/{guardian}");
+        // HUP, INT, QUIT and TERM.
+        let polite = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14;
+        eventually("deaf", || {
+            let ignored = u64::from_str_radix(&status(guardian, "SigIgn"), 16);
+            ignored.is_ok_and(|set| set & polite == polite)
+        });
+        let mut descriptors: Vec<_> = fs::read_dir(format!("{folder}/fd"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        descriptors.sort();
+        assert_eq!(descriptors, ["0", "1", "2"]);
+        assert_eq!(
+            fs::read_link(format!("{folder}/cwd")).unwrap().to_str(),
+            Some("/")
+        );
+        assert_ne!(status(guardian, "PPid"), std::process::id().to_string());
+        assert_ne!(
+            nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(guardian))),
+            nix::unistd::getsid(None)
+        );
+
+        let kill = nix::sys::signal::Signal::SIGKILL;
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(guardian), kill).unwrap();
+        eventually("dead", || !guardians().contains(&guardian));
+        watch(&second).unwrap();
+        assert_eq!(guardians().len(), 1);
+        let known = GUARDIAN.lock().unwrap().as_ref().unwrap().places.clone();
+        assert!(known.contains(&first) && known.contains(&second));
+    }
+}
