@@ -120,7 +120,7 @@ impl Container {
         let arguments = Arguments::new(&launch.task.argv());
         let deadline = Deadline::after(launch.deadline);
         let (leaf, mut child) = self.start(&launch, &arguments, true, &mut PhaseLog::new())?;
-        child.until_ready(deadline)?;
+        child.until_waiting(deadline, launch.task.heap_bytes())?;
         confine::verify(child.pid(), self.setup.mechanisms)
             .map_err(|why| Failure::setup("verify", std::io::Error::other(why)))?;
         child.finish_held(launch.deadline)?;
