@@ -40,3 +40,62 @@ fn members(group: &Path) -> Vec<u32> {
         .filter(|pid| *pid != 0)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::path::PathBuf;
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::{Owner, Place};
+
+    /// Where this file system type is mounted.
+    fn mounted(kind: &str) -> Option<PathBuf> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let line = mounts.lines().find(|line| line.contains(kind))?;
+        Some(line.split(' ').nth(4)?.into())
+    }
+
+    /// What has outlived its harness in a group is killed, and the group removed: by `cgroup.kill`
+    /// on version 2, one by one on version 1. A group of another owner keeps its process.
+    #[test]
+    fn what_still_runs_in_a_group_is_ended_with_it() {
+        for kind in [" - cgroup cgroup ", " - cgroup2 "] {
+            let own = Owner::current().unwrap();
+            let Some(place) = mounted(kind) else {
+                println!("skipped: what_still_runs_in_a_group: no{kind}is mounted");
+                continue;
+            };
+            let groups = [own.new_name(), "isobench-1-1-1".to_owned()].map(|n| place.join(n));
+            if let Err(why) = fs::create_dir(&groups[0]) {
+                println!(
+                    "skipped: what_still_runs_in_a_group: {}: {why}",
+                    place.display()
+                );
+                continue;
+            }
+            fs::create_dir(&groups[1]).unwrap();
+            let mut sleepers = groups.each_ref().map(|group| {
+                let sleeper = Command::new("sleep").arg("60").spawn().unwrap();
+                fs::write(group.join("cgroup.procs"), sleeper.id().to_string()).unwrap();
+                sleeper
+            });
+            let end = Instant::now() + Duration::from_secs(10);
+            let sweep = || Place::Groups(place.clone()).sweep(|owner| owner == own);
+            while !sweep().left.is_empty() {
+                assert!(Instant::now() < end, "{:?}", sweep());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert!(!groups[0].exists() && groups[1].exists());
+            assert_eq!(sleepers[0].wait().unwrap().signal(), Some(9));
+            assert_eq!(sleepers[1].try_wait().unwrap(), None);
+            sleepers[1].kill().unwrap();
+            sleepers[1].wait().unwrap();
+            while fs::remove_dir(&groups[1]).is_err() {
+                assert!(Instant::now() < end);
+            }
+        }
+    }
+}
