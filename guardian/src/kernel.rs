@@ -13,6 +13,7 @@ unsafe extern "C" {
     fn fork_raw() -> c_int;
     safe fn signal(number: c_int, handler: usize) -> usize;
     safe fn geteuid() -> u32;
+    safe fn kill(pid: c_int, signal: c_int) -> c_int;
     safe fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
     fn syscall(number: c_long, ...) -> c_long;
 }
@@ -44,6 +45,18 @@ pub fn ignore_signals() {
     for number in [1, 2, 3, 15] {
         // SIG_IGN can be set for each of these: the call cannot fail.
         signal(number, SIG_IGN);
+    }
+}
+
+/// Whether somebody has this process id, whoever it is (kill(2), signal 0). `/proc` cannot tell: with
+/// `hidepid` it does not show other users' processes. What no process can have counts as somebody.
+pub(crate) fn is_process(pid: u32) -> bool {
+    const ESRCH: i32 = 3;
+    match c_int::try_from(pid) {
+        Ok(pid) if pid > 0 => {
+            kill(pid, 0) == 0 || io::Error::last_os_error().raw_os_error() != Some(ESRCH)
+        }
+        _ => true,
     }
 }
 

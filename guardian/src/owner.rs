@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::kernel;
+
 /// First part of the name of a group or folder.
 const PREFIX: &str = "isobench-";
 /// First part of an interface's name, which has room for 15 bytes (IFNAMSIZ, netdevice(7)).
@@ -98,7 +100,7 @@ impl Owner {
     /// can tell: who lives in another namespace is never taken for dead.
     #[must_use]
     pub fn is_gone(self, observer: Self) -> bool {
-        self.namespace == observer.namespace && fs::metadata(format!("/proc/{}", self.pid)).is_err()
+        self.namespace == observer.namespace && !kernel::is_process(self.pid)
     }
 }
 
@@ -247,7 +249,10 @@ mod tests {
         };
         assert!(nobody(own.namespace).is_gone(own));
         assert!(!nobody(own.namespace + 1).is_gone(own));
-        assert!(!own.is_gone(own));
+        // Oneself, somebody else's, and what no process can have.
+        for pid in [own.pid, 1, 0, u32::MAX] {
+            assert!(!Owner { pid, ..own }.is_gone(own), "{pid}");
+        }
     }
 
     #[test]
