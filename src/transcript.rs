@@ -2,16 +2,44 @@
 //! for a pipe (`backend::child`) and for a doorbell (`vmm::session`): a payload is hostile on either.
 //!
 //! ```text
-//!   Ready  (Log | Waiting | Awake)*  Result        or, anywhere after Ready:  Fault
+//!   Ready  (Log | Fact | Waiting | Awake)*  Result        or, anywhere after Ready:  Fault
 //! ```
 
-use isobench_abi::{ABI_VERSION, FRAME_BYTES, Frame, GuestFault, Mark, Message, Ready, Report};
+use isobench_abi::{
+    ABI_VERSION, Ask, FRAME_BYTES, Fact, Frame, GuestFault, Mark, Message, Ready, Report, Value,
+};
 
 use crate::metric::Ticks;
 use crate::trial::Failure;
 
 /// All that one payload may say, in bytes.
 pub const MAX_OUTPUT: usize = 64 << 10;
+
+/// One answer of a `probe`, its text whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What was asked.
+    pub ask: Ask,
+    /// What was found.
+    pub found: Found,
+}
+
+/// What a `probe` found ([`isobench_abi::Value`], with texts put together).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A number; for a system call what it returned.
+    Number(u64),
+    /// Two numbers.
+    Pair(u64, u64),
+    /// Bytes that nobody vouches for, at most [`isobench_abi::fact::MAX_TEXT`].
+    Text(Vec<u8>),
+    /// The kernel refused, with this errno.
+    Refused(i32),
+    /// There is no kernel to ask.
+    NoKernel,
+    /// A system call that is never made.
+    Skipped,
+}
 
 /// The messages so far.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +52,9 @@ pub struct Transcript {
     awake: bool,
     report: Option<Report>,
     fault: Option<(GuestFault, u64)>,
+    answers: Vec<Answer>,
+    /// A text whose last part has not come.
+    text: Option<(Ask, Vec<u8>, u8)>,
 }
 
 impl Transcript {
@@ -59,6 +90,9 @@ impl Transcript {
         if self.report.is_some() || self.fault.is_some() {
             return Err(Failure::Protocol("a message after the last one"));
         }
+        if self.text.is_some() && !matches!(message, Message::Fact(_)) {
+            return Err(Failure::Protocol("a text is broken off"));
+        }
         match (message, self.ready.is_some()) {
             (Message::Ready(ready), false) if ready.abi == ABI_VERSION => {
                 self.ready = Some((ready, at));
@@ -81,9 +115,46 @@ impl Transcript {
             (Message::Mark(Mark::Awake), true) => self.awake = true,
             (Message::Result(report), true) => self.report = Some(report),
             (Message::Fault(fault, detail), true) => self.fault = Some((fault, detail)),
+            (Message::Fact(fact), true) => self.fact(&fact)?,
             (Message::Log(text), true) => tracing::debug!(payload = %text.escape_ascii()),
         }
         Ok((frame, message))
+    }
+
+    /// Takes in an answer; a text is one once its last part has come.
+    fn fact(&mut self, fact: &Fact) -> Result<(), Failure> {
+        let Fact { ask, value } = *fact;
+        let text = self.text.take();
+        let found = match (value, text) {
+            (Value::Text(part), text) => {
+                let (asked, mut bytes, expected) = text.unwrap_or((ask, Vec::new(), 0));
+                if asked != ask || part.number != expected {
+                    return Err(Failure::Protocol("a part of a text is out of order"));
+                }
+                bytes.extend_from_slice(part.text());
+                if part.more {
+                    self.text = Some((ask, bytes, expected + 1));
+                    return Ok(());
+                }
+                Found::Text(bytes)
+            }
+            (_, Some(_)) => return Err(Failure::Protocol("a text is broken off")),
+            (Value::Number(n), None) => Found::Number(n),
+            (Value::Pair(a, b), None) => Found::Pair(a, b),
+            (Value::Refused(errno), None) => Found::Refused(errno.into()),
+            (Value::NoKernel, None) => Found::NoKernel,
+            (Value::Skipped, None) => Found::Skipped,
+        };
+        if self.answers.last().is_some_and(|last| last.ask >= ask) {
+            return Err(Failure::Protocol("answers out of order"));
+        }
+        self.answers.push(Answer { ask, found });
+        Ok(())
+    }
+
+    /// Hands over the answers so far.
+    pub fn take_answers(&mut self) -> Vec<Answer> {
+        std::mem::take(&mut self.answers)
     }
 
     /// Whether the payload has said that it has touched its memory and waits (`idle`).
@@ -142,6 +213,7 @@ impl Transcript {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use isobench_abi::{Part, Question};
 
     const READY: Message = Message::Ready(Ready {
         first_instruction: 1,
@@ -207,6 +279,39 @@ mod tests {
             let waits = say(said).unwrap().waits_with(asked);
             assert!(matches!(waits, Err(Failure::Protocol(_))), "{said:?}");
         }
+    }
+
+    #[test]
+    fn answers_come_in_order_and_texts_whole() {
+        let fact = |ask, value| Message::Fact(Fact { ask, value });
+        let (host, pid) = (Ask::Fact(Question::Hostname), Ask::Fact(Question::Pid));
+        let long = [b'x'; 50];
+        let [first, last] = [0, 1].map(|n| fact(host, Value::Text(Part::of(&long, n))));
+        let number = fact(pid, Value::Number(7));
+        let mut whole = say(&[READY, number, first, last, RESULT]).unwrap();
+        let answer = |ask, found| Answer { ask, found };
+        assert_eq!(
+            whole.take_answers(),
+            [
+                answer(pid, Found::Number(7)),
+                answer(host, Found::Text(long.to_vec()))
+            ]
+        );
+        let other = fact(Ask::X32, Value::Text(Part::of(&long, 1)));
+        for wrong in [
+            &[number][..],
+            &[READY, number, number],
+            &[READY, first, last, number],
+            &[READY, last],
+            &[READY, first, first],
+            &[READY, first, other],
+            &[READY, first, RESULT],
+            &[READY, first, fact(Ask::X32, Value::NoKernel)],
+        ] {
+            assert!(matches!(say(wrong), Err(Failure::Protocol(_))), "{wrong:?}");
+        }
+        // A payload that is killed between two parts has not answered.
+        assert_eq!(say(&[READY, first]).unwrap().take_answers(), []);
     }
 
     #[test]

@@ -12,11 +12,15 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use isobench::workload::{Profile, Task, Workload, known_answer, payload};
-use isobench_abi::{ABI_VERSION, FRAME_BYTES, Frame, GuestFault, Mark, Message, Report};
+use isobench_abi::question::{ENDED, FACTS, FIRST_CALL, SYSTEM_CALLS};
+use isobench_abi::{
+    ABI_VERSION, Ask, FRAME_BYTES, Fact, Frame, GuestFault, Mark, Message, Question, Report, Value,
+};
 use object::Endianness;
 use object::elf::{ET_EXEC, FileHeader64, PF_R, PF_W, PF_X, PT_DYNAMIC, PT_INTERP, PT_LOAD};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 use proptest::prelude::*;
+use syscalls::Sysno;
 
 /// The payload as a file. Written under another name and closed before anything is started: a
 /// file that is open for writing, here or in a child between fork and exec, is ETXTBSY (execve(2)).
@@ -218,6 +222,86 @@ fn idle_waits_for_the_request() {
     assert_eq!(said[2], Message::Mark(Mark::Awake));
 }
 
+/// Answers of a probe, in order, parts of texts left out; whether it came to its end.
+fn answers(first: u16, count: u16) -> (Vec<Fact>, Option<Report>, Output) {
+    let output = run(&["probe", &first.to_string(), &count.to_string()]);
+    let mut said = messages(&output);
+    let report = match said.last() {
+        Some(Message::Result(report)) => Some(*report),
+        _ => None,
+    };
+    said.retain(|message| matches!(message, Message::Fact(_)));
+    let facts = said.into_iter().map(|message| match message {
+        Message::Fact(fact) => fact,
+        other => unreachable!("{other:?} was left out"),
+    });
+    let whole = facts.filter(|f| !matches!(f.value, Value::Text(part) if part.more));
+    (whole.collect(), report, output)
+}
+
+#[test]
+fn probe_answers_every_fact_in_order() {
+    let (facts, report, _) = answers(0, FACTS);
+    let asked: Vec<Ask> = facts.iter().map(|fact| fact.ask).collect();
+    assert_eq!(asked, Question::ALL.map(Ask::Fact));
+    let task = Task {
+        workload: Workload::Probe,
+        size: 0,
+        reps: FACTS.into(),
+    };
+    let (report, answer) = (report.unwrap(), known_answer(&task).unwrap());
+    assert_eq!((report.digest, report.units), (answer.digest, answer.units));
+    assert_eq!(report.image, payload::image_fold().unwrap());
+    // There is a kernel, and nothing is left out.
+    assert!(
+        facts
+            .iter()
+            .all(|f| !matches!(f.value, Value::NoKernel | Value::Skipped))
+    );
+}
+
+/// A call that ends the payload is the first question without an answer; one that must not be made
+/// is not made; a real call with arguments that mean nothing does nothing.
+#[test]
+fn probe_asks_about_system_calls_and_ends_where_they_end_it() {
+    let call = |name: Sysno| FIRST_CALL + name as u16;
+    let (facts, report, output) = answers(FIRST_CALL, SYSTEM_CALLS);
+    assert_eq!(facts.last().unwrap().ask.number() + 1, call(Sysno::exit));
+    assert!(report.is_none());
+    assert_eq!(output.status.code(), Some(ENDED.into()));
+    let value = |name: Sysno| facts[usize::from(call(name) - FIRST_CALL)].value;
+    for name in [Sysno::pause, Sysno::fork, Sysno::vfork, Sysno::rt_sigreturn] {
+        assert_eq!(value(name), Value::Skipped, "{name}");
+    }
+    assert_eq!(value(Sysno::close), Value::Refused(9));
+    assert_eq!(value(Sysno::open), Value::Refused(14));
+    let after_exit = call(Sysno::exit) + 1;
+    let (facts, report, _) = answers(after_exit, call(Sysno::exit_group) - after_exit);
+    assert!(report.is_some());
+    let value = |name: Sysno| facts[usize::from(call(name) - after_exit)].value;
+    assert_eq!(value(Sysno::kill), Value::Refused(3));
+    for name in [Sysno::setsid, Sysno::vhangup, Sysno::sync] {
+        assert_eq!(value(name), Value::Skipped, "{name}");
+    }
+}
+
+#[test]
+fn probe_refuses_what_is_no_question_by_its_number() {
+    for number in [FACTS, FIRST_CALL - 1] {
+        let detail = refused(&["probe", &number.to_string(), "1"]);
+        assert_eq!(detail, u64::from(number));
+    }
+    let last = isobench_abi::question::END - 1;
+    let output = run(&["probe", &last.to_string(), "2"]);
+    let end = messages(&output).pop();
+    let refused = Message::Fault(GuestFault::BadArgument, u64::from(last) + 1);
+    // Where the kernel has no i386 entry, asking about it is the end (SIGSEGV).
+    assert!(
+        end == Some(refused) || output.status.code().is_none(),
+        "{end:?}"
+    );
+}
+
 fn refused(arguments: &[&str]) -> u64 {
     let output = run(arguments);
     let said = messages(&output);
@@ -319,7 +403,8 @@ proptest! {
 
     #[test]
     fn payload_and_host_agree_on_any_small_task(
-        workload in prop::sample::select(&Workload::ALL),
+        workload in prop::sample::select(&Workload::ALL)
+            .prop_filter("says more than a result", |w| *w != Workload::Probe),
         steps in 0u64..500,
         reps in 1u64..20,
     ) {

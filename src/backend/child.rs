@@ -12,7 +12,7 @@ use crate::sys::fd;
 use crate::sys::interrupt;
 use crate::sys::pidfd::{self, Exit};
 use crate::sys::spawn::Spawned;
-use crate::transcript::Transcript;
+use crate::transcript::{Answer, Transcript};
 use crate::trial::{ClockMap, Failure, Instants, Observation, PhaseLog};
 
 /// Longest wait without a look at the user's request to stop.
@@ -148,6 +148,11 @@ impl Child {
         } else {
             Err(Failure::Protocol("the payload did not answer the request"))
         }
+    }
+
+    /// Hands over what it has answered (`probe`).
+    pub fn take_answers(&mut self) -> Vec<Answer> {
+        self.transcript.take_answers()
     }
 
     /// Closes what is left of the pipes.

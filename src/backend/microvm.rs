@@ -18,6 +18,7 @@ use super::launcher::shortage;
 use super::{Backend, Footprint, Instance, Unavailable};
 use crate::sys::clock::now;
 use crate::sys::watchdog;
+use crate::transcript::Answer;
 use crate::trial::{Failure, Launch, Observation, PhaseLog};
 use crate::vmm::cpu::Cpu;
 use crate::vmm::elf::Image;
@@ -212,7 +213,7 @@ impl MicroVm {
 }
 
 impl Backend for MicroVm {
-    fn trial(&mut self, launch: &Launch) -> Result<Observation, Failure> {
+    fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
         let start = self.plan(launch)?;
         let began = Instant::now();
         let t0 = now();
@@ -225,7 +226,7 @@ impl Backend for MicroVm {
         let t4 = now();
         let Running {
             machine,
-            session,
+            mut session,
             pause,
             mut log,
             watchdog,
@@ -239,6 +240,7 @@ impl Backend for MicroVm {
         let exits = machine.exits();
         machine.close(&mut teardown);
         let t5 = now();
+        answers.append(&mut session.take_answers());
         let outcome = session.finish(status(pause)?)?;
         let (instants, clock) = outcome.map(tsc_offset, [t0, t4, t5])?;
         log.close_at(instants.t1);

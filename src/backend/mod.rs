@@ -18,7 +18,9 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::metric::Bytes;
+use crate::transcript::Answer;
 use crate::trial::{Failure, Launch, Observation};
+use crate::workload::Workload;
 
 /// One way to run the payload, ready to be used for many trials.
 ///
@@ -29,7 +31,22 @@ pub trait Backend {
     ///
     /// # Errors
     /// A typed [`Failure`]; whatever was set up is rolled back first.
-    fn trial(&mut self, launch: &Launch) -> Result<Observation, Failure>;
+    fn trial(&mut self, launch: &Launch) -> Result<Observation, Failure> {
+        let mut answers = Vec::new();
+        let seen = self.hear(launch, &mut answers)?;
+        if answers.is_empty() || launch.task.workload == Workload::Probe {
+            Ok(seen)
+        } else {
+            Err(Failure::Protocol("answers of a payload that was not asked"))
+        }
+    }
+
+    /// As [`Self::trial`]. `answers` takes in what a `probe` finds out, also where it does not come
+    /// to its end: the isolation itself may end a payload that asks.
+    ///
+    /// # Errors
+    /// As [`Self::trial`].
+    fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure>;
 
     /// Starts an instance and leaves it waiting (workload `idle`). Once this returns, the instance
     /// has touched all the memory it was asked to touch, and said so.

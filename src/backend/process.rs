@@ -14,6 +14,7 @@ use crate::backend::{Backend, Footprint, Instance, Unavailable};
 use crate::sys::program::{Arguments, Op, Program};
 use crate::sys::spawn::{Place, ignored_signals};
 use crate::sys::{clock, fd};
+use crate::transcript::Answer;
 use crate::trial::{Failure, Launch, Observation, PhaseLog};
 use crate::workload::payload;
 
@@ -90,7 +91,7 @@ impl Process {
 }
 
 impl Backend for Process {
-    fn trial(&mut self, launch: &Launch) -> Result<Observation, Failure> {
+    fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
         let arguments = Arguments::new(&launch.task.argv());
         let mut log = PhaseLog::new();
         let mut teardown = PhaseLog::new();
@@ -101,6 +102,7 @@ impl Backend for Process {
         let exit = teardown.time("wait", || child.reap())?;
         teardown.time("close", || child.close());
         let t5 = clock::now();
+        answers.append(&mut child.take_answers());
         child.verdict(exit)?;
         child.observation(t0, t4, t5, log, &teardown)
     }

@@ -1,7 +1,8 @@
 //! The conversation with a running payload: what it may say, in which order, and how much of it.
 //!
 //! ```text
-//!   Ready ─► (Log | Waiting ─► Wait ─► Awake)* ─► Result ─► exit 0    or, anywhere after Ready:  Fault
+//!   Ready ─► (Log | Fact | Waiting ─► Wait ─► Awake)* ─► Result ─► exit 0
+//!                                          or, anywhere after Ready:  Fault
 //! ```
 //!
 //! The guest is hostile until proven otherwise. Frames are bounded in number and order
@@ -17,7 +18,7 @@ use super::machine::Machine;
 use crate::metric::Ticks;
 use crate::sys::clock::now;
 use crate::sys::watchdog::{Armed, Verdict};
-use crate::transcript::Transcript;
+use crate::transcript::{Answer, Transcript};
 use crate::trial::{ClockMap, Failure, Instants};
 
 /// Doorbells between two looks at the clock: some tens of milliseconds of the cheapest ones even
@@ -152,7 +153,7 @@ impl Session {
             Message::Mark(Mark::Awake) if !self.waited => {
                 return Err(Failure::Protocol("awake without having waited"));
             }
-            Message::Mark(_) | Message::Log(_) => {}
+            Message::Mark(_) | Message::Log(_) | Message::Fact(_) => {}
             Message::Fault(fault, detail) => return Err(Failure::Payload(fault, detail)),
             Message::Result(report) => {
                 witness(report.start);
@@ -161,6 +162,11 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Hands over what the payload has answered (`probe`).
+    pub fn take_answers(&mut self) -> Vec<Answer> {
+        self.transcript.take_answers()
     }
 
     /// Ends the session with the payload's exit status.

@@ -56,6 +56,8 @@ fn compute(task: Task) -> Answer {
         Workload::Chase => chase(size, reps),
         Workload::Fault | Workload::Idle => (1..=size / PAGE).fold(Fold64::EMPTY, Fold64::word),
         Workload::Crossing | Workload::Clock => Fold64::EMPTY.word(reps),
+        // What it was asked; what it found is nobody's known answer.
+        Workload::Probe => (size..size + reps).fold(Fold64::EMPTY, Fold64::word),
     };
     Answer {
         digest: fold.finish(),
@@ -77,7 +79,7 @@ const fn units(task: Task) -> u64 {
         Workload::Matmul => reps * size.pow(3) * 2,
         // Copy and scale read one array and write one; add and triad read two and write one.
         Workload::Triad => reps * size * (2 + 2 + 3 + 3),
-        Workload::Chase | Workload::Crossing | Workload::Clock => reps,
+        Workload::Chase | Workload::Crossing | Workload::Clock | Workload::Probe => reps,
         Workload::Fault => size / PAGE,
     }
 }

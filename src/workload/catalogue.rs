@@ -18,6 +18,8 @@ pub enum Group {
     Boundary,
     /// Being there.
     Density,
+    /// Seeing and reaching.
+    Isolation,
 }
 
 impl Group {
@@ -30,6 +32,7 @@ impl Group {
             Self::Memory => "memory",
             Self::Boundary => "boundary",
             Self::Density => "density",
+            Self::Isolation => "isolation",
         }
     }
 }
@@ -51,6 +54,8 @@ pub enum Size {
     Side,
     /// Instructions of one repetition.
     Instructions,
+    /// Questions left out, from the first on.
+    Question,
 }
 
 impl Size {
@@ -62,6 +67,7 @@ impl Size {
             Self::Bytes => "bytes",
             Self::Side => "rows and columns",
             Self::Instructions => "instructions",
+            Self::Question => "questions to leave out",
         }
     }
 }
@@ -103,7 +109,7 @@ impl Entry {
 }
 
 /// Every workload, in the order of [`Workload::ALL`].
-pub const CATALOGUE: [Entry; 10] = [
+pub const CATALOGUE: [Entry; 11] = [
     Entry {
         workload: Workload::Noop,
         group: Group::Startup,
@@ -172,6 +178,13 @@ pub const CATALOGUE: [Entry; 10] = [
         group: Group::Density,
         description: "says ready, touches its memory (none by default), waits: what one more costs",
         size: Size::Bytes,
+        metric: None,
+    },
+    Entry {
+        workload: Workload::Probe,
+        group: Group::Isolation,
+        description: "asks about its surroundings: what it can see and reach (`list facts`)",
+        size: Size::Question,
         metric: None,
     },
 ];

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use isobench_abi::question::FACTS;
+
 use super::{Task, Workload};
 
 /// How much a run does.
@@ -43,7 +45,14 @@ impl Profile {
     #[must_use]
     pub const fn sizes(self, workload: Workload) -> &'static [u64] {
         match (workload, self) {
-            (Workload::Noop | Workload::Crossing | Workload::Clock | Workload::Idle, _) => &[0],
+            (
+                Workload::Noop
+                | Workload::Crossing
+                | Workload::Clock
+                | Workload::Idle
+                | Workload::Probe,
+                _,
+            ) => &[0],
             (Workload::Sha256, Self::Smoke) => &[256 * KIB],
             (Workload::Sha256, Self::Quick | Self::Full) => &[MIB],
             (Workload::Matmul, Self::Smoke) => &[128],
@@ -75,6 +84,7 @@ impl Profile {
         };
         let reps = match (workload, self) {
             (Workload::Noop | Workload::Idle | Workload::Fault, _) => 1,
+            (Workload::Probe, _) => u64::from(FACTS),
             // A crossing out of a VM may take fifty microseconds.
             (Workload::Crossing, Self::Smoke) => 1_000,
             (Workload::Crossing, Self::Quick) => 1_000,
@@ -100,13 +110,13 @@ impl Profile {
             .collect()
     }
 
-    /// Every task of a run of this profile, in the catalogue's order. `idle` is not among them: it
-    /// is held, not timed.
+    /// Every task of a run of this profile, in the catalogue's order. `idle` and `probe` are not
+    /// among them: one is held, the other asked, neither is timed.
     #[must_use]
     pub fn tasks(self) -> Vec<Task> {
         Workload::ALL
             .into_iter()
-            .filter(|&workload| workload != Workload::Idle)
+            .filter(|&workload| !matches!(workload, Workload::Idle | Workload::Probe))
             .flat_map(|workload| self.tasks_of(workload))
             .collect()
     }
@@ -149,7 +159,8 @@ fn repetition_ns(workload: Workload, size: u64) -> f64 {
         | Workload::Idle
         | Workload::Fault
         | Workload::Crossing
-        | Workload::Clock => 1.0,
+        | Workload::Clock
+        | Workload::Probe => 1.0,
     }
 }
 

@@ -50,7 +50,9 @@ impl fmt::Display for Task {
             Size::None => return f.pad(name),
             Size::Bytes => &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)],
             Size::Instructions => &[("M", 1_000_000), ("k", 1_000)],
-            Size::Side => &[],
+            // All of it, from the first question on.
+            Size::Question if self.size == 0 => return f.pad(name),
+            Size::Side | Size::Question => &[],
         };
         let (suffix, unit) = units
             .iter()
@@ -209,7 +211,7 @@ mod tests {
         assert_eq!(
             message("chsae"),
             "no workload is called `chsae` (did you mean `chase`?); there are noop, sha256, \
-             matmul, branch, triad, chase, fault, crossing, clock, idle"
+             matmul, branch, triad, chase, fault, crossing, clock, idle, probe"
         );
         assert!(message("zebra-crossing-light").starts_with("no workload is called"));
         assert!(message("").contains("there are noop"));

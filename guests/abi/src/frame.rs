@@ -1,5 +1,7 @@
-//! The vocabulary: ready, mark, result, log, exit, fault, each in one 64-byte frame.
+//! The vocabulary: ready, mark, result, log, fact, exit, fault, each in one 64-byte frame.
 //! (*exit* is not a frame: it is `exit_group` on Linux and `Op::Exit` on the doorbell.)
+
+use crate::fact::Fact;
 
 /// Size of a frame in bytes. A pipe write of at most `PIPE_BUF` (4096) bytes is atomic (pipe(7)).
 pub const FRAME_BYTES: usize = 64;
@@ -51,6 +53,8 @@ pub enum Kind {
     Result = 3,
     /// Text.
     Log = 4,
+    /// What `probe` found out.
+    Fact = 5,
     /// The payload refuses or gives up.
     Fault = 6,
 }
@@ -116,6 +120,8 @@ pub enum Message {
     Result(Report),
     /// Up to [`LOG_BYTES`] bytes of text, NUL padded, not necessarily UTF-8.
     Log([u8; LOG_BYTES]),
+    /// See [`Fact`].
+    Fact(Fact),
     /// See [`GuestFault`]; with one word of detail.
     Fault(GuestFault, u64),
 }
@@ -170,6 +176,7 @@ impl Message {
                 }
                 (Kind::Log, words)
             }
+            Self::Fact(fact) => (Kind::Fact, fact.to_words()),
             Self::Fault(fault, detail) => (Kind::Fault, [fault as u64, detail, 0, 0, 0, 0]),
         };
         Frame {
@@ -270,6 +277,7 @@ impl Frame {
                 }
                 Ok(Message::Log(text))
             }
+            k if k == Kind::Fact as u16 => Ok(Message::Fact(Fact::from_words(w)?)),
             k if k == Kind::Fault as u16 => {
                 zero(2)?;
                 let fault = match w[0] {
@@ -310,6 +318,10 @@ mod tests {
             Message::Mark(Mark::Waiting(u64::MAX)),
             Message::Result(report),
             Message::Log([b'x'; LOG_BYTES]),
+            Message::Fact(Fact {
+                ask: crate::Ask::X32,
+                value: crate::Value::Pair(1, 2),
+            }),
             Message::Fault(GuestFault::NoMemory, 9),
         ];
         for (seq, message) in messages.into_iter().enumerate() {
@@ -333,7 +345,7 @@ mod tests {
             edit(&mut frame);
             Frame::decode(&frame.to_bytes()).map(|(_, m)| m)
         };
-        assert_eq!(with(|f| f.kind = 5), Err(DecodeError::Kind(5)));
+        assert_eq!(with(|f| f.kind = 7), Err(DecodeError::Kind(7)));
         assert_eq!(with(|f| f.words[5] = 1), Err(DecodeError::Reserved));
         let mark = |words| {
             let mut frame = good;

@@ -13,13 +13,17 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod fact;
 pub mod frame;
+pub mod question;
 pub mod workload;
 
+pub use fact::{Fact, Part, Value};
 pub use frame::{DecodeError, FRAME_BYTES, Frame, GuestFault, Mark, Message, Ready, Report};
+pub use question::{Ask, Question};
 
 /// Version of this boundary; the payload says it in its first message.
-pub const ABI_VERSION: u64 = 2;
+pub const ABI_VERSION: u64 = 3;
 
 /// Type of the auxiliary-vector entry that selects the doorbell transport. Its value is the
 /// guest-virtual address of a [`DoorbellPage`]. Absent on Linux. The number ("isob") lies far

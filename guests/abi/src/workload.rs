@@ -4,6 +4,8 @@
 //!
 //! Command line of the payload: `payload WORKLOAD SIZE REPS`, decimal.
 
+use crate::question::END;
+
 /// One thing the payload does.
 ///
 /// Each prepares its data, reads the counter, works, reads the counter, and only then folds what it
@@ -40,11 +42,15 @@ pub enum Workload {
     /// wait for one request, answer it with [`crate::Mark::Awake`], leave. SIZE may be 0. Digest:
     /// the words that were written, read back.
     Idle,
+    /// Answers REPS questions about its surroundings, from number SIZE on
+    /// ([`Ask`](crate::question::Ask)), each with a fact ([`crate::fact`]). Digest: the numbers of
+    /// the questions, since what it finds is the host's and no known answer.
+    Probe,
 }
 
 impl Workload {
     /// Every workload, in the catalogue's order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Noop,
         Self::Sha256,
         Self::Matmul,
@@ -55,6 +61,7 @@ impl Workload {
         Self::Crossing,
         Self::Clock,
         Self::Idle,
+        Self::Probe,
     ];
 
     /// `argv[1]`.
@@ -71,6 +78,7 @@ impl Workload {
             Self::Crossing => "crossing",
             Self::Clock => "clock",
             Self::Idle => "idle",
+            Self::Probe => "probe",
         }
     }
 
@@ -93,6 +101,8 @@ pub const MAX_REPS: u64 = 1 << 32;
 pub const LINE: u64 = 64;
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
+/// Bytes of memory that `probe` reads files and folders into.
+pub const PROBE_BYTES: u64 = 4 * PAGE;
 /// Seed of every pseudo-random sequence.
 pub const SEED: u64 = 0x1505_be4c_6973_6f62;
 
@@ -139,6 +149,7 @@ impl Workload {
             Self::Triad => (LINE, MAX_BYTES, LINE, TRIAD_MAX_REPS),
             Self::Chase => (2 * LINE, MAX_BYTES, LINE, MAX_REPS),
             Self::Fault => (PAGE, MAX_BYTES, PAGE, 1),
+            Self::Probe => (0, END as u64 - 1, 1, END as u64),
         };
         Limits {
             min_size,
@@ -163,6 +174,7 @@ impl Workload {
     /// | `fault` | pages |
     /// | `crossing` | crossings |
     /// | `clock` | readings |
+    /// | `probe` | questions |
     #[must_use]
     pub const fn units(self, size: u64, reps: u64) -> u64 {
         match self {
@@ -171,7 +183,7 @@ impl Workload {
             Self::Matmul => 2 * size * size * size * reps,
             Self::Triad => 10 * size * reps,
             Self::Fault => size / PAGE,
-            Self::Chase | Self::Crossing | Self::Clock => reps,
+            Self::Chase | Self::Crossing | Self::Clock | Self::Probe => reps,
         }
     }
 
@@ -185,6 +197,7 @@ impl Workload {
             // A, B, C and a rearranged copy of B.
             Self::Matmul => 4 * 8 * matrix_stride(size) * matrix_stride(size),
             Self::Triad => 3 * size,
+            Self::Probe => PROBE_BYTES,
         };
         bytes.next_multiple_of(PAGE)
     }

@@ -1,12 +1,13 @@
 //! The payload: one static, non-PIE, `no_std` ELF that runs the same instructions as a process,
 //! as PID 1 of a container and at CPL 3 of a virtual machine without an operating system.
 //!
-//! Only [`transport`] knows the difference.
+//! Only [`transport`] knows the difference; `probe` asks the kernel that it hands out, if any.
 #![no_std]
 #![no_main]
 
 mod runtime;
 mod start;
+mod sys;
 mod transport;
 mod work;
 

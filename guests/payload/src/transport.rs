@@ -9,16 +9,8 @@ use isobench_abi::{
 };
 
 use crate::start::InitialStack;
+use crate::sys::{Kernel, nr, syscall3, syscall6};
 use crate::work::{Refusal, clock};
-
-/// Linux system-call numbers for x86-64 (`arch/x86/entry/syscalls/syscall_64.tbl`).
-mod nr {
-    pub const READ: usize = 0;
-    pub const WRITE: usize = 1;
-    pub const MMAP: usize = 9;
-    pub const GETPPID: usize = 110;
-    pub const EXIT_GROUP: usize = 231;
-}
 
 /// Where the panic handler finds the doorbell page; 0 is the Linux transport.
 static DOORBELL: AtomicU64 = AtomicU64::new(0);
@@ -60,12 +52,14 @@ impl Link {
     }
 
     /// Sends one message. A host that does not take it is a lost cause: exit status 4.
+    #[inline(never)]
     pub fn send(&mut self, message: &Message) {
         let bytes = message.encode(self.seq, clock::now()).to_bytes();
         self.seq = self.seq.wrapping_add(1);
         match self.way {
             Way::Linux => {
-                let sent = syscall3(nr::WRITE, 1, bytes.as_ptr() as usize, FRAME_BYTES);
+                // SAFETY: `bytes` is readable for the length given.
+                let sent = unsafe { syscall3(nr::WRITE, 1, bytes.as_ptr() as usize, FRAME_BYTES) };
                 if sent != FRAME_BYTES as isize {
                     self.exit(4);
                 }
@@ -84,7 +78,8 @@ impl Link {
     #[inline]
     pub fn cross(&self) -> bool {
         match self.way {
-            Way::Linux => syscall3(nr::GETPPID, 0, 0, 0) >= 0,
+            // SAFETY: takes and touches nothing.
+            Way::Linux => unsafe { syscall3(nr::GETPPID, 0, 0, 0) >= 0 },
             Way::Doorbell { .. } => {
                 ring(Op::Null.encode(0));
                 true
@@ -100,7 +95,8 @@ impl Link {
                 const EINTR: isize = 4;
                 let mut byte = 0u8;
                 loop {
-                    match syscall3(nr::READ, 0, (&raw mut byte) as usize, 1) {
+                    // SAFETY: `byte` is writable for one byte.
+                    match unsafe { syscall3(nr::READ, 0, (&raw mut byte) as usize, 1) } {
                         0.. => return Ok(()),
                         error if error == -EINTR => {}
                         error => return Err((GuestFault::Transport, error.unsigned_abs() as u64)),
@@ -124,17 +120,10 @@ impl Link {
             Way::Linux => {
                 const PROT_READ_WRITE: usize = 3;
                 const MAP_PRIVATE_ANONYMOUS: usize = 0x22;
-                let at = syscall6(
-                    nr::MMAP,
-                    [
-                        0,
-                        bytes as usize,
-                        PROT_READ_WRITE,
-                        MAP_PRIVATE_ANONYMOUS,
-                        usize::MAX,
-                        0,
-                    ],
-                );
+                let length = bytes as usize;
+                let (rights, kind) = (PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS);
+                // SAFETY: without an address it only adds a mapping where there is none.
+                let at = unsafe { syscall6(nr::MMAP, [0, length, rights, kind, usize::MAX, 0]) };
                 if at < 0 {
                     return Err((GuestFault::NoMemory, at.unsigned_abs() as u64));
                 }
@@ -158,6 +147,15 @@ impl Link {
         Ok(unsafe { core::slice::from_raw_parts_mut(base as *mut u64, bytes as usize / 8) })
     }
 
+    /// The kernel that serves this payload, if one does (`probe`).
+    pub fn kernel(&self) -> Option<Kernel> {
+        match self.way {
+            // SAFETY: without the auxiliary-vector entry of a VMM, Linux has started this program.
+            Way::Linux => Some(unsafe { Kernel::new() }),
+            Way::Doorbell { .. } => None,
+        }
+    }
+
     /// Leaves. Never returns.
     pub fn exit(&self, status: u8) -> ! {
         exit(matches!(self.way, Way::Doorbell { .. }), status)
@@ -174,7 +172,8 @@ fn exit(doorbell: bool, status: u8) -> ! {
         if doorbell {
             ring(Op::Exit.encode(u32::from(status)));
         } else {
-            syscall3(nr::EXIT_GROUP, usize::from(status), 0, 0);
+            // SAFETY: ends the program.
+            unsafe { syscall3(nr::EXIT_GROUP, usize::from(status), 0, 0) };
         }
     }
 }
@@ -186,36 +185,4 @@ fn ring(value: u32) {
     unsafe {
         asm!("out dx, eax", in("dx") DOORBELL_PORT, in("eax") value, options(nostack, preserves_flags));
     }
-}
-
-#[inline]
-fn syscall3(number: usize, a: usize, b: usize, c: usize) -> isize {
-    let answer: isize;
-    // SAFETY: the callers pass numbers and arguments of calls that touch no memory of this program
-    // except the buffers they name; rcx and r11 are clobbered by `syscall` (Intel SDM vol. 2).
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") number => answer,
-            in("rdi") a, in("rsi") b, in("rdx") c,
-            lateout("rcx") _, lateout("r11") _,
-            options(nostack),
-        );
-    }
-    answer
-}
-
-fn syscall6(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> isize {
-    let answer: isize;
-    // SAFETY: as in `syscall3`; used for `mmap`, which only adds a mapping.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") number => answer,
-            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
-            lateout("rcx") _, lateout("r11") _,
-            options(nostack),
-        );
-    }
-    answer
 }

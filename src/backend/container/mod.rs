@@ -33,6 +33,7 @@ use crate::metric::Bytes;
 use crate::sys::clock;
 use crate::sys::program::Arguments;
 use crate::sys::spawn::Place;
+use crate::transcript::Answer;
 use crate::trial::{Failure, Launch, Observation, PhaseLog};
 use crate::workload::{Task, Workload, payload};
 
@@ -166,7 +167,7 @@ impl Backend for Container {
         self.limitations.clone()
     }
 
-    fn trial(&mut self, launch: &Launch) -> Result<Observation, Failure> {
+    fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
         let arguments = Arguments::new(&launch.task.argv());
         let mut log = PhaseLog::new();
         let mut teardown = PhaseLog::new();
@@ -178,6 +179,7 @@ impl Backend for Container {
         let removed = teardown.time("cgroup_remove", || leaf.map_or(Ok(()), Leaf::remove));
         teardown.time("close", || child.close());
         let t5 = clock::now();
+        answers.append(&mut child.take_answers());
         child.verdict(exit)?;
         removed.map_err(|e| Failure::Leftover(e.to_string()))?;
         child.observation(t0, t4, t5, log, &teardown)

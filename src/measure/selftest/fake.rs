@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::backend::{Backend, Instance};
 use crate::measure::clock::Clock;
 use crate::metric::Ticks;
+use crate::transcript::Answer;
 use crate::trial::{ClockMap, Failure, Instants, Launch, Observation};
 use crate::workload::{Task, Workload, known_answer, payload};
 
@@ -128,7 +129,11 @@ impl Fake {
 }
 
 impl Backend for Fake {
-    fn trial(&mut self, launch: &Launch) -> Result<Observation, Failure> {
+    fn hear(
+        &mut self,
+        launch: &Launch,
+        _answers: &mut Vec<Answer>,
+    ) -> Result<Observation, Failure> {
         let t0 = self.world.pass(500.0);
         let t1 = self.world.pass(self.span(300_000.0));
         let t2 = self.world.pass(self.span(20_000.0));

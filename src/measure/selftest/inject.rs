@@ -5,6 +5,7 @@
 use crate::backend::{Backend, Instance, Limitation};
 use crate::metric::Ticks;
 use crate::sys::clock;
+use crate::transcript::Answer;
 use crate::trial::{Failure, Launch, Observation, Phase};
 
 /// Where the delay lies.
@@ -67,17 +68,17 @@ impl<C: Fn() -> Ticks> Delayed<C> {
 }
 
 impl<C: Fn() -> Ticks> Backend for Delayed<C> {
-    fn trial(&mut self, launch: &Launch) -> Result<Observation, Failure> {
+    fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
         match self.place {
             Place::Startup => {
                 let waited = self.wait();
-                let mut seen = self.inner.trial(launch)?;
+                let mut seen = self.inner.hear(launch, answers)?;
                 seen.instants.t0 = waited.start;
                 seen.phases.insert(0, waited);
                 Ok(seen)
             }
             Place::Teardown => {
-                let mut seen = self.inner.trial(launch)?;
+                let mut seen = self.inner.hear(launch, answers)?;
                 let waited = self.wait();
                 seen.instants.t5 = waited.end;
                 seen.teardown.push(waited);

@@ -9,6 +9,7 @@ mod fault;
 mod idle;
 mod isa;
 mod matmul;
+mod probe;
 mod sha256;
 mod triad;
 
@@ -54,6 +55,7 @@ pub fn run(workload: Workload, size: u64, reps: u64, link: &mut Link) -> Result<
         Workload::Crossing => crossing::run(reps, link),
         Workload::Clock => clock::run(reps),
         Workload::Idle => idle::run(heap, link),
+        Workload::Probe => probe::run(heap, size, reps, link),
     }
 }
 
