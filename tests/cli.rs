@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use isobench::store::document::{Run, Status};
 use isobench::store::record::Record;
+use isobench::workload::Workload;
 use support::{isobench, left_behind, run, skipped, start, status, stderr, stdout};
 
 fn read_run(folder: &std::path::Path) -> Run {
@@ -183,6 +184,7 @@ fn a_run_measures_every_working_backend_and_leaves_nothing() {
     let child = start(
         isobench()
             .args(["run", "--profile", "smoke", "--blocks", "6", "--seed", "1"])
+            .args(["--workloads", &Workload::ALL.map(Workload::name).join(",")])
             .args(["--max-time", "5m", "--out"])
             .arg(&out),
     );
@@ -227,9 +229,10 @@ fn a_run_measures_every_working_backend_and_leaves_nothing() {
                         }
                         Record::Memory(m) => name == "idle" && m.backend == backend.id,
                         Record::Burst(_) => false,
+                        Record::Probe(p) => name == "probe" && p.backend == backend.id,
                     })
                 };
-                for workload in isobench::workload::Workload::ALL {
+                for workload in Workload::ALL {
                     assert!(measured(workload.name()), "{} {workload:?}", backend.id);
                 }
                 let startup = document
@@ -395,6 +398,7 @@ fn an_interrupt_releases_idle_instances() {
         Record::Trial(t) => t.failure.is_none(),
         Record::Memory(m) => m.failure.is_none(),
         Record::Burst(b) => b.failure.is_none(),
+        Record::Probe(p) => p.failure.is_none(),
     }));
     assert_eq!(left_behind(number), BTreeSet::new());
 }

@@ -9,6 +9,7 @@ use isobench::backend::Backend;
 use isobench::backend::container::Container;
 use isobench::backend::container::options::Options;
 use isobench::metric::Bytes;
+use isobench::trial::Failure;
 use isobench::workload::Workload;
 use stage::{INNER, Traces, alone, container, grouped, launch};
 
@@ -87,6 +88,15 @@ fn every_workload_runs_inside() {
         let limits = workload.limits();
         let mut launch = launch(workload);
         launch.task.size = limits.min_size;
+        if workload == Workload::Probe {
+            // The one that asks for more than the filter allows: its first question is the end.
+            let failure = container.trial(&launch).unwrap_err();
+            assert!(
+                matches!(failure, Failure::Signal(libc::SIGSYS)),
+                "{failure:?}"
+            );
+            continue;
+        }
         let seen = container.trial(&launch);
         assert!(seen.is_ok(), "{workload:?}: {seen:?}");
     }

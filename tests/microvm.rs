@@ -99,6 +99,7 @@ fn every_workload_reports_with_instants_in_order() {
         (Workload::Crossing, 0, 200),
         (Workload::Clock, 0, 1000),
         (Workload::Idle, 0, 1),
+        (Workload::Probe, 0, 51),
     ] {
         let seen = vm
             .trial(&launch(workload, size, reps))

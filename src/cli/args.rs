@@ -33,7 +33,7 @@ pub enum Command {
     Compare(CompareArgs),
     /// What can run here, what cannot, why, and the command that fixes it
     Doctor(DoctorArgs),
-    /// Backends, workloads and metrics with their definitions
+    /// Backends, workloads, metrics and isolation facts with their definitions
     List(ListArgs),
     /// Is the ruler straight on this host, today? Exit status 4 no, 5 too little data to say
     ///
@@ -194,6 +194,8 @@ pub enum What {
     Workloads,
     /// What is measured
     Metrics,
+    /// What the payload is asked about its isolation
+    Facts,
 }
 
 /// Output of `run` and `report`.

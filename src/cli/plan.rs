@@ -32,9 +32,16 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
     let configurations = configurations(args.backends.as_deref())?;
     let profile = profile(&args.profile)?;
     let ladder = ladder(args.ladder.as_deref())?;
-    let (mut tasks, idle) = if ladder {
-        let noop = profile.task(Workload::Noop, 0);
-        (vec![(noop, ladder_rounds(profile))], false)
+    let Selected {
+        mut tasks,
+        idle,
+        probe,
+    } = if ladder {
+        Selected {
+            tasks: vec![(profile.task(Workload::Noop, 0), ladder_rounds(profile))],
+            idle: false,
+            probe: false,
+        }
     } else {
         tasks(args.workloads.as_deref(), profile)?
     };
@@ -54,6 +61,7 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
         plan: Plan {
             configurations,
             tasks,
+            isolation: probe,
             density: idle.then(|| density(profile)),
             ladder: None,
             bursts: None,
@@ -133,15 +141,26 @@ fn configurations(list: Option<&str>) -> Result<Vec<Configuration>, CliError> {
     Ok(found)
 }
 
-/// The tasks with their blocks, and whether idle instances are to be counted out.
-fn tasks(list: Option<&str>, profile: Profile) -> Result<(Vec<(Task, u32)>, bool), CliError> {
+/// What `--workloads` asks for.
+struct Selected {
+    /// Timed tasks with their blocks.
+    tasks: Vec<(Task, u32)>,
+    /// Whether idle instances are to be counted out.
+    idle: bool,
+    /// Whether each configuration is asked what its payload can see.
+    probe: bool,
+}
+
+fn tasks(list: Option<&str>, profile: Profile) -> Result<Selected, CliError> {
     let mut tasks: Vec<Task> = Vec::new();
     let Some(list) = list else {
         let tasks = profile.tasks().into_iter();
-        return Ok((
-            tasks.map(|task| (task, rounds(profile, &task))).collect(),
-            true,
-        ));
+        return Ok(Selected {
+            tasks: tasks.map(|task| (task, rounds(profile, &task))).collect(),
+            idle: true,
+            // Where a filter ends who asks, it takes as many launches as there are system calls.
+            probe: profile != Profile::Smoke,
+        });
     };
     for name in items("--workloads", list)? {
         let selected = Task::select(name, profile).map_err(|error| {
@@ -159,15 +178,25 @@ fn tasks(list: Option<&str>, profile: Profile) -> Result<(Vec<(Task, u32)>, bool
             tasks.push(task);
         }
     }
-    let idle = tasks.iter().any(|task| task.workload == Workload::Idle);
-    tasks.retain(|task| task.workload != Workload::Idle);
-    Ok((
-        tasks
+    let asked = |workload| tasks.iter().any(|task| task.workload == workload);
+    let (idle, probe) = (asked(Workload::Idle), asked(Workload::Probe));
+    let part = |task: &&Task| task.workload == Workload::Probe && task.size > 0;
+    if let Some(part) = tasks.iter().find(part) {
+        return Err(CliError::usage(
+            "--workloads",
+            format!("{part}: a configuration is asked all questions or none"),
+            Some("--workloads probe".to_owned()),
+        ));
+    }
+    tasks.retain(|task| !matches!(task.workload, Workload::Idle | Workload::Probe));
+    Ok(Selected {
+        tasks: tasks
             .into_iter()
             .map(|task| (task, rounds(profile, &task)))
             .collect(),
         idle,
-    ))
+        probe,
+    })
 }
 
 fn items<'a>(field: &'static str, list: &'a str) -> Result<Vec<&'a str>, CliError> {
@@ -256,17 +285,27 @@ mod tests {
             (plan.seed, plan.profile, out, format),
             (7, Profile::Quick, None, Format::Human)
         );
-        assert!(plan.density.is_some());
+        assert!(plan.density.is_some() && plan.isolation);
+    }
+
+    #[test]
+    fn the_probe_is_asked_for_by_name_or_by_a_longer_profile() {
+        let isolation = |flags: &[&str]| plan(flags).unwrap().plan.isolation;
+        assert!(isolation(&["--workloads", "noop,probe"]) && isolation(&["--profile", "full"]));
+        assert!(!isolation(&["--workloads", "noop"]) && !isolation(&["--profile", "smoke"]));
+        let only = plan(&["--workloads", "probe"]).unwrap().plan;
+        assert!(only.tasks.is_empty() && only.density.is_none());
     }
 
     #[test]
     fn bad_values_name_their_flag() {
-        let cases: [(&[&str], &str, &str); 15] = [
+        let cases: [(&[&str], &str, &str); 16] = [
             (&["--backends", "processs"], "--backends", "processs"),
             (&["--backends", ""], "--backends", "empty item"),
             (&["--backends", "process,process"], "--backends", "twice"),
             (&["--workloads", "nop"], "--workloads", "nop"),
             (&["--workloads", "noop,,idle"], "--workloads", "empty item"),
+            (&["--workloads", "probe@7"], "--workloads", "probe@7"),
             (&["--profile", "huge"], "--profile", "huge"),
             (&["--ladder", "stairs"], "--ladder", "stairs"),
             (&["--blocks", "0"], "--blocks", "\"0\""),

@@ -5,6 +5,7 @@ pub mod check;
 pub mod clock;
 pub mod compare;
 pub mod comparison;
+pub mod isolation;
 pub mod ladder;
 pub mod memory;
 pub mod plan;

@@ -15,6 +15,8 @@ pub struct Plan {
     pub configurations: Vec<Configuration>,
     /// Tasks and the largest number of blocks of each.
     pub tasks: Vec<(Task, u32)>,
+    /// Whether each configuration is asked what it lets its payload see (`probe`).
+    pub isolation: bool,
     /// Memory of idle instances, if `idle` is asked for.
     pub density: Option<Density>,
     /// The ladder that the configurations stand for, if one is asked for.

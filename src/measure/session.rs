@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::check;
 use super::clock::Clock;
+use super::isolation;
 use super::ladder::burst;
 use super::memory;
 use super::plan::Plan;
@@ -96,6 +97,16 @@ pub fn run(
     let share = if more { 0.75 } else { 1.0 };
     let blocks_until = begun + plan.max_time.mul_f64(share);
 
+    if plan.isolation {
+        let terms = isolation::Terms {
+            deadline: plan.deadline,
+            clock,
+            image,
+        };
+        if isolation::run(opened, terms, observer)?.is_none() {
+            return Ok(Some(interrupted()));
+        }
+    }
     let mut steps = Steps {
         trial: 0,
         planned,
@@ -137,9 +148,7 @@ pub fn run(
             observer,
         )?
         else {
-            return Ok(Some(EndedEarly::Interrupted(
-                interrupt::requested().unwrap_or(2),
-            )));
+            return Ok(Some(interrupted()));
         };
         longest[block.task] = longest[block.task].max(begin.elapsed());
         if let Some(progress) = &mut progress[block.task]
@@ -172,6 +181,11 @@ pub fn run(
         ended = early.or(ended);
     }
     Ok(ended)
+}
+
+/// By whatever signal came.
+fn interrupted() -> EndedEarly {
+    EndedEarly::Interrupted(interrupt::requested().unwrap_or(libc::SIGINT))
 }
 
 /// What trials of a run share.

@@ -142,6 +142,7 @@ fn belong(run: &Run, records: &[Record]) -> Result<(), Refusal> {
             Record::Trial(t) => (&t.backend, !t.warmup || t.failure.is_some()),
             Record::Memory(m) => (&m.backend, true),
             Record::Burst(b) => (&b.backend, true),
+            Record::Probe(p) => (&p.backend, true),
         };
         let Some(index) = run.backends.iter().position(|b| b.id == *id) else {
             let problem = format!("trials.jsonl has trials of {id:?}, which is not among them");
@@ -164,7 +165,7 @@ fn belong(run: &Run, records: &[Record]) -> Result<(), Refusal> {
 /// Puts new estimates into a document that has none.
 fn adopt(run: &mut Run, summary: Summary) {
     for backend in &mut run.backends {
-        let measured = summary.metrics.iter().any(|m| m.backend == backend.id);
+        let measured = summary.knows(&backend.id);
         let count = summary.counts.get(&backend.id).cloned().unwrap_or_default();
         (backend.trials, backend.failures) = (count.trials, count.failures);
         if backend.status == Status::Skipped {
@@ -180,4 +181,5 @@ fn adopt(run: &mut Run, summary: Summary) {
     }
     run.metrics = summary.metrics;
     run.ratios = summary.ratios;
+    run.isolation = summary.isolation;
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::backend::Configuration;
 use crate::metric::{KERNEL, MARGINAL, Metric, PRIVATE, PSS, READY, STARTUP, TEARDOWN, TOTAL};
 use crate::stats;
-use crate::store::document::{MetricResult, PhaseResult, RatioResult};
+use crate::store::document::{IsolationFact, MetricResult, PhaseResult, RatioResult};
 use crate::store::record::{Measured, MemoryRecord, PhaseRecord, Record, TrialRecord};
 use crate::workload::{Task, Workload, catalogue};
 
@@ -21,8 +21,19 @@ pub struct Summary {
     pub metrics: Vec<MetricResult>,
     /// One per configuration, task, metric and reference.
     pub ratios: Vec<RatioResult>,
+    /// Facts of every configuration that was asked.
+    pub isolation: Vec<IsolationFact>,
     /// Per configuration id: trials, failures, first failure in words.
     pub counts: BTreeMap<String, Count>,
+}
+
+impl Summary {
+    /// Whether anything is known of a configuration: an estimate or a fact.
+    #[must_use]
+    pub fn knows(&self, id: &str) -> bool {
+        self.metrics.iter().any(|m| m.backend == id)
+            || self.isolation.iter().any(|f| f.backend == id)
+    }
 }
 
 /// Trials of a configuration, warm-up excluded.
@@ -46,6 +57,7 @@ pub(super) type Series = Vec<(u64, f64)>;
 pub fn summarise(records: &[Record], tasks: &[Task], configurations: &[Configuration]) -> Summary {
     let mut summary = Summary {
         counts: counts(records),
+        isolation: isolation(records),
         ..Summary::default()
     };
     for task in tasks {
@@ -143,6 +155,14 @@ pub(super) fn tried(records: &[Record]) -> impl Iterator<Item = &TrialRecord> {
     })
 }
 
+fn isolation(records: &[Record]) -> Vec<IsolationFact> {
+    let facts = records.iter().filter_map(|record| match record {
+        Record::Probe(probe) => Some(probe.facts.iter().cloned()),
+        Record::Trial(_) | Record::Memory(_) | Record::Burst(_) => None,
+    });
+    facts.flatten().collect()
+}
+
 fn counts(records: &[Record]) -> BTreeMap<String, Count> {
     let mut counts: BTreeMap<String, Count> = BTreeMap::new();
     for record in records {
@@ -150,6 +170,7 @@ fn counts(records: &[Record]) -> BTreeMap<String, Count> {
             Record::Trial(t) => (&t.backend, t.warmup, !t.tainted.is_empty(), &t.failure),
             Record::Memory(m) => (&m.backend, false, false, &m.failure),
             Record::Burst(b) => (&b.backend, false, false, &b.failure),
+            Record::Probe(p) => (&p.backend, false, false, &p.failure),
         };
         let count = counts.entry(backend.clone()).or_default();
         // Warm-ups are not estimated from, but a failure among them is not hidden either.

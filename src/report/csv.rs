@@ -1,14 +1,17 @@
-//! The estimates as CSV (RFC 4180).
+//! The estimates and facts as CSV (RFC 4180).
 
 use std::fmt::Write;
 
 use crate::store::document::Run;
+use crate::workload::Workload;
 
-/// A header and one line per estimate, in base units, unrounded.
+/// A header, one line per estimate, in base units, unrounded, and one per isolation fact, as metric of
+/// `probe`.
 #[must_use]
 pub fn render(run: &Run) -> String {
-    let mut out =
-        String::from("backend,workload,metric,unit,better,n,median,ci95_low,ci95_high,p99,min\r\n");
+    let mut out = String::from(
+        "backend,workload,metric,unit,better,n,median,ci95_low,ci95_high,p99,min,verdict,value\r\n",
+    );
     for m in &run.metrics {
         let [low, high] = m.ci95.map_or([String::new(), String::new()], |ci| {
             ci.map(|v| v.to_string())
@@ -20,7 +23,7 @@ pub fn render(run: &Run) -> String {
         // Writing to a String cannot fail.
         let _ = write!(
             out,
-            "{},{},{},{},{better},{},{},{low},{high},{},{}\r\n",
+            "{},{},{},{},{better},{},{},{low},{high},{},{},,\r\n",
             m.backend,
             m.workload,
             m.metric,
@@ -31,5 +34,26 @@ pub fn render(run: &Run) -> String {
             m.min
         );
     }
+    for fact in &run.isolation {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            out,
+            "{},{},{},,,,,,,,,{},{}\r\n",
+            quoted(&fact.backend),
+            Workload::Probe.name(),
+            quoted(&fact.fact),
+            fact.verdict.name(),
+            quoted(&fact.value)
+        );
+    }
     out
+}
+
+/// A field, in quotes where it has something in it that ends one.
+fn quoted(text: &str) -> String {
+    if text.contains([',', '"', '\r', '\n']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::isolation::Isolation;
 use super::ladder::LadderView;
 use super::model::View;
 
@@ -22,6 +23,46 @@ fn write_view(out: &mut String, view: &View) -> std::fmt::Result {
     if let Some(ladder) = &view.ladder {
         write_ladder(out, ladder)?;
     }
+    if !view.groups.is_empty() {
+        write_metrics(out, view)?;
+    }
+    write_isolation(out, &view.isolation)?;
+    writeln!(out)?;
+    for (name, value) in &view.facts {
+        writeln!(out, "- {name}: {}", escape(value))?;
+    }
+    Ok(())
+}
+
+/// Each configuration's verdicts.
+fn write_isolation(out: &mut String, isolation: &Isolation) -> std::fmt::Result {
+    if isolation.columns.is_empty() {
+        return Ok(());
+    }
+    let row = |cells: &[String]| {
+        cells
+            .iter()
+            .map(|c| format!(" {} |", escape(c)))
+            .collect::<String>()
+    };
+    writeln!(out, "\n| isolation |{}", row(&isolation.columns))?;
+    writeln!(out, "|---|{}", "---|".repeat(isolation.columns.len()))?;
+    for group in &isolation.groups {
+        let empty = " |".repeat(isolation.columns.len());
+        writeln!(out, "| **{}** |{empty}", escape(&group.heading))?;
+        for (name, cells) in &group.rows {
+            writeln!(out, "| {} |{}", escape(name), row(cells))?;
+        }
+    }
+    writeln!(out)?;
+    for sentence in &isolation.legend {
+        writeln!(out, "{}", escape(sentence))?;
+    }
+    Ok(())
+}
+
+/// Estimates, and where the starts go.
+fn write_metrics(out: &mut String, view: &View) -> std::fmt::Result {
     writeln!(
         out,
         "\n| | median | 95 % interval | × process | × container | n |"
@@ -58,10 +99,6 @@ fn write_view(out: &mut String, view: &View) -> std::fmt::Result {
         for (name, median) in &breakdown.phases {
             writeln!(out, "| `{name}` | {median} |")?;
         }
-    }
-    writeln!(out)?;
-    for (name, value) in &view.facts {
-        writeln!(out, "- {name}: {}", escape(value))?;
     }
     Ok(())
 }

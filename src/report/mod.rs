@@ -4,6 +4,7 @@ pub mod compare;
 pub mod csv;
 pub mod findings;
 pub mod format;
+pub mod isolation;
 pub mod ladder;
 pub mod markdown;
 pub mod model;

@@ -1,6 +1,7 @@
 //! The view model: everything a report says, as text in its place. Renderers lay it out and do no
 //! arithmetic.
 
+use super::isolation::{self, Isolation};
 use super::ladder::{self, LadderView};
 use super::{findings, format};
 use crate::metric::{Better, CATALOGUE, Metric, Unit};
@@ -19,6 +20,8 @@ pub struct View {
     pub phases: Vec<Breakdown>,
     /// What each mechanism costs, if that was asked for.
     pub ladder: Option<LadderView>,
+    /// What each configuration lets its payload see and reach.
+    pub isolation: Isolation,
     /// One plain sentence per finding.
     pub findings: Vec<String>,
     /// What could not be measured, and why.
@@ -73,10 +76,11 @@ pub fn view(run: &Run) -> View {
         groups: groups(run),
         phases: breakdowns(run),
         ladder: run.ladder.as_ref().map(ladder::view),
+        isolation: isolation::table(run),
         findings: match &run.ladder {
             // A sentence for each of some forty containers would hide the ladder's own.
             Some(_) => Vec::new(),
-            None => findings::sentences(run),
+            None => [findings::sentences(run), isolation::sentences(run)].concat(),
         },
         notes: notes(run),
     }

@@ -2,6 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, Table, TableStyle, Width};
 
+use super::isolation::Isolation;
 use super::ladder::LadderView;
 use super::model::View;
 
@@ -19,6 +20,7 @@ pub fn render(view: &View) -> String {
     } else {
         out.push_str(&estimates(view));
     }
+    out.push_str(&isolation(&view.isolation));
     for sentence in view.findings.iter().chain(&view.notes) {
         out.push_str(&wrap(&format!("• {sentence}"), 80, 2));
     }
@@ -27,7 +29,10 @@ pub fn render(view: &View) -> String {
 
 /// The table, and where starts and teardowns go.
 fn estimates(view: &View) -> String {
-    let mut out = table(view);
+    let mut out = String::new();
+    if !view.groups.is_empty() {
+        out.push_str(&table(view));
+    }
     for breakdown in &view.phases {
         let parts: Vec<String> = breakdown
             .phases
@@ -108,12 +113,69 @@ fn table(view: &View) -> String {
     out
 }
 
-/// Rows without lines between them, the first column to the left, numbers to the right.
+/// Columns beside the names, at most; more configurations make more tables.
+const COLUMNS: usize = 4;
+
+/// Each configuration's verdicts.
+fn isolation(view: &Isolation) -> String {
+    let mut out = String::new();
+    for (index, columns) in view.columns.chunks(COLUMNS).enumerate() {
+        let first = index * COLUMNS;
+        let widths = |n: usize| {
+            if n == 0 {
+                22
+            } else {
+                (80 - 22) / columns.len() as u16
+            }
+        };
+        let widths: Vec<u16> = (0..=columns.len()).map(|n| widths(n).min(22)).collect();
+        // Long ids are broken where they have parts.
+        let names: Vec<String> = columns
+            .iter()
+            .map(|id| {
+                id.replace(':', "\n:")
+                    .replace('=', "=\n")
+                    .replace('+', "\n+")
+            })
+            .collect();
+        let names = names.iter().map(String::as_str);
+        let head: Vec<&str> = std::iter::once("isolation").chain(names).collect();
+        out.push_str(&lines(&widths, std::iter::once(head)));
+        for group in &view.groups {
+            out.push_str(&format!("{}\n", group.heading));
+            let rows: Vec<(String, &[String])> = group
+                .rows
+                .iter()
+                .map(|(name, cells)| (format!("  {name}"), &cells[first..first + columns.len()]))
+                .collect();
+            out.push_str(&lines(
+                &widths,
+                rows.iter().map(|(name, cells)| {
+                    let cells = cells.iter().map(String::as_str);
+                    std::iter::once(name.as_str()).chain(cells).collect()
+                }),
+            ));
+        }
+    }
+    for sentence in &view.legend {
+        out.push_str(&wrap(sentence, 80, 2));
+    }
+    if !view.columns.is_empty() {
+        out.push('\n');
+    }
+    out
+}
+
 fn rows<'a, const N: usize>(rows: impl Iterator<Item = [&'a str; N]>, widths: [u16; N]) -> String {
+    lines(&widths, rows.map(Vec::from))
+}
+
+/// Rows without lines between them, the first column to the left, all others to the right.
+fn lines<'a>(widths: &[u16], rows: impl Iterator<Item = Vec<&'a str>>) -> String {
     let mut table = Table::new();
     table.load_style(TableStyle::new());
     for row in rows {
-        table.add_row(row.map(Cell::new));
+        table.add_row(row.into_iter().map(Cell::new));
     }
     for (index, column) in table.column_iter_mut().enumerate() {
         // A column's width includes its padding: one blank on the left of all but the first.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::check_trial::{check_name, check_task};
+use super::check_trial::{check_fact, check_name, check_task};
 use super::document::{BackendResult, MetricResult, RatioResult, Run};
 use super::read_error::Refusal;
 use crate::metric::{CATALOGUE, Unit};
@@ -67,6 +67,15 @@ pub(super) fn check(run: &Run) -> Checked {
         );
         if !ratios.insert(key) {
             return refuse(field, "the same ratio occurs twice");
+        }
+    }
+    let mut facts = BTreeSet::new();
+    for (index, fact) in run.isolation.iter().enumerate() {
+        let field = format!("isolation[{index}]");
+        known_backend(&field, "backend", &fact.backend, &ids)?;
+        check_fact(&field, fact)?;
+        if !facts.insert((&fact.backend, &fact.fact)) {
+            return refuse(field, "the same backend and fact occur twice");
         }
     }
     Ok(())

@@ -1,14 +1,21 @@
 //! What a record must be beyond its types.
 
+use super::document::IsolationFact;
 use super::read_error::Refusal;
-use super::record::{BurstRecord, Measured, MemoryRecord, PhaseRecord, Record, TrialRecord};
+use super::record::{
+    BurstRecord, Measured, MemoryRecord, PhaseRecord, ProbeRecord, Record, TrialRecord,
+};
 use crate::metric::Nanos;
-use crate::workload::{Profile, Task, Workload};
+use crate::workload::{Profile, Task, Workload, facts};
 
 /// Longest id or name, in bytes.
 pub(super) const LONGEST_NAME: usize = 200;
 /// Longest time, ns: a week, the longest a run may take.
 const LONGEST_TIME: i64 = 7 * 24 * 3600 * 1_000_000_000;
+/// Longest value of a fact, in bytes: a text of the payload with every byte escaped.
+const LONGEST_VALUE: usize = 2 << 10;
+/// Longest evidence, in bytes: every system call with its answer, or two values.
+const LONGEST_EVIDENCE: usize = 32 << 10;
 /// Largest amount of memory, bytes: 2⁵⁶, beyond any address space, far from overflow.
 const MOST_MEMORY: i64 = 1 << 56;
 
@@ -18,6 +25,7 @@ pub(super) fn check(record: &Record) -> Result<(), Refusal> {
         Record::Trial(trial) => check_trial(trial),
         Record::Memory(memory) => check_memory(memory),
         Record::Burst(burst) => check_burst(burst),
+        Record::Probe(probe) => check_probe(probe),
     }
 }
 
@@ -111,6 +119,42 @@ fn check_phase(field: &str, phase: &PhaseRecord, slack: i64) -> Result<(), Refus
     for (name, value) in [("at", phase.at), ("ns", phase.ns)] {
         if !(-slack..=LONGEST_TIME).contains(&value.0) {
             let problem = format!("{} ns is not a length of time", value.0);
+            return Err(Refusal::new(format!("{field}.{name}"), problem));
+        }
+    }
+    Ok(())
+}
+
+fn check_probe(p: &ProbeRecord) -> Result<(), Refusal> {
+    check_name("backend", &p.backend)?;
+    if p.failure.is_some() != p.facts.is_empty() {
+        let problem = "a configuration has facts, or says why not";
+        return Err(Refusal::new("facts", problem));
+    }
+    for (index, fact) in p.facts.iter().enumerate() {
+        let field = format!("facts[{index}]");
+        check_fact(&field, fact)?;
+        if fact.backend != p.backend {
+            let problem = format!("{:?} in the record of {:?}", fact.backend, p.backend);
+            return Err(Refusal::new(format!("{field}.backend"), problem));
+        }
+    }
+    Ok(())
+}
+
+/// A fact that this program knows, in text that can stand in a report.
+pub(super) fn check_fact(field: &str, fact: &IsolationFact) -> Result<(), Refusal> {
+    check_name(&format!("{field}.backend"), &fact.backend)?;
+    if facts::named(&fact.fact).is_none() {
+        let problem = format!("there is no fact {:?}", fact.fact);
+        return Err(Refusal::new(format!("{field}.fact"), problem));
+    }
+    for (name, text, longest) in [
+        ("value", &fact.value, LONGEST_VALUE),
+        ("evidence", &fact.evidence, LONGEST_EVIDENCE),
+    ] {
+        if text.is_empty() || text.len() > longest || text.chars().any(char::is_control) {
+            let problem = format!("not 1 to {longest} bytes of printable text");
             return Err(Refusal::new(format!("{field}.{name}"), problem));
         }
     }

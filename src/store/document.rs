@@ -173,12 +173,50 @@ pub struct RatioResult {
 pub struct IsolationFact {
     /// Configuration id.
     pub backend: String,
-    /// Fact.
+    /// Name of the fact (`isobench list facts`).
     pub fact: String,
-    /// Value.
+    /// What it comes to.
+    pub verdict: Verdict,
+    /// Whether the configuration's seccomp filter ends a payload that asks; then verdict and value
+    /// are those of the same configuration without the filter.
+    pub guarded: bool,
+    /// What the payload found.
     pub value: String,
-    /// How it is known.
+    /// How it was asked, what was found, and what the harness sees.
     pub evidence: String,
+}
+
+/// Whose is what the payload sees or reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The host's.
+    Shared,
+    /// Its own.
+    Own,
+    /// A part of the host's, or less than a bare process has.
+    Limited,
+    /// The host has it, and it cannot be seen.
+    Hidden,
+    /// Asking or reaching is refused.
+    Denied,
+    /// There is none.
+    Absent,
+}
+
+impl Verdict {
+    /// Spelling in tables and results.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Own => "own",
+            Self::Limited => "limited",
+            Self::Hidden => "hidden",
+            Self::Denied => "denied",
+            Self::Absent => "absent",
+        }
+    }
 }
 
 /// A ladder: what each rung costs (docs/method.md).

@@ -11,7 +11,7 @@ use serde_json::error::Category;
 use super::check_trial::{self, LONGEST_NAME};
 use super::read::{foreign, open, too_large};
 use super::read_error::{ReadError, Refusal};
-use super::record::{BurstRecord, MemoryRecord, Record, TrialRecord};
+use super::record::{BurstRecord, MemoryRecord, ProbeRecord, Record, TrialRecord};
 
 /// Largest `trials.jsonl` that is read: two hundred thousand trials of the largest kind.
 pub const MOST_BYTES: u64 = 512 << 20;
@@ -103,16 +103,17 @@ fn named(line: &str) -> Option<Refusal> {
         return None;
     };
     let Some(kind) = map.remove("record") else {
-        let problem = "missing; expected trial, memory or burst";
+        let problem = "missing; expected trial, memory, burst or probe";
         return Some(Refusal::new("record", problem));
     };
     match kind.as_str() {
         Some("trial") => path_of::<TrialRecord>(Value::Object(map)),
         Some("memory") => path_of::<MemoryRecord>(Value::Object(map)),
         Some("burst") => path_of::<BurstRecord>(Value::Object(map)),
+        Some("probe") => path_of::<ProbeRecord>(Value::Object(map)),
         _ => {
             let kind: String = kind.to_string().chars().take(LONGEST_NAME).collect();
-            let problem = format!("{kind} is none of \"trial\", \"memory\", \"burst\"");
+            let problem = format!("{kind} is none of \"trial\", \"memory\", \"burst\", \"probe\"");
             Some(Refusal::new("record", problem))
         }
     }
@@ -132,6 +133,8 @@ struct Seen {
     next: u64,
     /// Per block: its task, and which configurations had their trial.
     blocks: BTreeMap<u64, (String, Vec<String>)>,
+    /// Configurations that have been asked.
+    probed: BTreeSet<String>,
     /// Per configuration and round: the last number of instances.
     rounds: BTreeMap<(String, u32), u32>,
     /// Configuration and round of every burst.
@@ -144,6 +147,7 @@ impl Seen {
             Record::Trial(trial) => self.trial(trial),
             Record::Memory(memory) => self.memory(memory),
             Record::Burst(burst) => self.burst(burst),
+            Record::Probe(probe) => self.probe(probe),
         }
     }
 
@@ -179,6 +183,16 @@ impl Seen {
         }
         backends.push(t.backend.clone());
         Ok(())
+    }
+
+    fn probe(&mut self, p: &ProbeRecord) -> Result<(), Refusal> {
+        if self.probed.insert(p.backend.clone()) {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            "backend",
+            format!("{} has been asked before", p.backend),
+        ))
     }
 
     fn memory(&mut self, m: &MemoryRecord) -> Result<(), Refusal> {

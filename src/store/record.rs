@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::document::IsolationFact;
 use crate::metric::{Bytes, Nanos};
 
 /// One line, in the order things ran.
@@ -14,6 +15,8 @@ pub enum Record {
     Memory(MemoryRecord),
     /// A burst of launches.
     Burst(BurstRecord),
+    /// The isolation of a configuration.
+    Probe(Box<ProbeRecord>),
 }
 
 /// A trial: its place in the schedule, and what it gave or why it failed.
@@ -99,6 +102,19 @@ pub struct FailureRecord {
     pub kind: String,
     /// The failure in words.
     pub message: String,
+}
+
+/// What one configuration lets its payload see and reach, asked in as many launches as it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeRecord {
+    /// Configuration id.
+    pub backend: String,
+    /// Every fact with its evidence.
+    pub facts: Vec<IsolationFact>,
+    /// Why there are none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<FailureRecord>,
 }
 
 /// The state of the host with a number of idle instances of one configuration.

@@ -1,5 +1,6 @@
 //! System calls that no library wraps as we need them. With `vmm`, the only place with `unsafe`.
 
+pub mod canary;
 pub mod clock;
 pub mod fd;
 pub mod interrupt;

@@ -236,5 +236,7 @@ mod tests {
         assert!(s.tr.limit >= 0x67 && s.tr.g == 0);
         assert_eq!(s.cr0 & (PE | PG | NE), PE | PG | NE);
         assert_eq!(s.efer & 0x500, 0x500);
+        // SCE is clear: `syscall` is an invalid opcode (Intel SDM vol. 2), not a way to anybody.
+        assert_eq!(s.efer & 1, 0);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod answers;
 pub mod catalogue;
+pub mod facts;
 pub mod payload;
 pub mod profile;
 mod text;

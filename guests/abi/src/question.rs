@@ -16,7 +16,8 @@ pub enum Question {
     Parent,
     /// May it signal its parent? kill(2) with signal 0, which sends nothing.
     SignalParent,
-    /// Process folders in `/proc`: getdents64(2).
+    /// Pair: process folders in `/proc`, and which of them is its own: getdents64(2), readlink(2) of
+    /// `/proc/self`. In a `/proc` of another pid namespace that is not the number of getpid(2).
     Processes,
     /// Pair: its session and its process id: getsid(2), getpid(2).
     Session,

@@ -9,8 +9,9 @@ use crate::backend::Unavailable;
 use crate::backend::container::mechanism::{Mechanism, Mechanisms};
 use crate::sys::fd;
 
-/// System calls of the payload (`guests/payload/src/transport.rs`), and the last one of the
-/// launcher. Everything else, every other architecture's calls and x32 end the process.
+/// System calls of the payload's transport (`guests/payload/src/transport.rs`), and the last one of
+/// the launcher. Everything else, every other architecture's calls and x32 end the process; to
+/// `probe`, which asks for everything else, that end is the answer.
 const ALLOWED: [i64; 6] = [
     libc::SYS_read,
     libc::SYS_write,

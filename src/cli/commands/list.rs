@@ -1,4 +1,4 @@
-//! What there is: backends, workloads, metrics.
+//! What there is: backends, workloads, metrics, facts.
 
 use std::io::{self, Write};
 
@@ -14,7 +14,7 @@ use crate::workload::profile::Profile;
 /// Prints the lists.
 pub fn list(args: &ListArgs) -> Result<u8, CliError> {
     let mut out = String::new();
-    let all = [What::Backends, What::Workloads, What::Metrics];
+    let all = [What::Backends, What::Workloads, What::Metrics, What::Facts];
     let sections: Vec<What> = args.what.map_or_else(|| all.to_vec(), |what| vec![what]);
     for (index, section) in sections.iter().enumerate() {
         if index > 0 {
@@ -24,6 +24,7 @@ pub fn list(args: &ListArgs) -> Result<u8, CliError> {
             What::Backends => backends(&mut out),
             What::Workloads => workloads(&mut out),
             What::Metrics => metrics(&mut out),
+            What::Facts => facts(&mut out),
         }
     }
     io::stdout().write_all(out.as_bytes())?;
@@ -74,6 +75,19 @@ fn workloads(out: &mut String) {
             sizes.join("; ")
         );
         entry(out, workload.name(), &text);
+    }
+}
+
+fn facts(out: &mut String) {
+    out.push_str("Facts (--workloads probe), by group: how each is read, and its verdicts\n");
+    let mut group = "";
+    for (_, fact) in crate::workload::facts::all() {
+        if fact.group != group {
+            group = fact.group;
+            out.push_str(&format!("  {group}\n"));
+        }
+        let text = format!("    {:<20} {}: {}", fact.name, fact.how, fact.meaning);
+        out.push_str(&wrap(&text, 80, 25));
     }
 }
 

@@ -77,7 +77,7 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
             backends: backends(opened, &summary),
             metrics: summary.metrics,
             ratios: summary.ratios,
-            isolation: Vec::new(),
+            isolation: summary.isolation,
             ladder: ladder_of(records),
         };
     // Before the first trial, so that a run that is killed can still be read.
@@ -240,7 +240,7 @@ fn backends(opened: &[Opened], summary: &Summary) -> Vec<BackendResult> {
                 tainted,
                 first_failure,
             } = count;
-            let measured = summary.metrics.iter().any(|m| m.backend == id);
+            let measured = summary.knows(&id);
             let (status, reason, remedy) = match &o.backend {
                 Err(why) => (
                     Status::Skipped,

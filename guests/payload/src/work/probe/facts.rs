@@ -35,7 +35,7 @@ enum Way {
     /// A number that is read out of files.
     Read(fn(Kernel, &mut [u8]) -> Result<u64, Errno>),
     /// Two numbers.
-    Pair(fn(Kernel) -> Result<(u64, u64), Errno>),
+    Pair(fn(Kernel, &mut [u8]) -> Result<(u64, u64), Errno>),
     /// Whether something can be done.
     Reach(fn(Kernel) -> Result<(), Errno>),
     /// Interface names.
@@ -49,7 +49,7 @@ const fn way(question: Question) -> Way {
         Question::Pid => Way::Plain(nr::GETPID),
         Question::Parent => Way::Plain(nr::GETPPID),
         Question::SignalParent => Way::Reach(signal_parent),
-        Question::Processes => Way::Read(processes),
+        Question::Processes => Way::Pair(processes),
         Question::Session => Way::Pair(session),
         Question::Terminal => Way::Read(terminal),
         Question::Descriptors => Way::Number(descriptors),
@@ -68,7 +68,7 @@ const fn way(question: Question) -> Way {
         Question::DevShm => Way::Identity(c"/dev/shm"),
         Question::Interfaces => Way::Interfaces,
         Question::AbstractSocket => Way::Reach(net::reach_canary),
-        Question::SharedMemory => Way::Pair(ipc::segments),
+        Question::SharedMemory => Way::Pair(|kernel, _| ipc::segments(kernel)),
         Question::MessageQueues => Way::Number(ipc::queues),
         Question::Semaphores => Way::Number(ipc::semaphores),
         Question::PosixQueue => Way::Reach(ipc::reach_canary),
@@ -140,7 +140,7 @@ pub fn answer<'a>(question: Question, kernel: Option<Kernel>, buffer: &'a mut [u
             return Ok(Answer::Pair(device, inode));
         }
         Way::Pair(read) => {
-            let (first, second) = read(kernel)?;
+            let (first, second) = read(kernel, buffer)?;
             return Ok(Answer::Pair(first, second));
         }
         Way::Interfaces => {
@@ -152,9 +152,11 @@ pub fn answer<'a>(question: Question, kernel: Option<Kernel>, buffer: &'a mut [u
     Ok(Answer::Number(number))
 }
 
-fn processes(kernel: Kernel, buffer: &mut [u8]) -> Result<u64, Errno> {
+fn processes(kernel: Kernel, buffer: &mut [u8]) -> Result<(u64, u64), Errno> {
     let is_process = |_, name: &[u8]| name.iter().all(u8::is_ascii_digit);
-    files::entries(kernel, c"/proc", buffer, &is_process)
+    let count = files::entries(kernel, c"/proc", buffer, &is_process)?;
+    let own = crate::start::decimal(files::link(kernel, c"/proc/self", buffer)?);
+    Ok((count, own.unwrap_or(0)))
 }
 
 fn devices(kernel: Kernel, buffer: &mut [u8]) -> Result<u64, Errno> {
@@ -168,7 +170,7 @@ fn mounts(kernel: Kernel, buffer: &mut [u8]) -> Result<u64, Errno> {
     files::lines(kernel, c"/proc/self/mountinfo", buffer)
 }
 
-fn session(kernel: Kernel) -> Result<(u64, u64), Errno> {
+fn session(kernel: Kernel, _: &mut [u8]) -> Result<(u64, u64), Errno> {
     Ok((plain(kernel, nr::GETSID)?, plain(kernel, nr::GETPID)?))
 }
 
@@ -282,10 +284,10 @@ const PR_GET_NO_NEW_PRIVS: usize = 39;
 const PR_CAP_AMBIENT: usize = 47;
 const PR_CAP_AMBIENT_IS_SET: usize = 1;
 
+/// Some options demand that unused arguments are 0.
 fn prctl(kernel: Kernel, option: usize, first: usize, second: usize) -> Result<u64, Errno> {
-    // SAFETY: the options used here ask, and take no address; unused arguments are 0, as some
-    // demand.
-    let answer = unsafe { kernel.call(nr::PRCTL, option, first, second) }?;
+    // SAFETY: the options used here ask, and take no address.
+    let answer = unsafe { kernel.call6(nr::PRCTL, [option, first, second, 0, 0, 0]) }?;
     Ok(answer as u64)
 }
 

@@ -7,7 +7,7 @@ use crate::sys::{Errno, Kernel, nr};
 
 const AF_UNIX: u16 = 1;
 const AF_NETLINK: usize = 16;
-const SOCK_STREAM: usize = 1;
+const SOCK_DGRAM: usize = 2;
 const SOCK_RAW: usize = 3;
 const SOCK_CLOEXEC: usize = 0o2_000_000;
 
@@ -16,7 +16,7 @@ fn socket(kernel: Kernel, family: usize, kind: usize) -> Result<usize, Errno> {
     unsafe { kernel.call(nr::SOCKET, family, kind | SOCK_CLOEXEC, 0) }
 }
 
-/// Connects to the canary and hangs up (unix(7), abstract sockets).
+/// Connects to the canary, a datagram socket, and hangs up (unix(7), abstract sockets).
 pub fn reach_canary(kernel: Kernel) -> Result<(), Errno> {
     let name = CANARY_NAME.to_bytes();
     // struct sockaddr_un: the family, a NUL byte, the name.
@@ -24,7 +24,7 @@ pub fn reach_canary(kernel: Kernel) -> Result<(), Errno> {
     address[..2].copy_from_slice(&AF_UNIX.to_le_bytes());
     address[3..3 + name.len()].copy_from_slice(name);
     let length = 3 + name.len();
-    let fd = socket(kernel, AF_UNIX.into(), SOCK_STREAM)?;
+    let fd = socket(kernel, AF_UNIX.into(), SOCK_DGRAM)?;
     // SAFETY: `address` is readable for `length` bytes.
     let reached = unsafe { kernel.call(nr::CONNECT, fd, address.as_ptr() as usize, length) };
     close(kernel, fd);
