@@ -2,60 +2,18 @@
 //! out the other way: the bare process, or a container that lacks exactly the mechanism.
 #![allow(clippy::unwrap_used, clippy::panic)] // a test states its expectations
 
+mod asked;
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use isobench::store::document::{IsolationFact, Run, Status, Verdict};
+use asked::ask;
+use isobench::store::document::{Status, Verdict};
 use isobench::workload::facts;
-use support::{isobench, left_behind, skipped, status, stderr, stdout};
-
-/// Facts by configuration and name.
-struct Facts(BTreeMap<(String, String), IsolationFact>);
-
-impl Facts {
-    fn get(&self, backend: &str, fact: &str) -> &IsolationFact {
-        let key = (backend.to_owned(), fact.to_owned());
-        let found = self.0.get(&key);
-        found.unwrap_or_else(|| panic!("{backend} has no fact {fact}"))
-    }
-
-    fn verdict(&self, backend: &str, fact: &str) -> Verdict {
-        self.get(backend, fact).verdict
-    }
-}
-
-/// Asks these configurations, with whatever stands before the command.
-fn ask(before: &[&str], backends: &str) -> (Run, Facts) {
-    let dir = tempfile::tempdir().unwrap();
-    let binary = isobench();
-    let mut words = before.iter().map(Into::into).collect::<Vec<_>>();
-    words.push(binary.get_program().to_owned());
-    let output = Command::new(&words[0])
-        .args(&words[1..])
-        .args(["run", "--workloads", "probe", "--format", "json"])
-        .args(["--backends", backends, "--out"])
-        .arg(dir.path().join("out"))
-        .output()
-        .unwrap();
-    assert_eq!(
-        status(&output),
-        0,
-        "{}\n{}",
-        stdout(&output),
-        stderr(&output)
-    );
-    let run: Run = serde_json::from_str(&stdout(&output)).unwrap();
-    let facts = run.isolation.iter().map(|fact| {
-        let key = (fact.backend.clone(), fact.fact.clone());
-        (key, fact.clone())
-    });
-    let facts = Facts(facts.collect());
-    (run, facts)
-}
+use support::skipped;
 
 fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
@@ -419,97 +377,4 @@ fn leaked_descriptors_and_terminals_are_seen() {
         isobench_abi::Question::Terminal,
     );
     assert_ne!(terminal, 0);
-}
-
-/// The rest of the harness's side: the objects it makes are gone with it, and a stored run shows
-/// the same table.
-#[test]
-fn a_probe_leaves_nothing_and_can_be_read_back() {
-    let dir = tempfile::tempdir().unwrap();
-    let out = dir.path().join("out");
-    let child = support::start(
-        isobench()
-            .args(["run", "--workloads", "probe", "--backends", "process"])
-            .arg("--out")
-            .arg(&out),
-    );
-    let pid = child.id();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(status(&output), 0, "{}", stderr(&output));
-    assert_eq!(left_behind(pid), BTreeSet::new());
-    let table = stdout(&output);
-    assert!(
-        table.lines().all(|line| line.chars().count() <= 80),
-        "{table}"
-    );
-    let row = table.lines().find(|line| line.contains("kernel release"));
-    assert!(row.unwrap().ends_with("shared"), "{table}");
-    for format in ["human", "markdown", "csv", "json"] {
-        let shown = isobench()
-            .args(["report", "--format", format])
-            .arg(&out)
-            .output()
-            .unwrap();
-        assert_eq!(status(&shown), 0, "{}", stderr(&shown));
-        let text = stdout(&shown);
-        assert!(text.contains("kernel release"), "{text}");
-        if format == "csv" {
-            let width = |line: &str| line.matches(',').count();
-            assert!(text.lines().all(|line| width(line) >= 12), "{text}");
-            assert!(text.contains("process,probe,kernel release,,,,,,,,,shared,"));
-        }
-    }
-    // Facts are kept as they happen: killed before it was sealed, the run has them all the same.
-    let sealed: Run =
-        serde_json::from_str(&std::fs::read_to_string(out.join("run.json")).unwrap()).unwrap();
-    let mut running = sealed.clone();
-    running.complete = false;
-    running.ended_early = Some("running".to_owned());
-    running.isolation.clear();
-    std::fs::write(
-        out.join("run.json"),
-        serde_json::to_string(&running).unwrap(),
-    )
-    .unwrap();
-    let stored = isobench::measure::stored::load(&out).unwrap();
-    assert_eq!(stored.run.isolation, sealed.isolation);
-    assert_eq!(stored.run.backends[0].status, Status::Measured);
-}
-
-/// Facts of a stored run are refused by field.
-#[test]
-fn wrong_facts_are_refused_by_field() {
-    let (run, _) = ask(&[], "process");
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("run.json");
-    type Edit = fn(&mut Vec<IsolationFact>);
-    let cases: [(Edit, &str); 6] = [
-        (
-            |f| f[0].backend = "other".to_owned(),
-            "isolation[0].backend",
-        ),
-        (|f| f[1].fact = "colour".to_owned(), "isolation[1].fact"),
-        (
-            |f| f[0].value = "\u{1b}[2J".to_owned(),
-            "isolation[0].value",
-        ),
-        (|f| f[0].value = String::new(), "isolation[0].value"),
-        (
-            |f| f[2].evidence = "x".repeat(40_000),
-            "isolation[2].evidence",
-        ),
-        (|f| f[1].fact = f[0].fact.clone(), "isolation[1]"),
-    ];
-    for (edit, field) in cases {
-        let mut wrong = run.clone();
-        edit(&mut wrong.isolation);
-        std::fs::write(&path, serde_json::to_string(&wrong).unwrap()).unwrap();
-        let output = isobench().arg("report").arg(dir.path()).output().unwrap();
-        assert_eq!(status(&output), 2, "{field}: {}", stderr(&output));
-        assert!(
-            stderr(&output).contains(field),
-            "{field}: {}",
-            stderr(&output)
-        );
-    }
 }

@@ -15,7 +15,7 @@ use std::ptr;
 use isobench_abi::question::{CANARY_BYTES, CANARY_NAME};
 use nix::errno::Errno;
 use nix::mqueue::{MQ_OFlag, MqAttr, mq_close, mq_open, mq_unlink};
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::{Mode, fchmod, fstat};
 
 /// The objects, as long as they are needed.
 #[derive(Debug)]
@@ -50,18 +50,20 @@ impl Canary {
         UnixDatagram::unbound()?.connect_addr(&address()?)
     }
 
-    /// Whether the queue can be reached from here.
+    /// Inode of the queue, if it can be reached from here: another one belongs to another harness.
     ///
     /// # Errors
     /// Why not.
-    pub fn queue(&self) -> io::Result<()> {
+    pub fn queue(&self) -> io::Result<u64> {
         let queue = mq_open(
             queue_name().as_str(),
             MQ_OFlag::O_RDONLY,
             Mode::empty(),
             None,
         )?;
-        Ok(mq_close(queue)?)
+        let facts = fstat(&queue);
+        mq_close(queue)?;
+        Ok(facts?.st_ino)
     }
 
     /// Whether there is a segment.

@@ -364,6 +364,22 @@ mod tests {
         assert_eq!(named("nothing"), None);
     }
 
+    /// docs/method.md has this table, row by row.
+    #[test]
+    fn the_method_says_the_same() {
+        let method = include_str!("../../docs/method.md");
+        for (
+            _,
+            Fact {
+                name, how, meaning, ..
+            },
+        ) in all()
+        {
+            let row = format!("| {name} | {how} | {meaning} |");
+            assert!(method.contains(&row), "docs/method.md lacks: {row}");
+        }
+    }
+
     #[test]
     fn namespaces_are_those_of_the_kernel() {
         for (question, name) in NAMESPACES {

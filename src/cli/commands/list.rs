@@ -86,7 +86,7 @@ fn facts(out: &mut String) {
             group = fact.group;
             out.push_str(&format!("  {group}\n"));
         }
-        let text = format!("    {:<20} {}: {}", fact.name, fact.how, fact.meaning);
+        let text = format!("    {:<20} {} – {}", fact.name, fact.how, fact.meaning);
         out.push_str(&wrap(&text, 80, 25));
     }
 }

@@ -19,7 +19,11 @@ use crate::workload::facts;
 
 /// The harness's own answers. A question that it cannot answer is missing.
 #[derive(Clone, Debug, Default)]
-pub struct HostView(BTreeMap<Question, Found>);
+pub struct HostView {
+    answers: BTreeMap<Question, Found>,
+    /// Which queue is the canary.
+    queue: Option<u64>,
+}
 
 impl HostView {
     /// Looks at everything now.
@@ -36,19 +40,24 @@ impl HostView {
 
     /// The harness's answer.
     pub fn get(&self, question: Question) -> Option<&Found> {
-        self.0.get(&question)
+        self.answers.get(&question)
     }
 
-    /// Whether the canaries are to be found as they were in another look.
+    /// Whether the canaries of another look are the same: of the same harness, and still there.
     pub fn same_canaries(&self, other: &Self) -> bool {
-        [Question::AbstractSocket, Question::PosixQueue]
-            .into_iter()
-            .all(|q| self.get(q) == other.get(q))
+        let same = |question| self.get(question) == other.get(question);
+        CANARIES.into_iter().all(same) && self.queue == other.queue
+    }
+
+    /// Drops what cannot be relied upon.
+    pub fn forget_canaries(&mut self) {
+        self.answers
+            .retain(|question, _| !CANARIES.contains(question));
     }
 
     fn put(&mut self, question: Question, found: Option<Found>) {
         if let Some(found) = found {
-            self.0.insert(question, found);
+            self.answers.insert(question, found);
         }
     }
 
@@ -144,7 +153,9 @@ impl HostView {
         });
         self.text(Question::Interfaces, names);
         self.put(Question::AbstractSocket, reached(canary.socket()));
-        self.put(Question::PosixQueue, reached(canary.queue()));
+        let queue = canary.queue();
+        self.queue = queue.as_ref().ok().copied();
+        self.put(Question::PosixQueue, reached(queue.map(drop)));
         // A heading, and a line for each object (proc_sysvipc(5)).
         let objects = |kind: &str| {
             let text = fs::read_to_string(format!("/proc/sysvipc/{kind}")).ok()?;
@@ -226,9 +237,15 @@ impl HostView {
 #[cfg(test)]
 impl FromIterator<(Question, Found)> for HostView {
     fn from_iter<T: IntoIterator<Item = (Question, Found)>>(all: T) -> Self {
-        Self(all.into_iter().collect())
+        Self {
+            answers: all.into_iter().collect(),
+            queue: None,
+        }
     }
 }
+
+/// Questions about an object that another harness may own.
+const CANARIES: [Question; 2] = [Question::AbstractSocket, Question::PosixQueue];
 
 /// "Can be done", or the error.
 fn reached(result: io::Result<()>) -> Option<Found> {

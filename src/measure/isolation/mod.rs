@@ -109,11 +109,14 @@ fn ask(
     let mut tried = 1;
     let findings = loop {
         let canary = Canary::raise();
-        let host = HostView::look(&canary);
+        let mut host = HostView::look(&canary);
         let answers = facts_of(interview(backend, 0..FACTS, terms)?);
         let (open_answers, note) = unguarded(configuration, backend, &answers, terms)?;
-        let still = HostView::look(&canary);
-        if host.same_canaries(&still) || tried == TRIES {
+        let same = host.same_canaries(&HostView::look(&canary));
+        if !same && tried == TRIES {
+            host.forget_canaries();
+        }
+        if same || tried == TRIES {
             break Findings {
                 host,
                 answers,
@@ -200,4 +203,84 @@ fn without_filter(
         .chain([Mechanism::Seccomp])
         .fold(options.mechanisms, |set, one| set.without(one));
     Some(Configuration::Container(options))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Instance;
+    use crate::transcript::Answer;
+    use crate::trial::{Launch, Observation};
+
+    /// A payload that crashes at once.
+    struct Crash;
+
+    impl Backend for Crash {
+        fn hear(&mut self, _: &Launch, _: &mut Vec<Answer>) -> Result<Observation, Failure> {
+            Err(Failure::Signal(libc::SIGSEGV))
+        }
+
+        fn hold(&mut self, _: &Launch) -> Result<Box<dyn Instance>, Failure> {
+            Err(Failure::Signal(libc::SIGSEGV))
+        }
+    }
+
+    struct Records(Vec<Record>);
+
+    impl Observer for Records {
+        fn record(&mut self, record: Record) -> Result<(), RunError> {
+            self.0.push(record);
+            Ok(())
+        }
+
+        fn progress(&mut self, _: u64, _: u64, _: &str) {}
+    }
+
+    /// What is not an answer is a failure that is counted, and no fact is made of it.
+    #[test]
+    fn a_payload_that_crashes_is_a_failure_and_no_isolation() {
+        let mut opened = [Opened {
+            configuration: Configuration::Process,
+            backend: Ok(Box::new(Crash)),
+        }];
+        let clock = Clock {
+            hz: 1e9,
+            hz_error: 0.0,
+            skew: 0,
+            read_cost: (0, 0),
+        };
+        let terms = Terms {
+            deadline: Duration::from_secs(1),
+            clock: &clock,
+            image: 0,
+        };
+        let mut records = Records(Vec::new());
+        assert!(run(&mut opened, terms, &mut records).unwrap().is_some());
+        let [Record::Probe(probe)] = &records.0[..] else {
+            panic!("{:?}", records.0);
+        };
+        assert!(probe.facts.is_empty());
+        assert_eq!(probe.failure.as_ref().unwrap().kind, "signal");
+    }
+
+    #[test]
+    fn only_the_filter_is_taken_away_and_what_is_missing_anyway() {
+        let missing = [Limitation {
+            mechanism: "cgroup",
+            reason: String::new(),
+            remedy: String::new(),
+        }];
+        let without = |name: &str, limitations: &[Limitation]| {
+            let configuration: Configuration = name.parse().unwrap();
+            without_filter(&configuration, limitations).map(|c| c.id())
+        };
+        let id = |id: &str| Some(id.to_owned());
+        assert_eq!(without("container", &[]), id("container:without=seccomp"));
+        assert_eq!(
+            without("container", &missing),
+            id("container:without=cgroup+seccomp")
+        );
+        assert_eq!(without("container:only=seccomp", &[]), id("container:none"));
+        assert_eq!(without("microvm", &[]), None);
+    }
 }
