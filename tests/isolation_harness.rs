@@ -136,7 +136,12 @@ fn the_next_probe_removes_what_a_killed_one_left() {
         skipped(test, "no container here");
         return;
     };
-    assert_eq!(segments_of(pid), 0);
+    // Until its exec a payload shares the harness's memory, and so the segment; it dies after it.
+    let gone = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        segments_of(pid) == 0
+    });
+    assert!(gone, "a segment stays");
     // Another test's harness may live and die meanwhile: nobody's queue stays for ever.
     let gone = (0..100).any(|_| {
         let (_, facts) = ask(&[], "process");

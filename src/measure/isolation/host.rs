@@ -43,10 +43,13 @@ impl HostView {
         self.answers.get(&question)
     }
 
-    /// Whether the canaries of another look are the same: of the same harness, and still there.
-    pub fn same_canaries(&self, other: &Self) -> bool {
-        let same = |question| self.get(question) == other.get(question);
-        CANARIES.into_iter().all(same) && self.queue == other.queue
+    /// Whether the canaries are there, and in a later look the same: of the same harness, and still
+    /// there.
+    pub fn canaries_last(&self, later: &Self) -> bool {
+        let same = |question| self.get(question) == later.get(question);
+        self.get(Question::AbstractSocket) == Some(&Found::Number(0))
+            && CANARIES.into_iter().all(same)
+            && self.queue == later.queue
     }
 
     /// Drops what cannot be relied upon.
