@@ -34,8 +34,8 @@ enum Way {
     Number(fn(Kernel) -> Result<u64, Errno>),
     /// A number that is read out of files.
     Read(fn(Kernel, &mut [u8]) -> Result<u64, Errno>),
-    /// Two numbers.
-    Pair(fn(Kernel, &mut [u8]) -> Result<(u64, u64), Errno>),
+    /// Two numbers that belong together.
+    Pair(fn(Kernel, &mut [u8]) -> Result<Two, Errno>),
     /// Whether something can be done.
     Reach(fn(Kernel) -> Result<(), Errno>),
     /// Interface names.
@@ -43,6 +43,9 @@ enum Way {
     /// From the CPU itself: no kernel is asked.
     Cpu(fn(&mut [u8]) -> &[u8]),
 }
+
+/// What [`Way::Pair`] reads.
+type Two = (u64, u64);
 
 const fn way(question: Question) -> Way {
     match question {
