@@ -1,6 +1,8 @@
 //! Measuring: the ruler, the schedule, the trials, the memory of idle instances, and the estimates
 //! made of them.
 
+pub mod allocation;
+pub mod change;
 pub mod check;
 pub mod clock;
 pub mod compare;
