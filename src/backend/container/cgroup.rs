@@ -14,18 +14,15 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::owner::Owner;
 use crate::host::cgroup::{Hierarchies, Version};
 use crate::metric::Bytes;
 use crate::sys::fd;
 
-/// First part of every group's name. The harness's process id, the pid namespace that this id
-/// belongs to (its inode), and a number follow.
-const PREFIX: &str = "isobench-";
 /// Tasks a container may have. The payload needs one.
 const MAX_TASKS: u32 = 16;
 /// How long the kernel may say "busy" to a removal after the last process was reaped.
@@ -44,7 +41,7 @@ struct Parent {
 #[derive(Clone, Debug)]
 pub struct Groups {
     parents: Vec<Parent>,
-    pid_namespace: u64,
+    owner: Owner,
 }
 
 impl Groups {
@@ -66,12 +63,9 @@ impl Groups {
             }
             _ => v2(&all)?,
         };
-        let pid_namespace = fs::metadata("/proc/self/ns/pid")
-            .map_err(|e| format!("/proc/self/ns/pid: {e}"))?
-            .ino();
         let groups = Self {
             parents: groups,
-            pid_namespace,
+            owner: Owner::current().map_err(|e| format!("/proc/self/ns/pid: {e}"))?,
         };
         groups.sweep();
         groups
@@ -86,10 +80,7 @@ impl Groups {
     /// # Errors
     /// The file or folder that refused; nothing is left of it.
     pub fn create(&self, memory_max: Bytes) -> io::Result<Leaf> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let (pid, namespace) = (std::process::id(), self.pid_namespace);
-        let name = format!("{PREFIX}{pid}-{namespace}-{number}");
+        let name = self.owner.new_name();
         let mut leaf = Leaf {
             directories: Vec::with_capacity(self.parents.len()),
         };
@@ -140,7 +131,7 @@ impl Groups {
         };
         let groups = Self {
             parents: vec![parent],
-            pid_namespace: 0,
+            owner: Owner::current().ok()?,
         };
         groups.create(Bytes(0)).ok()?.remove().ok()?;
         Some(groups)
@@ -167,8 +158,8 @@ impl Groups {
                 .flatten()
             {
                 let name = entry.file_name();
-                let owner = name.to_str().and_then(owner);
-                if owner.is_some_and(|owner| owner.is_gone(self.pid_namespace)) {
+                let owner = name.to_str().and_then(Owner::of);
+                if owner.is_some_and(|owner| owner.is_gone(self.owner)) {
                     match fs::remove_dir(entry.path()) {
                         Ok(()) => {
                             tracing::info!(path = %entry.path().display(), "stale group removed")
@@ -181,31 +172,6 @@ impl Groups {
             }
         }
     }
-}
-
-/// The harness that made a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Owner {
-    pid: u32,
-    namespace: u64,
-}
-
-impl Owner {
-    fn is_gone(self, own_namespace: u64) -> bool {
-        self.namespace == own_namespace && !Path::new(&format!("/proc/{}", self.pid)).exists()
-    }
-}
-
-/// The owner in a group's name.
-fn owner(name: &str) -> Option<Owner> {
-    let mut parts = name.strip_prefix(PREFIX)?.split('-');
-    let (pid, namespace, number) = (parts.next()?, parts.next()?, parts.next()?);
-    number.parse::<u64>().ok()?;
-    let owner = Owner {
-        pid: pid.parse().ok()?,
-        namespace: namespace.parse().ok()?,
-    };
-    parts.next().is_none().then_some(owner)
 }
 
 /// Two hierarchies, or one that has both controllers.
@@ -380,41 +346,4 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 /// An error that says which file it is about.
 fn named<T>(path: &Path, result: io::Result<T>) -> io::Result<T> {
     result.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Owner, owner};
-
-    #[test]
-    fn only_our_own_names_have_an_owner() {
-        let of = |pid, namespace| Some(Owner { pid, namespace });
-        assert_eq!(owner("isobench-12-4026531836-0"), of(12, 4_026_531_836));
-        for foreign in [
-            "isobench",
-            "isobench-12",
-            "isobench-12-0",
-            "isobench-x-1-1",
-            "isobench-1-1-",
-            "isobench-1-1-1-1",
-            "docker-1-2-3",
-        ] {
-            assert_eq!(owner(foreign), None, "{foreign}");
-        }
-    }
-
-    #[test]
-    fn a_harness_of_another_pid_namespace_is_never_taken_for_dead() {
-        // Beyond the kernel's largest process id: nobody has it.
-        let owner = Owner {
-            pid: 1 << 30,
-            namespace: 7,
-        };
-        assert!(owner.is_gone(7) && !owner.is_gone(8));
-        let alive = Owner {
-            pid: std::process::id(),
-            namespace: 7,
-        };
-        assert!(!alive.is_gone(7));
-    }
 }

@@ -21,6 +21,9 @@ mod cgroup;
 mod confine;
 pub mod mechanism;
 pub mod options;
+mod owner;
+mod prepared;
+mod rootfs;
 mod setup;
 
 use std::sync::Arc;
@@ -39,8 +42,10 @@ pub use setup::PAYLOAD_ID;
 
 use cgroup::{Groups, Leaf};
 use mechanism::{Mechanism, Mechanisms};
-use options::Options;
-use setup::{Devices, Identity, Setup};
+use options::{Options, Root};
+use prepared::Prepared;
+use rootfs::{Base, Devices};
+use setup::{Identity, Setup};
 
 /// Memory a container may take beyond what its task works on.
 const MEMORY_RESERVE: u64 = 64 << 20;
@@ -52,14 +57,16 @@ pub struct Container {
     launcher: Launcher,
     setup: Setup,
     groups: Option<Groups>,
+    /// What the root is made from; removed with this.
+    _prepared: Option<Prepared>,
     limitations: Vec<Limitation>,
 }
 
 impl Container {
     /// Prepares the embedded payload and launches it once.
     ///
-    /// The default container runs without its control group where none can be had, and says so
-    /// ([`Backend::limitations`]); any other is what was asked for or is refused.
+    /// A container of the default mechanisms runs without its control group where none can be had,
+    /// and says so ([`Backend::limitations`]); any other is what was asked for or is refused.
     ///
     /// # Errors
     /// Why this host cannot, and what would help.
@@ -68,7 +75,7 @@ impl Container {
         let mut first = container.trial(&probe());
         if let Err(failure @ Failure::Setup { phase, .. }) = &first
             && container.groups.is_some()
-            && options == Options::default()
+            && options.mechanisms() == Mechanisms::DEFAULT
             && matches!(*phase, "cgroup_create" | "clone3" | "cgroup_join")
         {
             let limitation = availability::no_cgroup(failure.to_string());
@@ -86,7 +93,7 @@ impl Container {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_payload(options: Options, bytes: &[u8]) -> Result<Self, Unavailable> {
-        let setup = setup_of(options.mechanisms, bytes);
+        let (setup, prepared) = setup_of(options, bytes)?;
         let groups = setup
             .mechanisms
             .has(Mechanism::Cgroup)
@@ -100,10 +107,11 @@ impl Container {
             launcher: launcher(&setup)?,
             setup,
             groups,
+            _prepared: prepared,
             limitations: Vec::new(),
         };
         match missing {
-            Some(limitation) if options == Options::default() => {
+            Some(limitation) if options.mechanisms() == Mechanisms::DEFAULT => {
                 container.give_up_cgroup(limitation)?;
             }
             Some(limitation) => return Err(limitation.into()),
@@ -201,8 +209,12 @@ impl Instance for Held {
     }
 }
 
-/// What this harness does to make a container of these mechanisms.
-fn setup_of(wanted: Mechanisms, bytes: &[u8]) -> Setup {
+/// What this harness does to make such a container, and the directory that its root is made from.
+///
+/// # Errors
+/// No place for that directory.
+fn setup_of(options: Options, bytes: &[u8]) -> Result<(Setup, Option<Prepared>), Unavailable> {
+    let wanted = options.mechanisms();
     let privileged = is_privileged();
     // Whatever changes more than the process itself needs capabilities, and a user namespace is
     // where everybody has them. Joining a control group and filtering calls need none.
@@ -222,16 +234,28 @@ fn setup_of(wanted: Mechanisms, bytes: &[u8]) -> Setup {
     } else {
         Identity::Kept
     };
-    Setup {
+    // Device nodes do not work in what a user namespace mounts, nor can they be made there.
+    let nodes = !matches!(identity, Identity::Mapped { .. });
+    let prepared = match options.root() {
+        Root::Tmpfs => None,
+        Root::Bind | Root::Overlay => Some(Prepared::new(bytes, nodes)?),
+    };
+    let made = if nodes { Devices::Made } else { Devices::Bound };
+    let (base, devices) = match &prepared {
+        None => (Base::Empty, made),
+        Some(prepared) if options.root() == Root::Bind => {
+            (Base::Bind(prepared.root().clone()), prepared.devices())
+        }
+        Some(prepared) => (Base::Overlay(prepared.root().clone()), prepared.devices()),
+    };
+    let setup = Setup {
         mechanisms,
         identity,
-        // mknod(2) of a device is allowed only outside user namespaces.
-        devices: match identity {
-            Identity::Mapped { .. } => Devices::Bound,
-            Identity::Kept | Identity::Dropped => Devices::Made,
-        },
+        base,
+        devices,
         payload: Arc::from(bytes),
-    }
+    };
+    Ok((setup, prepared))
 }
 
 /// Root without CAP_SYS_ADMIN, or in a user namespace with few ids, is an ordinary user here.
