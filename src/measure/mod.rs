@@ -2,6 +2,7 @@
 //! made of them.
 
 pub mod allocation;
+pub mod balance;
 pub mod change;
 pub mod check;
 pub mod clock;

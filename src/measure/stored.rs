@@ -184,4 +184,5 @@ fn adopt(run: &mut Run, summary: Summary) {
     run.metrics = summary.metrics;
     run.ratios = summary.ratios;
     run.isolation = summary.isolation;
+    run.memory = summary.memory;
 }

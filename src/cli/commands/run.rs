@@ -81,6 +81,7 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
             host: host.clone(),
             metrics: summary.metrics,
             ratios: summary.ratios,
+            memory: summary.memory,
             isolation: summary.isolation,
             ladder: ladder_of(records),
         };
