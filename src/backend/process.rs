@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::backend::child::{Child, Deadline};
 use crate::backend::launcher::{Launcher, image, probe, refusal, shortage};
 use crate::backend::{Backend, Footprint, Instance, Unavailable};
-use crate::sys::program::{Arguments, Op, Program};
+use crate::sys::program::{Arguments, Grants, Op, Program};
 use crate::sys::spawn::{Place, ignored_signals};
 use crate::sys::{clock, fd};
 use crate::transcript::Answer;
@@ -86,7 +86,7 @@ impl Process {
         log: &mut PhaseLog,
     ) -> Result<Child, Failure> {
         self.launcher
-            .start(arguments, Place::default(), [None; 2], hold, log)
+            .start(arguments, Place::default(), Grants::default(), hold, log)
     }
 }
 
