@@ -281,6 +281,7 @@ impl Child {
             report,
             clock,
             exits: None,
+            throttled: None,
         })
     }
 
@@ -300,7 +301,7 @@ impl Child {
             (Some(pss), Some(clean), Some(dirty)) => Ok(Footprint {
                 pss: Bytes(pss),
                 private: Bytes(clean + dirty),
-                cgroup_kernel: None,
+                group: None,
             }),
             _ => Err(Failure::setup(
                 "smaps_rollup",

@@ -251,6 +251,7 @@ impl Backend for MicroVm {
             report: outcome.report,
             clock,
             exits: Some(exits),
+            throttled: None,
         })
     }
 

@@ -1,5 +1,6 @@
 //! The ways to run the payload.
 
+pub mod accounts;
 pub mod child;
 pub mod configuration;
 pub mod container;
@@ -17,6 +18,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::backend::accounts::Accounts;
 use crate::metric::Bytes;
 use crate::transcript::Answer;
 use crate::trial::{Failure, Launch, Observation};
@@ -88,15 +90,15 @@ pub trait Instance {
     fn release(self: Box<Self>) -> Result<(), Failure>;
 }
 
-/// User-space memory of one instance (proc_pid_smaps(5)); kernel memory where it is told.
+/// User-space memory of one instance (proc_pid_smaps(5)), and what its group is charged with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
     /// Proportional set size.
     pub pss: Bytes,
     /// Private_Clean + Private_Dirty.
     pub private: Bytes,
-    /// Kernel memory charged to the instance's own cgroup, where it has one.
-    pub cgroup_kernel: Option<Bytes>,
+    /// Accounts of the instance's own control group, where it has one.
+    pub group: Option<Accounts>,
 }
 
 /// A mechanism that a backend does without on this host.

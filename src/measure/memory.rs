@@ -149,7 +149,8 @@ fn reading(
         let footprint = instance.footprint()?;
         record.pss.push(footprint.pss);
         record.private.push(footprint.private);
-        record.cgroup_kernel.extend(footprint.cgroup_kernel);
+        let kernel = footprint.group.and_then(|group| group.kernel);
+        record.cgroup_kernel.extend(kernel);
     }
     Ok(record)
 }

@@ -12,6 +12,7 @@ use super::schedule::{Block, blocks};
 use super::stopping::Progress;
 use super::taint::Watch;
 use crate::backend::{Backend, Configuration, Unavailable, shortage};
+use crate::metric::Nanos;
 use crate::store::record::{FailureRecord, Measured, Record, TrialRecord};
 use crate::sys::interrupt;
 use crate::trial::{Failure, Launch};
@@ -220,16 +221,21 @@ impl Steps<'_> {
             observer.progress(self.trial, self.planned, &format!("{configuration} {task}"));
             // Between trials is no trial's.
             drop(watch.look());
-            let outcome = backend
-                .trial(&Launch {
-                    task: *task,
-                    deadline: plan.deadline,
-                })
-                .and_then(|seen| check::measured(&seen, task, answer, self.image, self.clock));
+            let launch = Launch {
+                task: *task,
+                deadline: plan.deadline,
+            };
+            let mut throttled = false;
+            let outcome = backend.trial(&launch).and_then(|seen| {
+                throttled = seen.throttled.is_some_and(|time| time > Nanos(0));
+                check::measured(&seen, task, answer, self.image, self.clock)
+            });
             if matches!(outcome, Err(Failure::Interrupted)) {
                 return Ok(None);
             }
-            let tainted = watch.look();
+            let mut tainted = watch.look();
+            // By the container's own limit, which no payload should reach.
+            tainted.extend(throttled.then(|| "throttled".to_owned()));
             if tainted.is_empty() {
                 row[position] = outcome.as_ref().ok().cloned();
             }

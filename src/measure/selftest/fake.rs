@@ -164,6 +164,7 @@ impl Backend for Fake {
             },
             clock: ClockMap::SAME,
             exits: None,
+            throttled: None,
         })
     }
 
