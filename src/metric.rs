@@ -187,19 +187,18 @@ pub const KERNEL: Metric = Metric {
     name: "kernel",
     unit: Unit::Bytes,
     better: Better::Lower,
-    definition: "Growth of the kernel's own accounts (Slab, PageTables, SecPageTables, Percpu, \
-                 VmallocUsed in /proc/meminfo) from the smallest number of instances to the \
-                 largest, divided by the difference. Excludes pages the kernel took without \
-                 accounting.",
+    definition: "Theil–Sen slope of the kernel's own accounts (Slab, PageTables, SecPageTables, \
+                 Percpu, VmallocUsed; kernel stacks are in the last) over seven numbers of idle \
+                 instances. Excludes pages in no account: see the balance sheet.",
 };
 /// Marginal cost of one more idle instance.
 pub const MARGINAL: Metric = Metric {
     name: "marginal",
     unit: Unit::Bytes,
     better: Better::Lower,
-    definition: "Slope of the host's accounts (AnonPages and Shmem, plus the kernel's as above) \
-                 over the number of idle instances: user and kernel memory together. Excludes \
-                 what all instances share and pages in no account.",
+    definition: "Theil–Sen slope over seven numbers of idle instances of memory that is no longer \
+                 left over: not free, not in the CPUs' stock of free pages, not page cache. User \
+                 and kernel memory, accounted or not. Excludes what all instances share.",
 };
 
 /// Every metric, in the catalogue's order.

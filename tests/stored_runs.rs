@@ -71,6 +71,11 @@ fn run_json_is_refused_by_field() {
         .find(|l| l.contains("\"min\":"))
         .unwrap()
         .to_owned();
+    let first_pss = good
+        .lines()
+        .find(|l| l.contains("\"pss\":"))
+        .unwrap()
+        .to_owned();
     let cases: Vec<(String, &str)> = vec![
         (String::new(), "EOF"),
         (good[..good.len() / 2].to_owned(), "EOF"),
@@ -150,6 +155,15 @@ fn run_json_is_refused_by_field() {
             swap(&good, "\"trials\": ", "\"trials\": 1"),
             "backends[0].trials",
         ),
+        (
+            swap(&good, "\"rounds\": 6,", "\"rounds\": 0,"),
+            "memory[0].rounds",
+        ),
+        (
+            swap(&good, "\"account\": \"shmem\"", "\"account\": \"anon\""),
+            "memory[0].parts[1].account",
+        ),
+        (swap(&good, &first_pss, "\"pss\": -1.0,"), "memory[0].pss"),
         (deep, "id"),
     ];
     for (text, needle) in cases {
@@ -293,7 +307,16 @@ fn trials_are_refused_by_line_and_field() {
         }
     }
     for (line, needle) in [
-        (swap(lines[memory], "\"used\":", "\"used\":-"), "used"),
+        (swap(lines[memory], "\"anon\":", "\"anon\":-"), "anon"),
+        (swap(lines[memory], "\"accounts\"", "\"counts\""), "counts"),
+        (
+            swap(
+                lines[memory],
+                "\"pss\"",
+                "\"failure\":{\"kind\":\"timeout\",\"message\":\"too slow\"},\"pss\"",
+            ),
+            "accounts",
+        ),
         (
             swap(lines[memory], "\"instances\":8", "\"instances\":0"),
             "pss",

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use crate::backend::Footprint;
+use crate::host::accounts::kibibytes;
 use crate::metric::{Bytes, Ticks};
 use crate::sys::clock;
 use crate::sys::fd;
@@ -90,6 +91,13 @@ impl Child {
                 Err(Failure::Protocol("the payload ended before its time"))
             }
         }
+    }
+
+    /// Moves its descriptors out of the way of the next launch ([`fd::set_apart`]).
+    pub fn set_apart(&mut self) {
+        fd::set_apart(&mut self.process.pidfd);
+        let pipes = [&mut self.stdin, &mut self.stdout];
+        pipes.into_iter().flatten().for_each(fd::set_apart);
     }
 
     /// Wakes an idle payload: the end of its input is the request.
@@ -292,15 +300,11 @@ impl Child {
         let path = format!("/proc/{}/smaps_rollup", self.process.pid);
         let text = fd::text(path.as_ref()).map_err(|e| Failure::setup("smaps_rollup", e))?;
         let field = |name: &str| kibibytes(&text, name);
-        match (
-            field("Pss:"),
-            field("Private_Clean:"),
-            field("Private_Dirty:"),
-        ) {
+        match (field("Pss"), field("Private_Clean"), field("Private_Dirty")) {
             (Some(pss), Some(clean), Some(dirty)) => Ok(Footprint {
                 pss: Bytes(pss),
                 private: Bytes(clean + dirty),
-                cgroup_kernel: None,
+                ..Footprint::default()
             }),
             _ => Err(Failure::setup(
                 "smaps_rollup",
@@ -315,26 +319,5 @@ impl Drop for Child {
         if let Err(error) = self.kill() {
             tracing::error!(pid = self.process.pid, %error, "child left behind");
         }
-    }
-}
-
-/// A field of smaps_rollup, in bytes.
-fn kibibytes(text: &str, name: &str) -> Option<i64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    let number: i64 = line.strip_suffix("kB")?.trim().parse().ok()?;
-    number.checked_mul(1024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_field_of_smaps_rollup_is_found_by_its_whole_name() {
-        let text =
-            "Pss:                  12 kB\nPss_Dirty:             8 kB\nPrivate_Clean: 4 kB\n";
-        assert_eq!(kibibytes(text, "Pss:"), Some(12 << 10));
-        assert_eq!(kibibytes(text, "Private_Clean:"), Some(4 << 10));
-        assert_eq!(kibibytes(text, "Private_Dirty:"), None);
     }
 }

@@ -16,6 +16,7 @@ use kvm_ioctls::{Cap, Kvm};
 
 use super::launcher::shortage;
 use super::{Backend, Footprint, Instance, Unavailable};
+use crate::metric::Bytes;
 use crate::sys::clock::now;
 use crate::sys::watchdog;
 use crate::transcript::Answer;
@@ -289,6 +290,10 @@ impl Instance for Held {
     fn footprint(&self) -> Result<Footprint, Failure> {
         footprint_of(&self.machine.mappings())
             .map_err(|cause| Failure::setup("read /proc/self/smaps", cause))
+    }
+
+    fn guest_memory(&self) -> Option<Bytes> {
+        i64::try_from(self.machine.memory()).ok().map(Bytes)
     }
 
     fn release(mut self: Box<Self>) -> Result<(), Failure> {

@@ -81,6 +81,11 @@ pub trait Instance {
     /// The kernel's accounts cannot be read.
     fn footprint(&self) -> Result<Footprint, Failure>;
 
+    /// The guest's own view: bytes of memory that the VMM gave it; `None` where there is no guest.
+    fn guest_memory(&self) -> Option<Bytes> {
+        None
+    }
+
     /// Wakes it, waits for its end and cleans up.
     ///
     /// # Errors
@@ -95,7 +100,9 @@ pub struct Footprint {
     pub pss: Bytes,
     /// Private_Clean + Private_Dirty.
     pub private: Bytes,
-    /// Kernel memory charged to the instance's own cgroup, where it has one.
+    /// All memory charged to the instance's own cgroup, where it has one.
+    pub cgroup_usage: Option<Bytes>,
+    /// The kernel's part of it.
     pub cgroup_kernel: Option<Bytes>,
 }
 

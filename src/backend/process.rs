@@ -85,8 +85,11 @@ impl Process {
         hold: bool,
         log: &mut PhaseLog,
     ) -> Result<Child, Failure> {
-        self.launcher
-            .start(arguments, Place::default(), [None; 2], hold, log)
+        let place = Place {
+            small_table: hold,
+            ..Place::default()
+        };
+        self.launcher.start(arguments, place, [None; 2], hold, log)
     }
 }
 
@@ -112,6 +115,7 @@ impl Backend for Process {
         let deadline = Deadline::after(launch.deadline);
         let mut child = self.start(&arguments, true, &mut PhaseLog::new())?;
         child.until_waiting(deadline, launch.task.heap_bytes())?;
+        child.set_apart();
         Ok(Box::new(Held {
             child,
             launch: launch.clone(),

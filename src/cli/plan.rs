@@ -178,6 +178,17 @@ fn tasks(list: Option<&str>, profile: Profile) -> Result<Selected, CliError> {
             tasks.push(task);
         }
     }
+    if let Some(task) = tasks
+        .iter()
+        .find(|t| t.workload == Workload::Idle && t.size != 0)
+    {
+        let problem = format!(
+            "{task}: a run counts idle instances without memory of their own; its size is for \
+             checking the accounts (tests/memory.rs)"
+        );
+        let hint = Some("--workloads idle".to_owned());
+        return Err(CliError::usage("--workloads", problem, hint));
+    }
     let asked = |workload| tasks.iter().any(|task| task.workload == workload);
     let (idle, probe) = (asked(Workload::Idle), asked(Workload::Probe));
     let part = |task: &&Task| task.workload == Workload::Probe && task.size > 0;
@@ -299,11 +310,12 @@ mod tests {
 
     #[test]
     fn bad_values_name_their_flag() {
-        let cases: [(&[&str], &str, &str); 16] = [
+        let cases: [(&[&str], &str, &str); 17] = [
             (&["--backends", "processs"], "--backends", "processs"),
             (&["--backends", ""], "--backends", "empty item"),
             (&["--backends", "process,process"], "--backends", "twice"),
             (&["--workloads", "nop"], "--workloads", "nop"),
+            (&["--workloads", "idle@64MiB"], "--workloads", "idle@64MiB"),
             (&["--workloads", "noop,,idle"], "--workloads", "empty item"),
             (&["--workloads", "probe@7"], "--workloads", "probe@7"),
             (&["--profile", "huge"], "--profile", "huge"),

@@ -6,6 +6,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::accounts::kibibytes;
 use super::noise::Noise;
 use super::{cgroup, kvm};
 
@@ -72,7 +73,9 @@ impl Host {
             cpu: field("model name").unwrap_or_else(|| "unknown".to_owned()),
             cpus: std::thread::available_parallelism()
                 .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
-            memory: meminfo("MemTotal").unwrap_or(0),
+            memory: text("/proc/meminfo")
+                .and_then(|info| kibibytes(&info, "MemTotal"))
+                .map_or(0, i64::cast_unsigned),
             kernel: nix::sys::utsname::uname().map_or_else(
                 |_| "unknown".to_owned(),
                 |u| format!("{} {}", u.release().display(), u.version().display()),
@@ -93,15 +96,6 @@ impl Host {
             noise: Noise::detect(),
         }
     }
-}
-
-/// A field of `/proc/meminfo` in bytes (proc_meminfo(5)); `None` where this kernel has it not.
-#[must_use]
-pub fn meminfo(name: &str) -> Option<u64> {
-    let info = text("/proc/meminfo")?;
-    let line = info.lines().find(|l| l.split(':').next() == Some(name))?;
-    let kib: u64 = line.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(kib * 1024)
 }
 
 /// A one-line file's content, or `unavailable`.

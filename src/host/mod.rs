@@ -1,7 +1,10 @@
 //! What machine is this.
 
+pub mod accounts;
 pub mod cgroup;
+pub mod charge;
 pub mod fingerprint;
 pub mod kvm;
+pub mod limits;
 pub mod noise;
 pub mod work;

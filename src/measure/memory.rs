@@ -1,5 +1,5 @@
-//! What one more idle instance takes: several are started, memory is read at each count, all are
-//! released.
+//! What one more idle instance takes: several are started, the host's accounts are read at each
+//! count, all are released. What is made of the readings: [`super::balance`].
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,9 @@ use rand_chacha::ChaCha8Rng;
 use super::plan::{Density, Plan};
 use super::session::{EndedEarly, Observer, RunError};
 use crate::backend::{Backend, Configuration, Instance};
-use crate::host::fingerprint::meminfo;
-use crate::metric::Bytes;
+use crate::host::accounts::Accounts;
+use crate::host::charge::Group;
+use crate::host::limits::{Room, room};
 use crate::store::record::{FailureRecord, MemoryRecord, Record};
 use crate::sys::interrupt;
 use crate::trial::{Failure, Launch};
@@ -24,8 +25,15 @@ const IDLE: Task = Task {
     size: 0,
     reps: 1,
 };
+/// Descriptors that the harness holds for one idle instance: two ends of pipes and the process; or
+/// KVM, VM and vCPU.
+const DESCRIPTORS: u64 = 3;
+/// At most so many instances are looked at one by one: they are alike, and looking takes long.
+const LOOKED_AT: usize = 16;
 
-/// Runs every round of the density measurement, the configurations shuffled in each.
+/// Runs the rounds of the density measurement, the configurations shuffled in each. A round that
+/// would end after `until` or the density's own budget is not begun: the rounds that there are
+/// have every configuration.
 ///
 /// # Errors
 /// A record cannot be kept.
@@ -41,7 +49,17 @@ pub fn run(
     // Another stream than the schedule's, from the same seed.
     let mut rng = ChaCha8Rng::seed_from_u64(plan.seed);
     rng.set_stream(1);
+    let budget_until = Instant::now() + density.budget;
+    let patience = patience(density, backends.len());
+    let mut longest = Duration::ZERO;
     for round in 0..density.rounds {
+        let begun = Instant::now();
+        if begun + longest > budget_until && round > 0 {
+            break;
+        }
+        if begun >= until || begun + longest > until {
+            return Ok(Some(EndedEarly::MaxTime));
+        }
         let mut order: Vec<usize> = (0..backends.len()).collect();
         order.shuffle(&mut rng);
         for position in order {
@@ -53,16 +71,18 @@ pub fn run(
             }
             let (configuration, backend) = &mut backends[position];
             observer.progress(done, planned, &format!("{configuration} idle × n"));
+            settle(patience);
             for record in one_round(density, configuration, *backend, plan, round) {
-                observer.record(Record::Memory(record))?;
+                observer.record(Record::Memory(Box::new(record)))?;
             }
             done += 1;
         }
+        longest = longest.max(begun.elapsed());
     }
     Ok(interrupt::requested().map(EndedEarly::Interrupted))
 }
 
-/// Up to five descriptors an instance: the soft limit, often 1024, is for programs that use select(2).
+/// The soft limit, often 1024, is for programs that use select(2); instances take three each.
 /// Where the hard limit is too low as well, starting an instance fails and says so.
 fn raise_descriptor_limit() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
@@ -85,11 +105,14 @@ fn one_round(
         task: IDLE,
         deadline: plan.deadline,
     };
+    let Room { instances, short } = room(DESCRIPTORS);
+    let counts = density.counts(configuration, instances);
+    let group = Group::own();
+    let limited = counts != density.counts(configuration, u32::MAX);
     let mut held: Vec<Box<dyn Instance>> = Vec::new();
     let mut records = Vec::new();
     let mut failure = None;
-    settle();
-    for &count in &density.counts {
+    for &count in &counts {
         while held.len() < count as usize && failure.is_none() {
             if interrupt::requested().is_some() {
                 failure = Some(Failure::Interrupted);
@@ -105,11 +128,14 @@ fn one_round(
         }
         // Reading the instances' own accounts allocates kernel memory (procfs inodes and dentries):
         // only once the host's accounts have been read for the last time.
-        let last = density.counts.last() == Some(&count);
-        match reading(configuration, round, &held, last) {
+        let last = counts.last() == Some(&count);
+        match reading(configuration, round, &held, group.as_ref(), last) {
             Ok(record) => records.push(record),
             Err(refused) => failure = Some(refused),
         }
+    }
+    if limited && let Some(last) = records.last_mut() {
+        last.limited_by = Some(short.to_owned());
     }
     for instance in held {
         if let Err(refused) = instance.release() {
@@ -133,22 +159,24 @@ fn reading(
     configuration: &Configuration,
     round: u32,
     held: &[Box<dyn Instance>],
+    group: Option<&Group>,
     with_footprints: bool,
 ) -> Result<MemoryRecord, Failure> {
-    let mut record = empty(
-        configuration,
-        round,
-        u32::try_from(held.len()).unwrap_or(u32::MAX),
-    );
-    record.used = used()?;
-    record.kernel = kernel()?;
+    let count = u32::try_from(held.len()).unwrap_or(u32::MAX);
+    let mut record = empty(configuration, round, count);
+    record.accounts = Some(Accounts::read().map_err(|e| Failure::setup("read the accounts", e))?);
+    record.guest_given = held.first().and_then(|instance| instance.guest_memory());
+    if let Some(charge) = group.and_then(Group::kernel) {
+        (record.charged, record.charged_named) = (Some(charge.kernel), charge.named);
+    }
     if !with_footprints {
         return Ok(record);
     }
-    for instance in held {
+    for instance in held.iter().step_by(held.len().div_ceil(LOOKED_AT)) {
         let footprint = instance.footprint()?;
         record.pss.push(footprint.pss);
         record.private.push(footprint.private);
+        record.cgroup_usage.extend(footprint.cgroup_usage);
         record.cgroup_kernel.extend(footprint.cgroup_kernel);
     }
     Ok(record)
@@ -159,68 +187,44 @@ fn empty(configuration: &Configuration, round: u32, instances: u32) -> MemoryRec
         backend: configuration.id(),
         round,
         instances,
-        used: Bytes(0),
-        kernel: Bytes(0),
+        accounts: None,
+        charged: None,
+        charged_named: None,
         pss: Vec::new(),
         private: Vec::new(),
+        cgroup_usage: Vec::new(),
         cgroup_kernel: Vec::new(),
+        guest_given: None,
+        limited_by: None,
         failure: None,
     }
 }
 
-/// Sum of `/proc/meminfo` fields.
-///
-/// # Errors
-/// One of them is not there: a sum without it would not be what it is called.
-fn sum(fields: &[&str]) -> Result<i64, Failure> {
-    fields.iter().try_fold(0, |sum, name| {
-        let bytes = meminfo(name).ok_or_else(|| {
-            let missing = format!("/proc/meminfo has no field {name}");
-            Failure::setup("meminfo", std::io::Error::other(missing))
-        })?;
-        Ok(sum + bytes.cast_signed())
-    })
+/// How long a round may wait for the host to stand still: a sixth of the budget for all of them.
+fn patience(density: &Density, backends: usize) -> Duration {
+    let waits = u128::from(density.rounds) * backends as u128;
+    let most = density.budget / 6 / u32::try_from(waits.max(1)).unwrap_or(u32::MAX);
+    most.min(Duration::from_millis(500))
 }
 
-/// Waits until the host's used memory stands still, for half a second at most: what the round before
-/// left for the kernel's workers (network namespaces, RCU) is not to be freed during this one.
-fn settle() {
+/// Waits until the host's used memory stands still, or patience ends: what the round before left
+/// for the kernel's workers (network namespaces, RCU) is not to be freed during this one.
+fn settle(patience: Duration) {
     const STILL: i64 = 64 << 10;
-    let Ok(Bytes(mut before)) = used() else {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let end = Instant::now() + patience;
+    // Accounts that cannot be read are the readings' failure, not this pause's.
+    let Ok(mut before) = Accounts::read() else {
         return;
     };
-    for _ in 0..20 {
-        std::thread::sleep(Duration::from_millis(25));
-        let Ok(Bytes(now)) = used() else {
+    while Instant::now() + PAUSE <= end {
+        std::thread::sleep(PAUSE);
+        let Ok(now) = Accounts::read() else {
             return;
         };
-        if (now - before).abs() <= STILL {
+        if (now.left().0 - before.left().0).abs() <= STILL {
             return;
         }
         before = now;
     }
-}
-
-/// Makes the kernel add its per-CPU differences to the global counters now; without it a reading
-/// can be off by some hundred KiB. Reading `/proc/sys/vm/stat_refresh` does it and is for root only
-/// (`Documentation/admin-guide/sysctl/vm.rst`); without root the noise stays.
-fn fold_counters() {
-    let _ = std::fs::read("/proc/sys/vm/stat_refresh");
-}
-
-/// What the host's own accounts say is in use by instances: memory of processes (`AnonPages`), files
-/// in memory (`Shmem`, a container's root) and the kernel's part. Not MemTotal − MemFree: the page
-/// cache moves by more than an instance takes, and free pages cached per CPU count as used.
-fn used() -> Result<Bytes, Failure> {
-    fold_counters();
-    Ok(Bytes(sum(&["AnonPages", "Shmem"])? + kernel()?.0))
-}
-
-/// The kernel's part. `KernelStack` is left out: with CONFIG_VMAP_STACK, the default on x86-64,
-/// stacks are already in `VmallocUsed`. `SecPageTables` exists since Linux 6.1; before it, KVM's own
-/// page tables were in no account.
-fn kernel() -> Result<Bytes, Failure> {
-    let secondary = sum(&["SecPageTables"]).unwrap_or(0);
-    let always = sum(&["Slab", "PageTables", "Percpu", "VmallocUsed"])?;
-    Ok(Bytes(always + secondary))
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::ladder::Ladder;
 use super::ladder::burst::Bursts;
 use crate::backend::Configuration;
+use crate::backend::container::mechanism::Mechanism;
+use crate::metric::Bytes;
 use crate::workload::Task;
 use crate::workload::profile::Profile;
 
@@ -41,10 +43,43 @@ pub struct Plan {
 /// How idle instances are counted out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Density {
-    /// Numbers of instances at which memory is read, increasing.
-    pub counts: Vec<u32>,
-    /// How often.
+    /// How far the host's used memory is to grow in a round: above the noise.
+    pub growth: Bytes,
+    /// How often; fewer where the budget is spent before.
     pub rounds: u32,
+    /// Time for all rounds of all configurations.
+    pub budget: Duration,
+}
+
+/// Steps between the first count of instances and the last: seven counts, where five give a slope
+/// an interval.
+const STEPS: u32 = 6;
+/// The first count, in steps. Not zero: the kernel keeps slabs and pages of the round before, and
+/// the first instances live in those.
+const FIRST: u32 = 2;
+
+impl Density {
+    /// Numbers of instances at which memory is read, increasing, for a configuration of which at
+    /// most `most` may run at once.
+    #[must_use]
+    pub fn counts(&self, configuration: &Configuration, most: u32) -> Vec<u32> {
+        let each = typical(configuration).0;
+        let wanted = u32::try_from(self.growth.0 / each).unwrap_or(u32::MAX);
+        let step = wanted.div_ceil(STEPS).min(most / (FIRST + STEPS)).max(1);
+        (FIRST..=FIRST + STEPS).map(|n| n * step).collect()
+    }
+}
+
+/// Memory of one more idle instance, to within a factor of two; only counts are made of it, never a
+/// result. Half of it for a micro-VM: its vCPU alone has a slab to itself, and the kernel keeps some
+/// of those from one round to the next, so that it takes more of them to see growth.
+fn typical(configuration: &Configuration) -> Bytes {
+    Bytes(match configuration {
+        Configuration::Process => 64 << 10,
+        Configuration::Container(options) if options.mechanisms.has(Mechanism::Net) => 256 << 10,
+        Configuration::Container(_) => 96 << 10,
+        Configuration::MicroVm => 256 << 10,
+    })
 }
 
 /// Most blocks of a task in a profile; fewer where its intervals are narrow before
@@ -88,15 +123,18 @@ pub const fn max_time(profile: Profile) -> Duration {
 
 /// Default density measurement of a profile.
 #[must_use]
-pub fn density(profile: Profile) -> Density {
-    // Six rounds are the fewest that give a median a 95 % interval. The first count is not zero: the
-    // kernel keeps slabs and pages of the round before, and the first instances live in those.
-    let (counts, rounds) = match profile {
-        Profile::Smoke => ((2..=8).map(|n| n * 8).collect(), 6),
-        Profile::Quick => ((2..=8).map(|n| n * 16).collect(), 10),
-        Profile::Full => ((4..=12).map(|n| n * 16).collect(), 30),
+pub const fn density(profile: Profile) -> Density {
+    // Six rounds are the fewest that give a median a 95 % interval.
+    let (mebibytes, rounds, seconds) = match profile {
+        Profile::Smoke => (10, 6, 5),
+        Profile::Quick => (20, 10, 12),
+        Profile::Full => (64, 30, 180),
     };
-    Density { counts, rounds }
+    Density {
+        growth: Bytes(mebibytes << 20),
+        rounds,
+        budget: Duration::from_secs(seconds),
+    }
 }
 
 /// Budget of a ladder run: some forty configurations in every block.
@@ -133,5 +171,30 @@ pub fn bursts(profile: Profile, ladder: &Ladder) -> Bursts {
         rounds,
         // Four times what the network namespaces of a burst were seen to need here.
         pause: Duration::from_millis(200),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_grow_by_equal_steps_within_what_may_run() {
+        for profile in Profile::ALL {
+            for configuration in &Configuration::defaults() {
+                let density = density(profile);
+                for most in [u32::MAX, 1000, 56, 8] {
+                    let counts = density.counts(configuration, most);
+                    assert_eq!(counts.len(), 7);
+                    let step = counts[1] - counts[0];
+                    assert_eq!(counts[0], FIRST * step);
+                    assert!(counts.windows(2).all(|pair| pair[1] - pair[0] == step));
+                    assert!(*counts.last().unwrap() <= most);
+                }
+                let counts = density.counts(configuration, u32::MAX);
+                let grown = i64::from(counts[6] - counts[0]) * typical(configuration).0;
+                assert!(grown >= density.growth.0);
+            }
+        }
     }
 }

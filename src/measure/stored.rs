@@ -182,4 +182,5 @@ fn adopt(run: &mut Run, summary: Summary) {
     run.metrics = summary.metrics;
     run.ratios = summary.ratios;
     run.isolation = summary.isolation;
+    run.memory = summary.memory;
 }

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::balance;
 use crate::backend::Configuration;
 use crate::metric::{KERNEL, MARGINAL, Metric, PRIVATE, PSS, READY, STARTUP, TEARDOWN, TOTAL};
 use crate::stats;
-use crate::store::document::{IsolationFact, MetricResult, PhaseResult, RatioResult};
-use crate::store::record::{Measured, MemoryRecord, PhaseRecord, Record, TrialRecord};
+use crate::store::document::{
+    IsolationFact, MemoryBalance, MetricResult, PhaseResult, RatioResult,
+};
+use crate::store::record::{Measured, PhaseRecord, Record, TrialRecord};
 use crate::workload::{Task, Workload, catalogue};
 
 /// Level of every interval.
@@ -23,6 +26,8 @@ pub struct Summary {
     pub ratios: Vec<RatioResult>,
     /// Facts of every configuration that was asked.
     pub isolation: Vec<IsolationFact>,
+    /// One balance sheet per configuration whose memory was measured.
+    pub memory: Vec<MemoryBalance>,
     /// Per configuration id: trials, failures, first failure in words.
     pub counts: BTreeMap<String, Count>,
 }
@@ -58,6 +63,10 @@ pub fn summarise(records: &[Record], tasks: &[Task], configurations: &[Configura
     let mut summary = Summary {
         counts: counts(records),
         isolation: isolation(records),
+        memory: configurations
+            .iter()
+            .filter_map(|c| balance::sheet(records, &c.id()))
+            .collect(),
         ..Summary::default()
     };
     for task in tasks {
@@ -94,14 +103,14 @@ pub fn summarise(records: &[Record], tasks: &[Task], configurations: &[Configura
 }
 
 /// How a density round becomes one value.
-type RoundValue = fn(&[&MemoryRecord]) -> Option<f64>;
+type RoundValue = fn(&balance::Round<'_>) -> Option<f64>;
 
 /// The metrics that density rounds give, with how each is read off a round.
 pub(super) const MEMORY: [(Metric, RoundValue); 4] = [
-    (MARGINAL, marginal),
-    (PSS, |round| mean_of_last(round, |r| &r.pss)),
-    (PRIVATE, |round| mean_of_last(round, |r| &r.private)),
-    (KERNEL, kernel_growth),
+    (MARGINAL, balance::marginal),
+    (PSS, balance::pss),
+    (PRIVATE, balance::private),
+    (KERNEL, balance::kernel),
 ];
 
 /// How a metric is read off a trial.
@@ -326,49 +335,8 @@ fn median_phases(trials: &[&TrialRecord], id: &str, start: bool) -> Vec<PhaseRes
 
 /// One value per round that has no failure.
 pub(super) fn memory_series(records: &[Record], id: &str, value: RoundValue) -> Series {
-    let mut rounds: BTreeMap<u32, Vec<&MemoryRecord>> = BTreeMap::new();
-    for record in records {
-        if let Record::Memory(memory) = record
-            && memory.backend == id
-        {
-            rounds.entry(memory.round).or_default().push(memory);
-        }
-    }
-    rounds
+    balance::rounds(records, id)
         .into_iter()
-        .filter(|(_, steps)| steps.iter().all(|step| step.failure.is_none()))
         .filter_map(|(round, steps)| Some((u64::from(round), value(&steps)?)))
         .collect()
-}
-
-/// Slope of used memory over the number of instances: Theil–Sen, so that one disturbed reading
-/// does not decide.
-fn marginal(round: &[&MemoryRecord]) -> Option<f64> {
-    let points: Vec<(f64, f64)> = round
-        .iter()
-        .map(|r| (f64::from(r.instances), r.used.0 as f64))
-        .collect();
-    stats::slope::theil_sen(&points, LEVEL)
-        .ok()
-        .map(|line| line.slope)
-}
-
-fn mean_of_last(
-    round: &[&MemoryRecord],
-    field: impl Fn(&MemoryRecord) -> &Vec<crate::metric::Bytes>,
-) -> Option<f64> {
-    let values = field(round.last()?);
-    if values.is_empty() {
-        return None;
-    }
-    Some(values.iter().map(|bytes| bytes.0 as f64).sum::<f64>() / values.len() as f64)
-}
-
-fn kernel_growth(round: &[&MemoryRecord]) -> Option<f64> {
-    let (first, last) = (round.first()?, round.last()?);
-    let more = last
-        .instances
-        .checked_sub(first.instances)
-        .filter(|more| *more > 0)?;
-    Some((last.kernel.0 - first.kernel.0) as f64 / f64::from(more))
 }

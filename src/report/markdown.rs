@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::isolation::Isolation;
 use super::ladder::LadderView;
-use super::model::View;
+use super::model::{Sheet, View};
 
 /// Lays the view out as Markdown.
 #[must_use]
@@ -88,6 +88,9 @@ fn write_metrics(out: &mut String, view: &View) -> std::fmt::Result {
             )?;
         }
     }
+    for sheet in &view.memory {
+        write_sheet(out, sheet)?;
+    }
     for breakdown in &view.phases {
         writeln!(
             out,
@@ -135,6 +138,26 @@ fn write_ladder(out: &mut String, ladder: &LadderView) -> std::fmt::Result {
         )?;
         for (id, more) in &ladder.debts {
             writeln!(out, "| {} | {} |", escape(id), escape(more))?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn write_sheet(out: &mut String, sheet: &Sheet) -> std::fmt::Result {
+    writeln!(
+        out,
+        "\nMemory of one more idle instance, and where it went\n"
+    )?;
+    write!(out, "| |")?;
+    for backend in &sheet.backends {
+        write!(out, " {} |", escape(backend))?;
+    }
+    writeln!(out, "\n|---|{}", "---:|".repeat(sheet.backends.len()))?;
+    for (name, cells) in &sheet.rows {
+        write!(out, "| {} |", escape(name))?;
+        for cell in cells {
+            write!(out, " {cell} |")?;
         }
         writeln!(out)?;
     }

@@ -1,5 +1,6 @@
 //! Reports: one view model, several renderers that do no arithmetic.
 
+pub mod balance;
 pub mod compare;
 pub mod csv;
 pub mod findings;

@@ -3,7 +3,7 @@
 
 use super::isolation::{self, Isolation};
 use super::ladder::{self, LadderView};
-use super::{findings, format};
+use super::{balance, findings, format};
 use crate::metric::{Better, CATALOGUE, Metric, Unit};
 use crate::store::document::{MetricResult, RatioResult, Run, Status};
 
@@ -16,6 +16,8 @@ pub struct View {
     pub facts: Vec<(String, String)>,
     /// Metrics, each with a row per configuration.
     pub groups: Vec<Group>,
+    /// Memory of one more idle instance, from both sides.
+    pub memory: Vec<Sheet>,
     /// Where the start goes, per configuration.
     pub phases: Vec<Breakdown>,
     /// What each mechanism costs, if that was asked for.
@@ -56,6 +58,15 @@ pub struct Row {
     pub samples: String,
 }
 
+/// Balance sheets side by side, as many as fit a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sheet {
+    /// Configuration ids, one a column.
+    pub backends: Vec<String>,
+    /// What a row is, and a cell for each column.
+    pub rows: Vec<(String, Vec<String>)>,
+}
+
 /// The phases of one configuration's start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Breakdown {
@@ -74,6 +85,7 @@ pub fn view(run: &Run) -> View {
         title: title(run),
         facts: facts(run),
         groups: groups(run),
+        memory: balance::sheets(run),
         phases: breakdowns(run),
         ladder: run.ladder.as_ref().map(ladder::view),
         isolation: isolation::table(run),
@@ -304,6 +316,7 @@ fn notes(run: &Run) -> Vec<String> {
              trials.jsonl)."
         ));
     }
+    notes.extend(balance::notes(run));
     for backend in &run.backends {
         let because = |what: &str| {
             let reason = backend.reason.as_deref().unwrap_or("no reason recorded");
@@ -349,17 +362,6 @@ fn notes(run: &Run) -> Vec<String> {
         notes.push(format!(
             "{tainted} of {trials} trials were disturbed from outside and are not estimated from."
         ));
-    }
-    if run
-        .metrics
-        .iter()
-        .any(|m| m.backend == "microvm" && m.metric == "marginal")
-    {
-        notes.push(
-            "A micro-VM's idle memory is a lower bound: pages that KVM takes without an account in \
-             /proc/meminfo are left out (docs/method.md)."
-                .to_owned(),
-        );
     }
     if run.host.kvm == "software" {
         notes.push(

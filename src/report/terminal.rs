@@ -4,7 +4,7 @@ use comfy_table::{Cell, CellAlignment, ColumnConstraint, Table, TableStyle, Widt
 
 use super::isolation::Isolation;
 use super::ladder::LadderView;
-use super::model::View;
+use super::model::{Sheet, View};
 
 /// Lays the view out as text.
 #[must_use]
@@ -32,6 +32,9 @@ fn estimates(view: &View) -> String {
     let mut out = String::new();
     if !view.groups.is_empty() {
         out.push_str(&table(view));
+    }
+    for sheet in &view.memory {
+        out.push_str(&memory(sheet));
     }
     for breakdown in &view.phases {
         let parts: Vec<String> = breakdown
@@ -163,6 +166,25 @@ fn isolation(view: &Isolation) -> String {
     if !view.columns.is_empty() {
         out.push('\n');
     }
+    out
+}
+
+/// Widths of a balance sheet's columns, padding included.
+const SHEET: [u16; 4] = [14, 22, 22, 22];
+
+fn memory<'a>(sheet: &'a Sheet) -> String {
+    let mut out = "memory of one more idle instance, and where it went\n".to_owned();
+    let line = |(name, cells): (&'a str, &'a Vec<String>)| {
+        let cells = cells.iter().map(String::as_str);
+        std::iter::once(name).chain(cells).collect()
+    };
+    let body = sheet
+        .rows
+        .iter()
+        .map(|(name, cells)| (name.as_str(), cells));
+    let all = std::iter::once(("", &sheet.backends)).chain(body);
+    out.push_str(&lines(&SHEET[..=sheet.backends.len()], all.map(line)));
+    out.push('\n');
     out
 }
 

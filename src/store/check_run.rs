@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::check_trial::{check_fact, check_name, check_task};
-use super::document::{BackendResult, MetricResult, RatioResult, Run};
+use super::document::{BackendResult, MemoryBalance, MetricResult, RatioResult, Run};
 use super::read_error::Refusal;
 use crate::metric::{CATALOGUE, Unit};
 use crate::workload::Profile;
@@ -76,6 +76,15 @@ pub(super) fn check(run: &Run) -> Checked {
         check_fact(&field, fact)?;
         if !facts.insert((&fact.backend, &fact.fact)) {
             return refuse(field, "the same backend and fact occur twice");
+        }
+    }
+    let mut sheets = BTreeSet::new();
+    for (index, sheet) in run.memory.iter().enumerate() {
+        let field = format!("memory[{index}]");
+        known_backend(&field, "backend", &sheet.backend, &ids)?;
+        check_sheet(&field, sheet)?;
+        if !sheets.insert(&sheet.backend) {
+            return refuse(field, "the same backend occurs twice");
         }
     }
     Ok(())
@@ -184,6 +193,54 @@ fn check_ratio(field: &str, r: &RatioResult) -> Checked {
         return refuse(format!("{field}.pairs"), "0: a ratio needs a pair");
     }
     check_ends(&format!("{field}.ci95"), r.ratio, r.ci95)
+}
+
+fn check_sheet(field: &str, sheet: &MemoryBalance) -> Checked {
+    if sheet.rounds == 0 {
+        return refuse(format!("{field}.rounds"), "0: a sheet needs a round");
+    }
+    if sheet.counts.len() < 5 || !sheet.counts.is_sorted_by(|a, b| a < b) {
+        let problem = "not five or more increasing numbers of instances";
+        return refuse(format!("{field}.counts"), problem);
+    }
+    let own = [
+        ("total", Some(sheet.total)),
+        ("residual", Some(sheet.residual)),
+        ("charged", sheet.charged),
+    ];
+    for (name, line) in own
+        .into_iter()
+        .filter_map(|(name, line)| Some((name, line?)))
+    {
+        check_ends(&format!("{field}.{name}.ci95"), line.bytes, line.ci95)?;
+    }
+    let mut accounts = BTreeSet::new();
+    for (index, part) in sheet.parts.iter().enumerate() {
+        let field = format!("{field}.parts[{index}]");
+        check_name(&format!("{field}.account"), &part.account)?;
+        if !accounts.insert(&part.account) {
+            let problem = format!("{} occurs twice", part.account);
+            return refuse(format!("{field}.account"), problem);
+        }
+        check_ends(
+            &format!("{field}.growth.ci95"),
+            part.growth.bytes,
+            part.growth.ci95,
+        )?;
+    }
+    // Sizes, not differences.
+    for (name, bytes) in [
+        ("pss", sheet.pss),
+        ("private", sheet.private),
+        ("cgroup_usage", sheet.cgroup_usage),
+        ("cgroup_kernel", sheet.cgroup_kernel),
+        ("guest_given", sheet.guest_given),
+    ] {
+        if bytes.is_some_and(|bytes| bytes < 0.0) {
+            return refuse(format!("{field}.{name}"), "negative");
+        }
+    }
+    Ok(())
 }
 
 fn check_ends(field: &str, middle: f64, ci95: Option<[f64; 2]>) -> Checked {

@@ -163,10 +163,29 @@ pub(super) fn check_fact(field: &str, fact: &IsolationFact) -> Result<(), Refusa
 
 fn check_memory(m: &MemoryRecord) -> Result<(), Refusal> {
     check_name("backend", &m.backend)?;
-    let lists = [&m.pss, &m.private, &m.cgroup_kernel];
-    let names = ["pss", "private", "cgroup_kernel"];
-    let single = [("used", m.used), ("kernel", m.kernel)];
-    let all = single.into_iter().chain(
+    let lists = [&m.pss, &m.private, &m.cgroup_usage, &m.cgroup_kernel];
+    let names = ["pss", "private", "cgroup_usage", "cgroup_kernel"];
+    if m.accounts.is_some() == m.failure.is_some() {
+        let problem = "a step has either its accounts or a failure";
+        return Err(Refusal::new("accounts", problem));
+    }
+    let accounts = m.accounts.iter().flat_map(|accounts| {
+        let left = [
+            ("free", accounts.free),
+            ("stock", accounts.stock),
+            ("file", accounts.file),
+        ];
+        let left = left.map(|(name, bytes)| (name, Some(bytes)));
+        accounts.uses().into_iter().chain(left)
+    });
+    let own = [
+        ("charged", m.charged),
+        ("charged_named", m.charged_named),
+        ("guest_given", m.guest_given),
+    ];
+    let single = accounts.chain(own);
+    let single = single.filter_map(|(name, bytes)| Some((name, bytes?)));
+    let all = single.chain(
         names
             .into_iter()
             .zip(lists)

@@ -46,6 +46,8 @@ pub struct Run {
     pub metrics: Vec<MetricResult>,
     /// Paired ratios.
     pub ratios: Vec<RatioResult>,
+    /// Memory of one more idle instance: a balance sheet per configuration.
+    pub memory: Vec<MemoryBalance>,
     /// Isolation facts.
     pub isolation: Vec<IsolationFact>,
     /// What each mechanism costs; only of `run --ladder`.
@@ -165,6 +167,62 @@ pub struct RatioResult {
     pub ci95: Option<[f64; 2]>,
     /// Blocks in which both gave a number.
     pub pairs: u64,
+}
+
+/// The memory of one more idle instance of a configuration, from both sides of the host's ledger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryBalance {
+    /// Configuration id.
+    pub backend: String,
+    /// Numbers of instances at which memory was read, in the last round.
+    pub counts: Vec<u32>,
+    /// Rounds that count.
+    pub rounds: u64,
+    /// What is gone from what was left over: free pages, the CPUs' stock of them, page cache.
+    pub total: MemoryLine,
+    /// What it went into, account by account.
+    pub parts: Vec<MemoryPart>,
+    /// Total less all parts, read at the same instants: what no account names.
+    pub residual: MemoryLine,
+    /// Residual over total; absent where the total is not positive.
+    pub residual_share: Option<f64>,
+    /// Proportional set size of an instance, bytes.
+    pub pss: Option<f64>,
+    /// Private user memory of an instance, bytes.
+    pub private: Option<f64>,
+    /// Growth of the kernel memory that the harness's own control group is charged with; absent
+    /// where it has none. On cgroup version 1 the containers' groups are in it.
+    pub charged: Option<MemoryLine>,
+    /// What an instance's own cgroup is charged with, bytes; absent where it has none.
+    pub cgroup_usage: Option<f64>,
+    /// The kernel's part of that.
+    pub cgroup_kernel: Option<f64>,
+    /// Guest memory that the VMM handed out, bytes; absent where there is no guest.
+    pub guest_given: Option<f64>,
+    /// The resource for lack of which there were fewer instances than planned.
+    pub limited_by: Option<String>,
+}
+
+/// Growth with each instance.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryLine {
+    /// Median of the rounds' slopes, bytes an instance.
+    pub bytes: f64,
+    /// Its 95 % interval; absent with too few rounds.
+    pub ci95: Option<[f64; 2]>,
+}
+
+/// Growth of one of the host's accounts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryPart {
+    /// `anon`, `shmem`, `slab`, `page_tables`, `sec_page_tables`, `vmalloc`,
+    /// `percpu`; `kvm` for what KVM is charged with beyond these.
+    pub account: String,
+    /// Its growth.
+    pub growth: MemoryLine,
 }
 
 /// What a configuration lets the payload see or reach.

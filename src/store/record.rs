@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::document::IsolationFact;
+use crate::host::accounts::Accounts;
 use crate::metric::{Bytes, Nanos};
 
 /// One line, in the order things ran.
@@ -12,7 +13,7 @@ pub enum Record {
     /// A trial.
     Trial(Box<TrialRecord>),
     /// One step of a density measurement.
-    Memory(MemoryRecord),
+    Memory(Box<MemoryRecord>),
     /// A burst of launches.
     Burst(BurstRecord),
     /// The isolation of a configuration.
@@ -127,16 +128,32 @@ pub struct MemoryRecord {
     pub round: u32,
     /// Idle instances at this moment.
     pub instances: u32,
-    /// Memory in the host's accounts that instances use: AnonPages + Shmem + `kernel`.
-    pub used: Bytes,
-    /// The kernel's part: Slab + PageTables + SecPageTables + Percpu + VmallocUsed.
-    pub kernel: Bytes,
-    /// PSS of each instance; read at the last count only.
+    /// The host's accounts; absent in a step that failed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub accounts: Option<Accounts>,
+    /// Kernel memory charged to the harness's own control group, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub charged: Option<Bytes>,
+    /// What the group's own accounts name of that (cgroup version 2).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub charged_named: Option<Bytes>,
+    /// PSS of some instances, spread over all; read at the last count only.
     pub pss: Vec<Bytes>,
-    /// Private memory of each instance.
+    /// Private memory of the same instances.
     pub private: Vec<Bytes>,
-    /// Kernel memory charged to each instance's cgroup, where it has one.
+    /// All memory charged to the cgroup of each of them, where it has one.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub cgroup_usage: Vec<Bytes>,
+    /// The kernel's part of it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub cgroup_kernel: Vec<Bytes>,
+    /// Guest memory that the VMM gave to each instance, where it is a virtual machine; at every
+    /// count.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub guest_given: Option<Bytes>,
+    /// Why there are fewer instances than planned: the resource that is short.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub limited_by: Option<String>,
     /// Why this step is not a number.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<FailureRecord>,

@@ -24,6 +24,23 @@ fn own(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(moved) })
 }
 
+/// Where descriptors go that are kept for long: beyond the 64 that a table has without a page of its
+/// own (NR_OPEN_DEFAULT in `linux/fdtable.h`), so that those stay for what is needed now.
+const APART: RawFd = 64;
+
+/// Moves a descriptor to 64 or above. It stays where it is if there is no room.
+pub fn set_apart(fd: &mut OwnedFd) {
+    if fd.as_raw_fd() >= APART {
+        return;
+    }
+    // SAFETY: F_DUPFD_CLOEXEC takes an integer and touches no memory (fcntl(2)).
+    let moved = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, APART) };
+    if moved >= 0 {
+        // SAFETY: just opened by fcntl, owned by nothing else.
+        *fd = unsafe { OwnedFd::from_raw_fd(moved) };
+    }
+}
+
 /// A pipe, close-on-exec, both ends above 2: (read end, write end) (pipe(2)).
 ///
 /// # Errors

@@ -112,6 +112,20 @@ pub(super) fn perform(op: &Op, around: &Surroundings<'_>) -> Done {
     }
 }
 
+/// Ends the sharing of the descriptor table (CLONE_FILES): a copy of what is below `end`
+/// (CLOSE_RANGE_UNSHARE, close_range(2)).
+pub(super) fn own_table(end: u32) -> Done {
+    // SAFETY: the call leaves the shared table to the parent and touches no memory.
+    done64(unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            end,
+            u32::MAX,
+            libc::CLOSE_RANGE_UNSHARE,
+        )
+    })
+}
+
 fn done(answer: i32) -> Done {
     Errno::result(answer).map(drop)
 }

@@ -5,7 +5,7 @@
 //! nothing there may allocate, take a lock or unwind, and a list of prepared calls cannot.
 
 use std::ffi::CString;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
 /// One system call, or a few that make no sense apart. Paths are relative to the child's working
@@ -148,6 +148,21 @@ pub struct Descriptors<'a> {
     pub image: Option<BorrowedFd<'a>>,
     /// `tasks` or `cgroup.procs` of the cgroups to join.
     pub cgroups: [Option<BorrowedFd<'a>>; 2],
+}
+
+impl Descriptors<'_> {
+    /// The first number above all of them.
+    #[must_use]
+    pub fn end(&self) -> u32 {
+        let [first, second] = self.cgroups;
+        [Some(self.stdin), Some(self.stdout), Some(self.stderr)]
+            .into_iter()
+            .chain([Some(self.harness), self.image, first, second])
+            .flatten()
+            .map(|fd| fd.as_raw_fd().unsigned_abs() + 1)
+            .max()
+            .unwrap_or(0)
+    }
 }
 
 /// A command line as execve(2) wants it.

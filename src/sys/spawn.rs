@@ -24,7 +24,7 @@ use std::ptr::NonNull;
 
 use nix::errno::Errno;
 
-use super::perform::{Surroundings, perform};
+use super::perform::{Surroundings, own_table, perform};
 use super::pidfd;
 use super::program::{Arguments, Descriptors, Op, Program};
 use crate::trial::{Failure, PhaseLog};
@@ -100,6 +100,11 @@ pub struct Place<'a> {
     pub namespaces: u64,
     /// Directory of a v2 cgroup that the child is born into (CLONE_INTO_CGROUP).
     pub cgroup: Option<BorrowedFd<'a>>,
+    /// Whether the child gets a descriptor table with no more in it than it needs. A clone's table
+    /// is as large as the parent's highest descriptor asks for, and an exec does not shrink it:
+    /// instances held by a harness with many descriptors would take more memory each, the more
+    /// there are.
+    pub small_table: bool,
 }
 
 /// How far the child came.
@@ -116,6 +121,8 @@ enum Progress {
 struct Shared<'a> {
     program: &'a Program,
     around: Surroundings<'a>,
+    /// The first descriptor that is not to be in the child's table, which until then it shares.
+    table_end: Option<u32>,
     log: &'a mut PhaseLog,
     progress: Progress,
 }
@@ -141,6 +148,7 @@ pub fn spawn(
             descriptors,
             argv: &argv,
         },
+        table_end: place.small_table.then(|| descriptors.end()),
         log,
         progress: Progress::Underway,
     };
@@ -185,6 +193,9 @@ fn clone_vm(
     arguments.exit_signal = libc::SIGCHLD as u64;
     arguments.stack = stack.base.as_ptr() as u64 + GUARD_BYTES as u64;
     arguments.stack_size = STACK_BYTES as u64;
+    if place.small_table {
+        arguments.flags |= libc::CLONE_FILES as u64;
+    }
     if let Some(cgroup) = place.cgroup {
         arguments.flags |= CLONE_INTO_CGROUP;
         arguments.cgroup = cgroup.as_raw_fd() as u64;
@@ -237,9 +248,15 @@ extern "C" fn child(shared: *mut Shared<'_>) -> ! {
     let Shared {
         program,
         around,
+        table_end,
         log,
         progress,
     } = shared;
+    // First of all: a step must not change a table that is the parent's too.
+    if let Some(Err(errno)) = table_end.map(own_table) {
+        *progress = Progress::Refused("close_range", errno);
+        leave();
+    }
     for step in program.steps() {
         if log.current() != Some(step.phase) {
             log.close();
@@ -253,6 +270,11 @@ extern "C" fn child(shared: *mut Shared<'_>) -> ! {
             break;
         }
     }
+    leave();
+}
+
+/// Ends the child.
+fn leave() -> ! {
     loop {
         // SAFETY: ends this process only; the raw call runs no exit handlers of the harness.
         unsafe { libc::syscall(libc::SYS_exit_group, 127) };

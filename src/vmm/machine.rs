@@ -209,6 +209,12 @@ impl Machine {
         self.exits
     }
 
+    /// Guest-physical memory in bytes: what the VMM handed out.
+    #[must_use]
+    pub const fn memory(&self) -> usize {
+        self.ram.len()
+    }
+
     /// The mappings that belong to this VM: guest memory and `kvm_run`, as address ranges.
     #[must_use]
     pub fn mappings(&self) -> [std::ops::Range<u64>; 2] {

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 
+use isobench::host::accounts::Accounts;
 use isobench::host::fingerprint::{ClockFacts, Host};
 use isobench::host::noise::Noise;
 use isobench::metric::{Bytes, Nanos};
@@ -112,17 +113,26 @@ impl Recipe {
                 for instances in [8_u32, 16, 24, 32, 40] {
                     let each = 3e5 * (1.0 + 0.004 * noise(&mut state));
                     let bytes = |v: f64| Bytes((v * f64::from(instances)) as i64);
-                    records.push(Record::Memory(MemoryRecord {
+                    records.push(Record::Memory(Box::new(MemoryRecord {
                         backend: (*backend).to_owned(),
                         round,
                         instances,
-                        used: bytes(each),
-                        kernel: bytes(each / 2.0),
+                        accounts: Some(Accounts {
+                            free: Bytes((1 << 32) - bytes(each).0),
+                            anon: bytes(each / 2.0),
+                            slab: bytes(each / 2.0),
+                            ..Accounts::default()
+                        }),
+                        charged: None,
+                        charged_named: None,
                         pss: vec![Bytes(each as i64)],
                         private: vec![Bytes(each as i64)],
+                        cgroup_usage: Vec::new(),
                         cgroup_kernel: Vec::new(),
+                        guest_given: None,
+                        limited_by: None,
                         failure: None,
-                    }));
+                    })));
                 }
             }
         }
@@ -186,6 +196,7 @@ impl Recipe {
                 .collect(),
             metrics: Vec::new(),
             ratios: Vec::new(),
+            memory: Vec::new(),
             isolation: Vec::new(),
             ladder: None,
         }

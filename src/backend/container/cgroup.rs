@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use isobench_guardian::{Owner, Place};
 
 use crate::host::cgroup::{Hierarchies, Version};
+use crate::host::charge::Group;
 use crate::metric::Bytes;
 use crate::sys::fd;
 
@@ -261,20 +262,18 @@ impl Leaf {
             .map(AsFd::as_fd)
     }
 
-    /// Kernel memory charged to the group: v1 `memory.kmem.usage_in_bytes`, v2 `kernel` in
-    /// `memory.stat`; `None` where the kernel does not tell.
+    /// Closes what only the way in needs: the process is in.
+    pub fn entered(&mut self) {
+        for directory in &mut self.directories {
+            directory.handle = None;
+        }
+    }
+
+    /// Where the group's memory is accounted for.
     #[must_use]
-    pub fn kernel_memory(&self) -> Option<Bytes> {
+    pub fn memory(&self) -> Option<Group> {
         let directory = self.directories.iter().find(|d| d.memory)?;
-        let number = match directory.version {
-            Version::V1 => fd::text(&directory.path.join("memory.kmem.usage_in_bytes")).ok()?,
-            Version::V2 => {
-                let stat = fd::text(&directory.path.join("memory.stat")).ok()?;
-                let line = stat.lines().find_map(|l| l.strip_prefix("kernel "))?;
-                line.to_owned()
-            }
-        };
-        number.trim().parse().ok().map(Bytes)
+        Some(Group::at(directory.version, directory.path.clone()))
     }
 
     /// Removes the group; its processes have been reaped.

@@ -155,6 +155,7 @@ impl Container {
         let place = Place {
             namespaces: setup::namespaces(self.setup.mechanisms),
             cgroup: leaf.as_ref().and_then(Leaf::birthplace),
+            small_table: hold,
         };
         let tasks = leaf.as_ref().map_or([None; 2], Leaf::tasks);
         let child = self.launcher.start(arguments, place, tasks, hold, log)?;
@@ -188,8 +189,12 @@ impl Backend for Container {
     fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {
         let arguments = Arguments::new(&launch.task.argv());
         let deadline = Deadline::after(launch.deadline);
-        let (leaf, mut child) = self.start(launch, &arguments, true, &mut PhaseLog::new())?;
+        let (mut leaf, mut child) = self.start(launch, &arguments, true, &mut PhaseLog::new())?;
         child.until_waiting(deadline, launch.task.heap_bytes())?;
+        child.set_apart();
+        if let Some(leaf) = &mut leaf {
+            leaf.entered();
+        }
         Ok(Box::new(Held {
             child,
             leaf,
@@ -208,7 +213,10 @@ struct Held {
 impl Instance for Held {
     fn footprint(&self) -> Result<Footprint, Failure> {
         let mut footprint = self.child.footprint()?;
-        footprint.cgroup_kernel = self.leaf.as_ref().and_then(Leaf::kernel_memory);
+        if let Some(group) = self.leaf.as_ref().and_then(Leaf::memory) {
+            footprint.cgroup_usage = group.usage();
+            footprint.cgroup_kernel = group.kernel().map(|charge| charge.kernel);
+        }
         Ok(footprint)
     }
 

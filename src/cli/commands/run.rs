@@ -77,6 +77,7 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
             backends: backends(opened, &summary),
             metrics: summary.metrics,
             ratios: summary.ratios,
+            memory: summary.memory,
             isolation: summary.isolation,
             ladder: ladder_of(records),
         };
