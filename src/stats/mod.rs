@@ -13,6 +13,7 @@
 //! | [`permutation`] | could chance alone have done that? |
 //! | [`holm`] | and over a whole family of such questions? |
 //! | [`power`] | how small an effect would this data have shown? |
+//! | [`enough`] | and how much more data would decide? |
 //! | [`verdict`] | so: better, worse, the same, or not to be said? |
 //! | [`outlier`] | which values stand apart? |
 //! | [`slope`] | what does one more instance cost? |
@@ -28,6 +29,7 @@ pub mod batch;
 pub mod binomial;
 pub mod bootstrap;
 pub mod clip;
+pub mod enough;
 pub mod hodges_lehmann;
 pub mod holm;
 pub mod outlier;

@@ -56,16 +56,7 @@ pub fn detectable(log_ratios: &Sample, alpha: f64, power: f64) -> Result<Detecta
 /// As [`detectable`]; [`StatsError::Parameter`] for a ratio whose interval or coverage is not one.
 pub fn detectable_from(ratio: &Ratio, alpha: f64, power: f64) -> Result<Detectable, StatsError> {
     check_tests(alpha, power)?;
-    check_open_unit("coverage", ratio.coverage)?;
-    let width = ratio.high.ln() - ratio.low.ln();
-    if !(width >= 0.0 && width.is_finite()) {
-        return Err(StatsError::Parameter {
-            name: "high",
-            value: ratio.high,
-            range: "[low, ∞)",
-        });
-    }
-    let error = width / 2.0 / normal_quantile(f64::midpoint(1.0, ratio.coverage));
+    let error = standard_error(ratio)?;
     let log = (normal_quantile(1.0 - alpha / 2.0) + normal_quantile(power)) * error;
     if !log.exp_m1().is_finite() {
         return Err(StatsError::Overflow);
@@ -75,6 +66,21 @@ pub fn detectable_from(ratio: &Ratio, alpha: f64, power: f64) -> Result<Detectab
         relative: log.exp_m1(),
         pairs: ratio.pairs,
     })
+}
+
+/// Standard error of `ln ratio`, read off the interval: half its width over the normal quantile of
+/// its coverage.
+pub(super) fn standard_error(ratio: &Ratio) -> Result<f64, StatsError> {
+    check_open_unit("coverage", ratio.coverage)?;
+    let width = ratio.high.ln() - ratio.low.ln();
+    if !(width >= 0.0 && width.is_finite()) {
+        return Err(StatsError::Parameter {
+            name: "high",
+            value: ratio.high,
+            range: "[low, ∞)",
+        });
+    }
+    Ok(width / 2.0 / normal_quantile(f64::midpoint(1.0, ratio.coverage)))
 }
 
 /// How many pairs with the noise of this data it takes to find `relative` (0.05 is five per cent):
@@ -153,7 +159,7 @@ fn multiplier(n: usize, alpha: f64, power: f64) -> Result<f64, StatsError> {
 }
 
 /// Refuses an `alpha` or a `power` that no test can be asked for.
-fn check_tests(alpha: f64, power: f64) -> Result<(), StatsError> {
+pub(super) fn check_tests(alpha: f64, power: f64) -> Result<(), StatsError> {
     check_open_unit("alpha", alpha)?;
     if (0.5..1.0).contains(&power) {
         Ok(())

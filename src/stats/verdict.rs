@@ -78,10 +78,10 @@ pub enum Doubt {
     },
     /// The effect is above the threshold, but chance explains it.
     NotSignificant,
-    /// No effect was seen, but one as large as the threshold would probably have been missed.
-    Underpowered {
-        /// The relative effect that could have been seen.
-        detectable: f64,
+    /// No change above the threshold was shown, but the interval does not rule one out.
+    NotExcluded {
+        /// The largest relative change, up or down, that the interval holds.
+        furthest: f64,
     },
 }
 
@@ -92,7 +92,7 @@ pub enum Verdict {
     Better,
     /// Changed for the worse: significantly, and by more than the threshold.
     Worse,
-    /// No change that matters.
+    /// No change that matters: the interval lies inside the threshold on both sides.
     Same {
         /// The relative effect that could have been seen.
         detectable: f64,
@@ -108,11 +108,15 @@ pub enum Verdict {
 /// "30 to 50 times" is imprecise, but no doubt about the word. *Better* and *worse* then need both
 /// `p < alpha` and `|ln ratio| > ln(1 + threshold)`: a test alone calls trifles changes when there
 /// is much data, a threshold alone calls noise a change when there is little. An effect above the
-/// threshold without significance is inconclusive. *Same* needs power: data that could not have
-/// shown an effect as large as the threshold is inconclusive. Logarithms make the threshold
-/// symmetric. Source for asking both questions: Kalibera & Jones (2013), *Rigorous Benchmarking in
-/// Reasonable Time*, and the difference between significance and effect in Cohen (1988),
-/// *Statistical Power Analysis for the Behavioral Sciences*, ch. 1.
+/// threshold without significance is inconclusive. *Same* is a claim too, and is tested as one: the
+/// whole interval must lie within the threshold, which for a 95 % interval is a pair of one-sided
+/// tests at 2.5 %, each against a change as large as the threshold. That a test found nothing is not
+/// enough, however much power it had. No correction is needed for calling many metrics the same
+/// together, since all must pass (intersection–union; Berger & Hsu 1996, *Bioequivalence Trials,
+/// Intersection-Union Tests and Equivalence Confidence Sets*). Logarithms make the threshold
+/// symmetric. Sources: Schuirmann (1987), *A Comparison of the Two One-Sided Tests Procedure and the
+/// Power Approach for Assessing the Equivalence of Average Bioavailability*; for asking for size and
+/// significance, Kalibera & Jones (2013), *Rigorous Benchmarking in Reasonable Time*.
 ///
 /// # Errors
 /// [`StatsError::Parameter`] for evidence or a policy outside its range: NaN, a `p` outside [0, 1],
@@ -162,8 +166,10 @@ pub fn judge(
             (true, _) => Ok(Verdict::Better),
         };
     }
-    if detectable > policy.threshold {
-        return doubt(Doubt::Underpowered { detectable });
+    let furthest = ratio.high.ln().max(-ratio.low.ln());
+    if furthest > limit {
+        let furthest = furthest.exp_m1();
+        return doubt(Doubt::NotExcluded { furthest });
     }
     Ok(Verdict::Same { detectable })
 }
@@ -288,12 +294,27 @@ mod tests {
         );
         let wide = verdict(evidence(1.0, 0.2, 0.5));
         assert!(matches!(wide, Verdict::Inconclusive(Doubt::TooWide { .. })));
-        let weak = Evidence {
-            detectable: 0.06,
-            ..evidence(1.0, 0.02, 0.5)
+        // However often such a test would have found 5 %: 6 % is not ruled out.
+        let near = Evidence {
+            detectable: 0.01,
+            ..evidence(1.04, 0.02, 0.5)
         };
-        let doubt = Doubt::Underpowered { detectable: 0.06 };
-        assert_eq!(verdict(weak), Verdict::Inconclusive(doubt));
+        let Verdict::Inconclusive(Doubt::NotExcluded { furthest }) = verdict(near) else {
+            panic!("{:?}", verdict(near));
+        };
+        assert!((furthest - 0.0608).abs() < 1e-9, "{furthest}");
+    }
+
+    #[test]
+    fn the_same_is_shown_by_the_interval_not_by_the_power_of_the_test() {
+        let mut inside = evidence(1.01, 0.035, 0.5);
+        inside.detectable = 0.08;
+        assert_eq!(verdict(inside), Verdict::Same { detectable: 0.08 });
+        inside.ratio.low = 0.95;
+        assert!(matches!(
+            verdict(inside),
+            Verdict::Inconclusive(Doubt::NotExcluded { .. })
+        ));
     }
 
     #[test]
@@ -376,6 +397,9 @@ mod tests {
             let of = |e: &Evidence, d| judge(e, d, &policy).unwrap();
             let (here, there) = (of(&e, Direction::LowerIsBetter), of(&m, Direction::HigherIsBetter));
             prop_assert_eq!(std::mem::discriminant(&here), std::mem::discriminant(&there));
+            if matches!(here, Verdict::Same { .. }) {
+                prop_assert!(r.low >= 1.0 / 1.05 && r.high <= 1.05);
+            }
             if matches!(here, Verdict::Better | Verdict::Worse) {
                 prop_assert!(p < 0.01 && !(1.0 / 1.05..=1.05).contains(&ratio));
                 prop_assert_ne!(here, of(&e, Direction::HigherIsBetter));

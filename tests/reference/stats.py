@@ -211,6 +211,14 @@ for low, high, coverage, alpha, power in [(0.97, 1.04, 0.95, 0.01, 0.9), (40.0, 
     error = math.log(high / low) / 2 / stats.norm.ppf((1 + coverage) / 2)
     case("power_from_interval", low=low, high=high, coverage=coverage, alpha=alpha, power=power,
          log=(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)) * error)
+for half, coverage, threshold, alpha, power in [(0.03, 0.95, 0.05, 0.01 / 36, 0.9), (0.2, 0.953, 0.1, 0.05, 0.8)]:
+    z = stats.norm.ppf((1 + coverage) / 2)
+    error, room = math.log1p(half) / z, math.log1p(threshold)
+    both = z + stats.norm.ppf((1 + power) / 2)
+    case("enough", half_width=half, coverage=coverage, threshold=threshold, alpha=alpha, power=power,
+         equivalence=(both * error / room) ** 2,
+         effect=((stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)) * error / room) ** 2,
+         half_width_of_one=math.expm1(room * z / (both * math.sqrt(2))))
 
 # --- Tukey's fences: numpy ------------------------------------------------------------------------------
 for values in samples.values():
