@@ -44,7 +44,7 @@ pub enum CliError {
     System(&'static str, #[source] std::io::Error),
     /// Results could not be printed.
     #[error("cannot write to standard output")]
-    Stdout(#[from] std::io::Error),
+    Stdout(#[source] std::io::Error),
 }
 
 impl CliError {

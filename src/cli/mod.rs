@@ -4,6 +4,7 @@ pub mod args;
 mod commands;
 pub mod compare_plan;
 pub mod error;
+mod output;
 pub mod plan;
 
 use clap::{CommandFactory, Parser};

@@ -1,29 +1,20 @@
 //! Two runs against each other: better, worse, the same, or not to be said.
 //!
 //! What is compared is each block's log-ratio to the reference measured in the same block, so that
-//! a faster or slower host cancels. Blocks of one run are not independent of each other
-//! ([`batch`]), so each run enters with the medians of its batches; BASE's and HEAD's are two
-//! independent samples ([`two_sample`]).
+//! a faster or slower host cancels. [`change`](super::change) judges each quantity; here the runs are
+//! matched, and what speaks against judging them at all is found.
 
+use super::change::{Answer, Question, answer, batches, change, corrected};
 use super::comparison::{
     CompareError, Compared, Comparison, Difference, Doubt, Missing, REFERENCE, Rule, SCHEMA, Side,
-    Word, threshold,
+    Word,
 };
 use super::series::{Key, Paired, series};
 use super::stored::Stored;
 use crate::metric::{Better, STARTUP};
-use crate::stats::batch::batch_medians;
-use crate::stats::holm::holm;
-use crate::stats::paired::{Ratio, log_ratios};
-use crate::stats::power::detectable_from;
-use crate::stats::verdict::{self, Direction, Evidence, judge};
-use crate::stats::{Sample, Verdict, quantile, two_sample};
+use crate::stats::verdict;
+use crate::stats::{Sample, Verdict, quantile};
 use crate::store::document::{MetricResult, Run, Status};
-
-/// Level of the intervals.
-const LEVEL: f64 = 0.95;
-/// Power at which an effect counts as one that would have been seen.
-const POWER: f64 = 0.9;
 
 /// Compares two runs.
 ///
@@ -43,20 +34,16 @@ pub fn compare(base: &Stored, head: &Stored, rule: &Rule) -> Result<Comparison, 
         .collect();
     let early = ended_early(&base.run, &head.run);
     let mut metrics = judge_all(&both, rule, &early);
-    if let Some(doubt) = other_state(&both, rule) {
+    let whole = [
+        other_host(&host),
+        disturbed(&base.run, &head.run),
+        other_state(&both, rule),
+    ];
+    if let Some(doubt) = whole.into_iter().flatten().next() {
         for metric in &mut metrics {
             metric.verdict = Word::Inconclusive;
             metric.doubt = Some(doubt.clone());
-        }
-    }
-    if !host.is_empty() {
-        let fields: Vec<&str> = host.iter().map(|d| d.field).collect();
-        for metric in &mut metrics {
-            metric.verdict = Word::Inconclusive;
-            metric.doubt = Some(Doubt {
-                short: "other host",
-                words: format!("the hosts differ ({})", fields.join(", ")),
-            });
+            metric.needed = None;
         }
     }
     // Within a word the largest harm first.
@@ -85,6 +72,25 @@ pub fn compare(base: &Stored, head: &Stored, rule: &Rule) -> Result<Comparison, 
         host,
         missing,
         metrics,
+    })
+}
+
+/// Doubt about everything where the hosts differ.
+fn other_host(host: &[Difference]) -> Option<Doubt> {
+    let fields: Vec<&str> = host.iter().map(|d| d.field).collect();
+    (!host.is_empty()).then(|| Doubt {
+        short: "other host",
+        words: format!("the hosts differ ({})", fields.join(", ")),
+    })
+}
+
+/// Doubt about everything where a run says of itself that nothing is to be concluded from it.
+fn disturbed(base: &Run, head: &Run) -> Option<Doubt> {
+    let mut runs = [("BASE", base), ("HEAD", head)].into_iter();
+    let (name, why) = runs.find_map(|(name, run)| Some((name, run.inconclusive.as_ref()?)))?;
+    Some(Doubt {
+        short: "disturbed",
+        words: format!("{name} says of itself: {why}"),
     })
 }
 
@@ -231,69 +237,64 @@ fn only_in(here: &[Paired], there: &[Paired], missing_in: &'static str) -> Vec<M
     found
 }
 
-/// The numbers of one comparison before the family is known.
-struct Tested {
-    ratio: Ratio,
-    p: f64,
-}
-
 fn judge_all(both: &[(&Paired, &Paired)], rule: &Rule, early: &str) -> Vec<Compared> {
-    let batches: Vec<Option<[Sample; 2]>> = both
+    let samples: Vec<Option<[Sample; 2]>> = both
         .iter()
-        .map(|(b, h)| Some([batches(b)?, batches(h)?]))
+        .map(|(b, h)| Some([batches(&b.compared())?, batches(&h.compared())?]))
         .collect();
-    let tested: Vec<Option<Tested>> = batches
+    let changes: Vec<_> = samples
         .iter()
-        .map(|samples| test(samples.as_ref()?))
+        .map(|samples| samples.as_ref().and_then(|[b, h]| change(b, h)))
         .collect();
-    let family = tested.iter().flatten().count();
-    let raw: Vec<f64> = tested.iter().flatten().map(|t| t.p).collect();
-    // Probabilities are in [0, 1], which is all that can be refused.
-    let mut corrected = holm(&raw).unwrap_or(raw).into_iter();
+    let strictest = rule.alpha / changes.iter().flatten().count().max(1) as f64;
+    // A p-value that is none is all that could be refused, and no test gives one.
+    let tested = corrected(&changes).unwrap_or_else(|_| vec![None; both.len()]);
     both.iter()
-        .zip(&batches)
-        .zip(&tested)
+        .zip(&samples)
+        .zip(tested)
         .map(|((pair, samples), tested)| {
-            let p = tested.as_ref().and_then(|_| corrected.next());
-            one(
-                pair,
-                samples.as_ref(),
-                tested.as_ref(),
-                p,
-                family,
-                rule,
-                early,
-            )
+            let mut compared = unjudged(pair, samples.as_ref(), rule, early);
+            if let Some((change, p)) = tested {
+                compared.ratio = Some(change.ratio.ratio);
+                compared.ci95 = Some([change.ratio.low, change.ratio.high]);
+                compared.p = Some(change.p);
+                compared.p_corrected = Some(p);
+                let question = question(*pair, compared.threshold, strictest);
+                if let Ok(answer) = answer(&change, p, &question, rule) {
+                    say(&mut compared, &answer, early);
+                }
+            }
+            if let Some(doubt) = moved(pair.0, pair.1, rule) {
+                compared.verdict = Word::Inconclusive;
+                compared.doubt = Some(doubt);
+                compared.needed = None;
+            }
+            compared
         })
         .collect()
 }
 
-/// Batch medians of the log-ratios; nothing where a value is not positive.
-fn batches(paired: &Paired) -> Option<Sample> {
-    let logs = log_ratios(&paired.pairs).ok()?;
-    batch_medians(logs.values()).ok()
-}
-
-fn test([base, head]: &[Sample; 2]) -> Option<Tested> {
-    let (shift, interval) = two_sample::shift(base, head, LEVEL).ok()?;
-    let (ratio, low, high) = (shift.exp(), interval.low.exp(), interval.high.exp());
-    let ratio = Ratio {
-        ratio,
-        low,
-        high,
-        coverage: interval.coverage,
-        pairs: base.n().min(head.n()),
+fn question((base, head): (&Paired, &Paired), threshold: f64, strictest: f64) -> Question {
+    // The run that lost the larger share of its trials decides.
+    let share = |p: &Paired| p.failed as f64 / p.trials.max(1) as f64;
+    let worse = if share(base) > share(head) {
+        base
+    } else {
+        head
     };
-    let p = two_sample::rank_sum(base, head).ok()?;
-    (low > 0.0 && high.is_finite()).then_some(Tested { ratio, p })
+    Question {
+        better: base.metric.better,
+        threshold,
+        strictest,
+        trials: worse.trials,
+        failed: worse.failed,
+    }
 }
 
-fn one(
+/// A quantity before anything could be said of it, with the reason if it stays so.
+fn unjudged(
     (base, head): &(&Paired, &Paired),
     samples: Option<&[Sample; 2]>,
-    tested: Option<&Tested>,
-    corrected: Option<f64>,
-    family: usize,
     rule: &Rule,
     early: &str,
 ) -> Compared {
@@ -302,70 +303,42 @@ fn one(
         workload,
         metric,
     } = base.key.clone();
-    let threshold = rule.threshold.unwrap_or_else(|| threshold(metric));
-    let alpha = rule.alpha / family.max(1) as f64;
-    let detectable =
-        tested.and_then(|t| Some(detectable_from(&t.ratio, alpha, POWER).ok()?.relative));
-    // The run that lost the larger share of its trials decides.
-    let share = |p: &Paired| p.failed as f64 / p.trials.max(1) as f64;
-    let worse = if share(base) > share(head) {
-        base
-    } else {
-        head
-    };
-    let policy = verdict::Policy {
-        alpha: rule.alpha,
-        threshold,
-        min_pairs: two_sample::needed(alpha),
-        max_half_width: threshold,
-        max_tainted: rule.most_failed,
-    };
     let blocks = [base.pairs.len(), head.pairs.len()];
-    let judged = match (tested, corrected) {
-        (Some(t), Some(p)) => {
-            let evidence = Evidence {
-                ratio: t.ratio,
-                p,
-                // An effect too large for a number would certainly have been missed.
-                detectable: detectable.unwrap_or(f64::INFINITY),
-                tainted: worse.failed,
-                trials: worse.trials,
-            };
-            let direction = match base.metric.better {
-                Better::Lower => Direction::LowerIsBetter,
-                Better::Higher => Direction::HigherIsBetter,
-            };
-            judge(&evidence, direction, &policy).ok()
-        }
-        _ => None,
-    };
-    let (verdict, doubt) = match (moved(base, head, rule), judged) {
-        (Some(doubt), _) => (Word::Inconclusive, Some(doubt)),
-        (None, Some(Verdict::Better)) => (Word::Better, None),
-        (None, Some(Verdict::Worse)) => (Word::Worse, None),
-        (None, Some(Verdict::Same { .. })) => (Word::Same, None),
-        (None, Some(Verdict::Inconclusive(doubt))) => {
-            (Word::Inconclusive, Some(words(&doubt, threshold, early)))
-        }
-        (None, None) => (Word::Inconclusive, Some(untested(blocks, samples, early))),
-    };
     Compared {
         backend,
         workload,
         metric,
         unit: base.metric.unit,
         better: base.metric.better,
-        verdict,
-        doubt,
-        ratio: tested.map(|t| t.ratio.ratio),
-        ci95: tested.map(|t| [t.ratio.low, t.ratio.high]),
-        p: tested.map(|t| t.p),
-        p_corrected: corrected,
-        threshold,
-        detectable,
+        verdict: Word::Inconclusive,
+        doubt: Some(untested(blocks, samples, early)),
+        relative: base.relative,
+        ratio: None,
+        ci95: None,
+        p: None,
+        p_corrected: None,
+        threshold: rule.threshold.unwrap_or(base.threshold),
+        detectable: None,
+        needed: None,
         blocks,
         batches: samples.map_or([0, 0], |[b, h]| [b.n(), h.n()]),
     }
+}
+
+/// Puts an answer into words.
+fn say(compared: &mut Compared, answer: &Answer, early: &str) {
+    compared.detectable = answer.detectable;
+    let blocks = compared.blocks[0].min(compared.blocks[1]) as f64;
+    compared.needed = answer.growth.map(|g| (blocks * g).ceil() as u64);
+    (compared.verdict, compared.doubt) = match answer.verdict {
+        Verdict::Better => (Word::Better, None),
+        Verdict::Worse => (Word::Worse, None),
+        Verdict::Same { .. } => (Word::Same, None),
+        Verdict::Inconclusive(doubt) => {
+            let doubt = words(&doubt, compared.threshold, early);
+            (Word::Inconclusive, Some(doubt))
+        }
+    };
 }
 
 fn words(doubt: &verdict::Doubt, threshold: f64, early: &str) -> Doubt {
@@ -391,11 +364,11 @@ fn words(doubt: &verdict::Doubt, threshold: f64, early: &str) -> Doubt {
             "may be chance",
             format!("beyond the threshold of {limit}, but chance explains it"),
         ),
-        verdict::Doubt::Underpowered { detectable } => (
-            "not sharp",
+        verdict::Doubt::NotExcluded { furthest } => (
+            "not ruled out",
             format!(
-                "less than {} would have been missed, the threshold is {limit}{early}",
-                percent(detectable)
+                "a change of {} is not ruled out, the threshold is {limit}{early}",
+                percent(furthest)
             ),
         ),
     };

@@ -2,12 +2,14 @@
 
 use serde::Serialize;
 
-use crate::metric::{Better, Unit};
+use crate::metric::{Better, Metric, Unit};
+use crate::workload::{Task, Workload};
 
 /// Name and version of the comparison's JSON.
 pub const SCHEMA: &str = "isobench.compare/1";
 /// What every ratio is to.
 pub const REFERENCE: &str = "process";
+
 /// What a change must be to count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rule {
@@ -32,14 +34,23 @@ impl Default for Rule {
     }
 }
 
-/// The smallest relative change of a metric that counts by default: 5 % of work and memory, 10 %
-/// of the times of a launch, which are made of scheduling and move from run to run.
+/// The smallest relative change that counts by default.
+///
+/// 10 % where one launch differs from the next by more than the work does: the times of a launch,
+/// which are made of scheduling; bandwidth and latency of memory beyond the first-level cache, which
+/// depend on the physical pages a launch happens to get; the crossing, which is too short to average
+/// over anything. 5 % for all else.
 #[must_use]
-pub fn threshold(metric: &str) -> f64 {
-    match metric {
-        "startup" | "ready" | "total" | "teardown" => 0.10,
-        _ => 0.05,
-    }
+pub fn threshold(task: &Task, metric: &Metric) -> f64 {
+    /// A first-level data cache, or a little more.
+    const FIRST_LEVEL: u64 = 64 << 10;
+    let of_launch = matches!(metric.name, "startup" | "ready" | "total" | "teardown");
+    let by_chance = match task.workload {
+        Workload::Chase => task.size > FIRST_LEVEL,
+        Workload::Triad | Workload::Crossing => true,
+        _ => false,
+    };
+    if of_launch || by_chance { 0.10 } else { 0.05 }
 }
 
 /// The word, worst first.
@@ -121,7 +132,9 @@ pub struct Compared {
     pub verdict: Word,
     /// Why it is inconclusive.
     pub doubt: Option<Doubt>,
-    /// HEAD's ratio to the reference over BASE's.
+    /// Whether ratios to the reference were compared; memory is compared as it is.
+    pub relative: bool,
+    /// HEAD over BASE.
     pub ratio: Option<f64>,
     /// Its 95 % interval.
     pub ci95: Option<[f64; 2]>,
@@ -131,9 +144,12 @@ pub struct Compared {
     pub p_corrected: Option<f64>,
     /// Smallest relative change that counts.
     pub threshold: f64,
-    /// Relative change that would have been seen with probability 0.9.
+    /// Relative change that would have been called better or worse with probability 0.9.
     pub detectable: Option<f64>,
-    /// Blocks in BASE and HEAD.
+    /// Blocks in each run that would probably decide it; absent where it is decided, or more blocks
+    /// do not help.
+    pub needed: Option<u64>,
+    /// Blocks in BASE and HEAD; rounds, for memory.
     pub blocks: [usize; 2],
     /// Batches made of them.
     pub batches: [usize; 2],

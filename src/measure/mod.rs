@@ -1,6 +1,8 @@
 //! Measuring: the ruler, the schedule, the trials, the memory of idle instances, and the estimates
 //! made of them.
 
+pub mod allocation;
+pub mod change;
 pub mod check;
 pub mod clock;
 pub mod compare;
@@ -17,3 +19,4 @@ pub mod stopping;
 pub mod stored;
 pub mod summary;
 pub mod taint;
+mod trial_record;

@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use super::change::POWER;
+use super::comparison::threshold;
 use super::ladder::Ladder;
 use super::ladder::burst::Bursts;
+use super::summary::LEVEL;
 use crate::backend::Configuration;
+use crate::metric::Metric;
+use crate::stats::enough::half_width_of_one;
 use crate::workload::Task;
 use crate::workload::profile::Profile;
 
@@ -29,13 +34,33 @@ pub struct Plan {
     pub profile: Profile,
     /// The whole run ends after this time, with what it has.
     pub max_time: Duration,
-    /// A task ends when the relative half-width of each of its intervals is at most this; `None`
-    /// runs every block.
+    /// Relative half-width at which the table calls a ratio's interval narrow; `None` runs every
+    /// block. When a task ends is [`Plan::goal`]'s affair.
     pub target: Option<f64>,
     /// Blocks of each task that only warm up.
     pub warmups: u32,
     /// Each trial is ended by force after this time.
     pub deadline: Duration,
+}
+
+impl Plan {
+    /// Relative half-width at which a metric of a task needs no more blocks.
+    ///
+    /// The target of the table, or, where that is less, what a comparison of two such runs asks of
+    /// each so that no change is called the same with probability 0.9: 1.9 % for a threshold of 5 %,
+    /// 3.7 % for one of 10 %. Smoke runs are not made to be compared.
+    #[must_use]
+    pub fn goal(&self, target: f64, task: &Task, metric: &Metric) -> f64 {
+        match self.profile {
+            Profile::Smoke => target,
+            Profile::Quick | Profile::Full => {
+                let threshold = threshold(task, metric);
+                // A threshold of the table above is positive, which is all that could be refused.
+                let needed = half_width_of_one(threshold, LEVEL, POWER);
+                needed.map_or(target, |needed| needed.min(target))
+            }
+        }
+    }
 }
 
 /// How idle instances are counted out.
@@ -47,8 +72,8 @@ pub struct Density {
     pub rounds: u32,
 }
 
-/// Most blocks of a task in a profile; fewer where its intervals are narrow before
-/// ([`target`]) or the budget is spent.
+/// Most blocks of a task in a profile; fewer where its intervals are narrow before ([`Plan::goal`])
+/// or the budget is spent.
 #[must_use]
 pub fn rounds(profile: Profile, task: &Task) -> u32 {
     let startup = task.workload == crate::workload::Workload::Noop;
@@ -57,12 +82,12 @@ pub fn rounds(profile: Profile, task: &Task) -> u32 {
     match (profile, startup, large) {
         (Profile::Smoke, true, _) => 200,
         (Profile::Smoke, false, _) => 20,
-        (Profile::Quick, true, _) => 1000,
-        (Profile::Quick, false, false) => 60,
-        (Profile::Quick, false, true) => 24,
+        (Profile::Quick, true, _) => 3000,
+        (Profile::Quick, false, false) => 600,
+        (Profile::Quick, false, true) => 240,
         (Profile::Full, true, _) => 10_000,
         (Profile::Full, false, false) => 1000,
-        (Profile::Full, false, true) => 200,
+        (Profile::Full, false, true) => 400,
     }
 }
 
@@ -133,5 +158,42 @@ pub fn bursts(profile: Profile, ladder: &Ladder) -> Bursts {
         rounds,
         // Four times what the network namespaces of a burst were seen to need here.
         pause: Duration::from_millis(200),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::{BANDWIDTH, STARTUP};
+    use crate::workload::Workload;
+
+    fn goal(profile: Profile, workload: Workload, metric: &Metric) -> f64 {
+        let plan = Plan {
+            configurations: Vec::new(),
+            tasks: Vec::new(),
+            isolation: false,
+            density: None,
+            ladder: None,
+            bursts: None,
+            seed: 1,
+            profile,
+            max_time: max_time(profile),
+            target: Some(target(profile)),
+            warmups: 1,
+            deadline: Duration::from_secs(1),
+        };
+        plan.goal(target(profile), &profile.tasks_of(workload)[0], metric)
+    }
+
+    #[test]
+    fn a_run_is_as_precise_as_its_table_or_its_comparison_asks() {
+        let percent = |g: f64| (g * 1000.0).round() / 10.0;
+        let of = |profile| {
+            [(Workload::Noop, &STARTUP), (Workload::Sha256, &BANDWIDTH)]
+                .map(|(workload, metric)| percent(goal(profile, workload, metric)))
+        };
+        assert_eq!(of(Profile::Smoke), [10.0, 10.0]);
+        assert_eq!(of(Profile::Quick), [3.7, 1.9]);
+        assert_eq!(of(Profile::Full), [2.0, 1.9]);
     }
 }

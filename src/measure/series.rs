@@ -1,13 +1,21 @@
-//! What two runs are compared by: one log-ratio to the reference per block, for every
-//! configuration, task and metric.
+//! What two runs are compared by: one value and its reference per block, for every configuration,
+//! task and metric.
 
 use std::collections::BTreeMap;
 
+use super::comparison::threshold;
 use super::stored::tasks;
 use super::summary::{MEMORY, Series, memory_series, metrics_of, paired, tried};
 use crate::metric::Metric;
 use crate::store::record::{Record, TrialRecord};
-use crate::workload::Workload;
+use crate::workload::{Task, Workload};
+
+/// What memory is measured of.
+const IDLE: Task = Task {
+    workload: Workload::Idle,
+    size: 0,
+    reps: 1,
+};
 
 /// Which quantity of a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,12 +35,29 @@ pub struct Paired {
     pub key: Key,
     /// Its definition.
     pub metric: Metric,
+    /// Smallest relative change that counts by default.
+    pub threshold: f64,
     /// (reference, value) of every block that has both, in the order of blocks.
     pub pairs: Vec<(f64, f64)>,
+    /// Whether the ratio to the reference is what is compared. Memory is compared as it is: a
+    /// footprint does not grow on a slower host, so there is nothing to cancel, and the few KiB of a
+    /// bare process vary by more than all the rest.
+    pub relative: bool,
     /// Trials of both in this task, warm-up excluded; rounds, for memory.
     pub trials: usize,
     /// Those of them that gave no number or were disturbed from outside.
     pub failed: usize,
+}
+
+impl Paired {
+    /// What is compared: (1, value) where there is nothing to cancel.
+    #[must_use]
+    pub fn compared(&self) -> Vec<(f64, f64)> {
+        let pairs = self.pairs.iter();
+        pairs
+            .map(|&(reference, value)| (if self.relative { reference } else { 1.0 }, value))
+            .collect()
+    }
 }
 
 /// Every quantity of a run that has a value, in the order of the run; the reference's own are left
@@ -63,7 +88,9 @@ pub fn series(records: &[Record], backends: &[&str], reference: &str) -> Vec<Pai
                 all.push(Paired {
                     key: key(backend, &name, &metric),
                     metric,
+                    threshold: threshold(&task, &metric),
                     pairs: paired(&base, &values(backend)),
+                    relative: true,
                     trials: ran.len(),
                     failed: ran
                         .iter()
@@ -81,7 +108,9 @@ pub fn series(records: &[Record], backends: &[&str], reference: &str) -> Vec<Pai
             all.push(Paired {
                 key: key(backend, Workload::Idle.name(), &metric),
                 metric,
+                threshold: threshold(&IDLE, &metric),
                 pairs: paired(&base, &values),
+                relative: false,
                 trials: rounds,
                 failed,
             });

@@ -1,21 +1,33 @@
-//! Running a plan: every block in its order, every trial checked and recorded as it happens.
+//! Running a plan: every block in its order, every trial checked and recorded as it happens; who
+//! gets how many blocks is decided anew from stage to stage.
 
 use std::time::{Duration, Instant};
 
+use super::allocation::{Want, share};
 use super::check;
 use super::clock::Clock;
 use super::isolation;
 use super::ladder::burst;
 use super::memory;
 use super::plan::Plan;
-use super::schedule::{Block, blocks};
+use super::schedule::{Block, Schedule};
 use super::stopping::Progress;
 use super::taint::Watch;
-use crate::backend::{Backend, Configuration, Unavailable, shortage};
-use crate::store::record::{FailureRecord, Measured, Record, TrialRecord};
+use super::trial_record::trial_record;
+use crate::backend::{Backend, Configuration, Unavailable};
+use crate::store::record::{Measured, Record};
 use crate::sys::interrupt;
 use crate::trial::{Failure, Launch};
-use crate::workload::{Answer, Task, known_answer, payload};
+use crate::workload::{Answer, known_answer, payload};
+
+/// Share of the time that blocks may take where idle instances are counted out as well; what is left
+/// after those is for blocks again.
+const BLOCKS_SHARE: f64 = 0.75;
+/// Share of the time by which it may be overrun.
+const OVERRUN: f64 = 0.05;
+/// Share of the time below which what is left is given out at once; above it, half is, and then the
+/// next look at the intervals decides.
+const LAST_STAGE: f64 = 0.1;
 
 /// A configuration and how it can be run, or why not.
 pub struct Opened {
@@ -70,117 +82,48 @@ pub fn run(
     clock: &Clock,
     observer: &mut dyn Observer,
 ) -> Result<Option<EndedEarly>, RunError> {
-    let begun = Instant::now();
-    let image = payload::image_fold()?;
-    let answers: Vec<Answer> = plan
-        .tasks
-        .iter()
-        .map(|(task, _)| known_answer(task))
-        .collect::<Result<_, _>>()?;
-    let usable: Vec<usize> = (0..opened.len())
-        .filter(|&i| opened[i].backend.is_ok())
-        .collect();
-    let rounds: Vec<u32> = plan.tasks.iter().map(|(_, rounds)| *rounds).collect();
-    let order = blocks(&rounds, usable.len(), plan.warmups, plan.seed);
-    let density_steps = plan
-        .density
-        .as_ref()
-        .map_or(0, |d| u64::from(d.rounds) * usable.len() as u64);
-    let burst_steps = plan
-        .bursts
-        .as_ref()
-        .map_or(0, |b| u64::from(b.rounds) * b.configurations.len() as u64);
-    let planned = (order.len() * usable.len()) as u64 + density_steps + burst_steps;
-    // Density comes last: it disturbs the host's memory. A share of the budget is kept for it, and
-    // for bursts.
-    let more = plan.density.is_some() || plan.bursts.is_some();
-    let share = if more { 0.75 } else { 1.0 };
-    let blocks_until = begun + plan.max_time.mul_f64(share);
+    run_by(plan, opened, clock, observer, &Instant::now)
+}
 
+/// [`run`] by a clock of one's own. Counting idle instances out goes by the system's in any case.
+fn run_by(
+    plan: &Plan,
+    opened: &mut [Opened],
+    clock: &Clock,
+    observer: &mut dyn Observer,
+    now: &dyn Fn() -> Instant,
+) -> Result<Option<EndedEarly>, RunError> {
+    let begun = now();
+    let until = begun + plan.max_time;
+    let mut session = Session::new(plan, opened, clock, observer, now)?;
     if plan.isolation {
         let terms = isolation::Terms {
             deadline: plan.deadline,
             clock,
-            image,
+            image: session.image,
         };
-        if isolation::run(opened, terms, observer)?.is_none() {
+        if isolation::run(session.opened, terms, session.observer)?.is_none() {
             return Ok(Some(interrupted()));
         }
     }
-    let mut steps = Steps {
-        trial: 0,
-        planned,
-        clock,
-        image,
-    };
-    let mut progress: Vec<Option<Progress>> = plan
-        .tasks
-        .iter()
-        .map(|(task, _)| Some(Progress::new(task, plan.target?)))
-        .collect();
-    let mut longest = vec![Duration::ZERO; plan.tasks.len()];
-    let mut watch = Watch::begin();
-    let mut ended = None;
-    for (number, block) in order.iter().enumerate() {
-        if let Some(signal) = interrupt::requested() {
-            return Ok(Some(EndedEarly::Interrupted(signal)));
-        }
-        if progress[block.task].as_ref().is_some_and(Progress::is_done) {
-            steps.planned -= usable.len() as u64;
-            continue;
-        }
-        // A block that would end too late is not begun; another task's may still fit.
-        let begin = Instant::now();
-        if begin + longest[block.task] >= blocks_until {
-            ended = Some(EndedEarly::MaxTime);
-            continue;
-        }
-        let answer = answers[block.task];
-        let task = plan.tasks[block.task].0;
-        let Some(row) = steps.block(
-            (number, block),
-            &task,
-            answer,
-            plan,
-            opened,
-            &usable,
-            &mut watch,
-            observer,
-        )?
-        else {
-            return Ok(Some(interrupted()));
-        };
-        longest[block.task] = longest[block.task].max(begin.elapsed());
-        if let Some(progress) = &mut progress[block.task]
-            && !block.warmup
-        {
-            progress.block(&row);
-        }
+    if plan.density.is_none() && plan.bursts.is_none() {
+        return session.blocks(until);
     }
-    if let Some(bursts) = &plan.bursts {
-        let until = begun + plan.max_time;
-        let progress = (steps.trial, steps.planned);
-        let chance = (plan.seed, plan.deadline);
-        let early = burst::run(bursts, opened, chance, until, progress, observer)?;
-        ended = early.or(ended);
+    // Idle instances come last: they disturb the host's memory. A share is kept for them.
+    let early = session.blocks(begun + plan.max_time.mul_f64(BLOCKS_SHARE))?;
+    if is_interrupt(early) {
+        return Ok(early);
     }
-    if let Some(density) = &plan.density {
-        let until = begun + plan.max_time;
-        let mut backends: Vec<(&Configuration, &mut dyn Backend)> = Vec::new();
-        for Opened {
-            configuration,
-            backend,
-        } in opened.iter_mut()
-        {
-            if let Ok(backend) = backend {
-                backends.push((configuration, backend.as_mut()));
-            }
-        }
-        let progress = (steps.trial, steps.planned);
-        let early = memory::run(density, &mut backends, plan, until, progress, observer)?;
-        ended = early.or(ended);
+    let counted = session.many_at_once(until)?;
+    if early.is_none() || is_interrupt(counted) {
+        return Ok(counted);
     }
-    Ok(ended)
+    // What the instances left of their share.
+    let early = session.blocks(until)?;
+    if is_interrupt(early) {
+        return Ok(early);
+    }
+    Ok(counted.or(early))
 }
 
 /// By whatever signal came.
@@ -188,91 +131,245 @@ fn interrupted() -> EndedEarly {
     EndedEarly::Interrupted(interrupt::requested().unwrap_or(libc::SIGINT))
 }
 
-/// What trials of a run share.
-struct Steps<'a> {
-    trial: u64,
-    planned: u64,
-    clock: &'a Clock,
-    image: u64,
+fn is_interrupt(early: Option<EndedEarly>) -> bool {
+    matches!(early, Some(EndedEarly::Interrupted(_)))
 }
 
-impl Steps<'_> {
-    /// Runs one block. The measurements are in the configurations' order; `None` is an interrupt.
-    #[allow(clippy::too_many_arguments)] // all of a session's parts meet here, once
-    fn block(
-        &mut self,
-        (number, block): (usize, &Block),
-        task: &Task,
-        answer: Answer,
-        plan: &Plan,
-        opened: &mut [Opened],
-        usable: &[usize],
-        watch: &mut Watch,
-        observer: &mut dyn Observer,
-    ) -> Result<Option<Vec<Option<Measured>>>, RunError> {
-        let mut row = vec![None; usable.len()];
+/// A run under way.
+struct Session<'a> {
+    plan: &'a Plan,
+    opened: &'a mut [Opened],
+    /// Those of `opened` that can be run.
+    usable: Vec<usize>,
+    answers: Vec<Answer>,
+    image: u64,
+    clock: &'a Clock,
+    observer: &'a mut dyn Observer,
+    now: &'a dyn Fn() -> Instant,
+    /// No trial goes on after this.
+    limit: Instant,
+    schedule: Schedule,
+    watch: Watch,
+    progress: Vec<Progress>,
+    /// Per task: time of all blocks so far, and their number.
+    spent: Vec<(Duration, u32)>,
+    /// Trials and blocks so far.
+    trial: u64,
+    block: u64,
+    /// Steps done and planned, as far as is known: trials, bursts, rounds of idle instances.
+    done: u64,
+    planned: u64,
+    /// Steps to come that are not trials.
+    to_come: u64,
+}
+
+/// How a block ended.
+enum Outcome {
+    /// A measurement per configuration, in their order.
+    Done(Vec<Option<Measured>>),
+    /// Before all of its trials had run.
+    Cut(EndedEarly),
+}
+
+impl<'a> Session<'a> {
+    fn new(
+        plan: &'a Plan,
+        opened: &'a mut [Opened],
+        clock: &'a Clock,
+        observer: &'a mut dyn Observer,
+        now: &'a dyn Fn() -> Instant,
+    ) -> Result<Self, RunError> {
+        let usable: Vec<usize> = (0..opened.len())
+            .filter(|&i| opened[i].backend.is_ok())
+            .collect();
+        let density = plan.density.as_ref().map_or(0, |d| u64::from(d.rounds));
+        let tasks = plan.tasks.iter();
+        let answers = tasks.clone().map(|(task, _)| known_answer(task));
+        let progress = tasks.map(|(task, most)| match plan.target {
+            Some(target) => {
+                Progress::new(task, *most, Some(&|metric| plan.goal(target, task, metric)))
+            }
+            None => Progress::new(task, *most, None),
+        });
+        Ok(Self {
+            answers: answers.collect::<Result<_, _>>()?,
+            image: payload::image_fold()?,
+            clock,
+            observer,
+            now,
+            limit: now() + plan.max_time.mul_f64(1.0 + OVERRUN),
+            schedule: Schedule::new(plan.seed, usable.len(), plan.tasks.len()),
+            watch: Watch::begin(),
+            progress: progress.collect(),
+            spent: vec![(Duration::ZERO, 0); plan.tasks.len()],
+            trial: 0,
+            block: 0,
+            done: 0,
+            planned: 0,
+            to_come: burst_steps(plan) + density * usable.len() as u64,
+            plan,
+            opened,
+            usable,
+        })
+    }
+
+    /// Runs blocks until none is wanted, or none that is wanted would end in time.
+    fn blocks(&mut self, until: Instant) -> Result<Option<EndedEarly>, RunError> {
+        loop {
+            let wants = self.wants();
+            let left = until.saturating_duration_since((self.now)());
+            let whole: Duration = wants.iter().map(|w| w.cost * w.blocks).sum();
+            let some = if whole <= left || left < self.plan.max_time.mul_f64(LAST_STAGE) {
+                left
+            } else {
+                left / 2
+            };
+            let mut rounds = share(&wants, some);
+            if rounds.iter().all(|&n| n == 0) {
+                // Too little for a fair share of anything. What would end less late than it would
+                // leave time over is begun all the same.
+                let fits = |w: &Want| w.blocks > 0 && w.cost / 2 <= left;
+                rounds = wants.iter().map(|w| u32::from(fits(w))).collect();
+            }
+            let warmups = if self.block == 0 {
+                self.plan.warmups
+            } else {
+                0
+            };
+            let wanted: u32 = wants.iter().map(|w| w.blocks + warmups).sum();
+            self.planned = self.done + u64::from(wanted) * self.usable.len() as u64 + self.to_come;
+            let mut ran = false;
+            for block in self.schedule.stage(&rounds, warmups) {
+                if let Some(signal) = interrupt::requested() {
+                    return Ok(Some(EndedEarly::Interrupted(signal)));
+                }
+                if (self.now)() + self.cost(block.task) / 2 > until {
+                    continue;
+                }
+                ran = true;
+                let begin = (self.now)();
+                match self.block(&block)? {
+                    Outcome::Cut(early) => return Ok(Some(early)),
+                    Outcome::Done(row) => {
+                        let (time, number) = &mut self.spent[block.task];
+                        *time += (self.now)().saturating_duration_since(begin);
+                        *number += 1;
+                        if !block.warmup {
+                            self.progress[block.task].block(&row);
+                        }
+                    }
+                }
+            }
+            if !ran {
+                let more = self.progress.iter().any(|p| p.wanted() > 0);
+                return Ok(more.then_some(EndedEarly::MaxTime));
+            }
+        }
+    }
+
+    /// What each task still wants.
+    fn wants(&self) -> Vec<Want> {
+        let blocks = self.progress.iter().map(Progress::wanted);
+        blocks
+            .enumerate()
+            .map(|(task, blocks)| Want {
+                blocks,
+                cost: self.cost(task),
+            })
+            .collect()
+    }
+
+    /// Mean time of a task's blocks; zero before the first.
+    fn cost(&self, task: usize) -> Duration {
+        let (time, number) = self.spent[task];
+        time.checked_div(number).unwrap_or_default()
+    }
+
+    /// Runs one block.
+    fn block(&mut self, block: &Block) -> Result<Outcome, RunError> {
+        let task = self.plan.tasks[block.task].0;
+        let answer = self.answers[block.task];
+        let mut row = vec![None; self.usable.len()];
         for &position in &block.order {
             let Opened {
                 configuration,
                 backend,
-            } = &mut opened[usable[position]];
+            } = &mut self.opened[self.usable[position]];
             let Ok(backend) = backend else { continue };
-            observer.progress(self.trial, self.planned, &format!("{configuration} {task}"));
+            let next = format!("{configuration} {task}");
+            self.observer.progress(self.done, self.planned, &next);
             // Between trials is no trial's.
-            drop(watch.look());
-            let outcome = backend
-                .trial(&Launch {
-                    task: *task,
-                    deadline: plan.deadline,
-                })
-                .and_then(|seen| check::measured(&seen, task, answer, self.image, self.clock));
-            if matches!(outcome, Err(Failure::Interrupted)) {
-                return Ok(None);
+            drop(self.watch.look());
+            let left = self.limit.saturating_duration_since((self.now)());
+            if left.is_zero() {
+                return Ok(Outcome::Cut(EndedEarly::MaxTime));
             }
-            let tainted = watch.look();
+            let deadline = self.plan.deadline.min(left);
+            let outcome = backend
+                .trial(&Launch { task, deadline })
+                .and_then(|seen| check::measured(&seen, &task, answer, self.image, self.clock));
+            match outcome {
+                Err(Failure::Interrupted) => return Ok(Outcome::Cut(interrupted())),
+                // Its time was not up, the run's was: no failure of the backend.
+                Err(Failure::Timeout(_)) if deadline < self.plan.deadline => {
+                    return Ok(Outcome::Cut(EndedEarly::MaxTime));
+                }
+                _ => {}
+            }
+            let tainted = self.watch.look();
             if tainted.is_empty() {
                 row[position] = outcome.as_ref().ok().cloned();
             }
-            let place = (self.trial, number, block);
-            observer.record(trial_record(place, configuration, task, tainted, outcome))?;
+            let place = (self.trial, self.block, block.warmup);
+            let record = trial_record(place, configuration, &task, tainted, outcome);
+            self.observer.record(record)?;
             self.trial += 1;
+            self.done += 1;
         }
-        Ok(Some(row))
+        self.block += 1;
+        Ok(Outcome::Done(row))
+    }
+
+    /// Makes bursts and counts idle instances out.
+    fn many_at_once(&mut self, until: Instant) -> Result<Option<EndedEarly>, RunError> {
+        let plan = self.plan;
+        let mut early = None;
+        if let Some(bursts) = &plan.bursts {
+            let progress = (self.done, self.planned);
+            let chance = (plan.seed, plan.deadline);
+            early = burst::run(bursts, self.opened, chance, until, progress, self.observer)?;
+            if is_interrupt(early) {
+                return Ok(early);
+            }
+            self.done += burst_steps(plan);
+        }
+        if let Some(density) = &plan.density {
+            let mut backends: Vec<(&Configuration, &mut dyn Backend)> = Vec::new();
+            for Opened {
+                configuration,
+                backend,
+            } in self.opened.iter_mut()
+            {
+                if let Ok(backend) = backend {
+                    backends.push((configuration, backend.as_mut()));
+                }
+            }
+            let progress = (self.done, self.planned);
+            let counted =
+                memory::run(density, &mut backends, plan, until, progress, self.observer)?;
+            early = counted.or(early);
+            self.done += u64::from(density.rounds) * self.usable.len() as u64;
+        }
+        self.to_come = 0;
+        Ok(early)
     }
 }
 
-fn trial_record(
-    (trial, number, block): (u64, usize, &Block),
-    configuration: &Configuration,
-    task: &Task,
-    tainted: Vec<String>,
-    outcome: Result<Measured, Failure>,
-) -> Record {
-    let (measured, failure) = match outcome {
-        Ok(measured) => (Some(measured), None),
-        Err(failure) => (None, Some(FailureRecord::from(&failure))),
-    };
-    Record::Trial(Box::new(TrialRecord {
-        trial,
-        block: number as u64,
-        backend: configuration.id(),
-        workload: task.to_string(),
-        warmup: block.warmup,
-        tainted,
-        measured,
-        failure,
-    }))
+fn burst_steps(plan: &Plan) -> u64 {
+    let bursts = plan.bursts.as_ref();
+    bursts.map_or(0, |b| u64::from(b.rounds) * b.configurations.len() as u64)
 }
 
-impl From<&Failure> for FailureRecord {
-    fn from(failure: &Failure) -> Self {
-        let message = match failure.errno().and_then(shortage) {
-            Some(remedy) => format!("{failure}; to fix it: {remedy}"),
-            None => failure.to_string(),
-        };
-        Self {
-            kind: failure.kind().to_owned(),
-            message,
-        }
-    }
-}
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

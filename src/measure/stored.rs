@@ -174,9 +174,11 @@ fn adopt(run: &mut Run, summary: Summary) {
         if measured {
             backend.status = Status::Measured;
             backend.reason = count.first_failure;
-        } else {
+        } else if count.first_failure.is_some() {
             backend.status = Status::Failed;
-            backend.reason = count.first_failure.or(backend.reason.take());
+            backend.reason = count.first_failure;
+        } else {
+            backend.status = Status::Unmeasured;
         }
     }
     run.metrics = summary.metrics;

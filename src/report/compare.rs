@@ -7,8 +7,8 @@ use super::markdown::escape;
 use super::terminal::wrap;
 use crate::measure::comparison::{Compared, Comparison, Missing, Word};
 
-/// At most 80 columns: one line per metric, worst first; what is missing and why nothing can be
-/// said; last, one sentence.
+/// At most 80 columns: one line per metric, worst first, under its verdict; what is missing, why
+/// nothing can be said and what would change that; last, one sentence.
 #[must_use]
 pub fn terminal(c: &Comparison, notes: &[String]) -> String {
     let mut out = String::new();
@@ -22,9 +22,14 @@ pub fn terminal(c: &Comparison, notes: &[String]) -> String {
         );
         out.push_str(&wrap(&line, 80, 6));
     }
-    let title = "ratio to process, HEAD over BASE";
-    out.push_str(&format!("\n{:48}{title}\n", ""));
+    let mut last = None;
     for metric in &c.metrics {
+        if last != Some(metric.verdict) {
+            let all = c.metrics.iter().filter(|m| m.verdict == metric.verdict);
+            let title = format!("{} ({})", word(metric.verdict), all.count());
+            let _ = write!(out, "\n{title:44}{:>21}\n", "HEAD over BASE");
+            last = Some(metric.verdict);
+        }
         out.push_str(&row(metric));
     }
     out.push('\n');
@@ -43,7 +48,9 @@ pub fn markdown(c: &Comparison, notes: &[String]) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "- {}", escape(line));
     }
-    out.push_str("\n| verdict | backend | workload | metric | change | 95 % interval | note |\n");
+    out.push_str(
+        "\n| verdict | backend | workload | metric | HEAD over BASE | 95 % interval | note |\n",
+    );
     out.push_str("|---|---|---|---|---:|---:|---|\n");
     for m in &c.metrics {
         let _ = writeln!(
@@ -62,12 +69,12 @@ pub fn markdown(c: &Comparison, notes: &[String]) -> String {
 }
 
 fn row(m: &Compared) -> String {
-    let name = fit(&format!("{} {} {}", m.backend, m.workload, m.metric), 34);
+    let name = fit(&format!("{} {} {}", m.backend, m.workload, m.metric), 42);
     let change = match (m.ratio, m.ci95) {
         (Some(ratio), Some(ci)) => format!("{} [{}]", percent(ratio), ends(ci)),
         _ => "–".to_owned(),
     };
-    let line = format!("{:12} {name:34} {change:>19}  {}", word(m.verdict), note(m));
+    let line = format!("  {name:42}{change:>21}  {}", note(m));
     format!("{}\n", fit(line.trim_end(), 80))
 }
 
@@ -81,10 +88,12 @@ fn fit(text: &str, width: usize) -> String {
     short
 }
 
+/// What stands behind a change: what would have been seen, its p, or what would decide.
 fn note(m: &Compared) -> String {
-    match (m.verdict, &m.doubt) {
-        (_, Some(doubt)) => doubt.short.to_owned(),
-        (Word::Same, None) => match m.detectable {
+    match (m.verdict, &m.doubt, m.needed) {
+        (_, Some(_), Some(needed)) => format!("≥ {needed} {}", unit_of_data(m)),
+        (_, Some(doubt), None) => doubt.short.to_owned(),
+        (Word::Same, None, _) => match m.detectable {
             Some(relative) => format!("sees {} %", number(relative * 100.0)),
             None => String::new(),
         },
@@ -92,6 +101,10 @@ fn note(m: &Compared) -> String {
             .p_corrected
             .map_or_else(String::new, |p| format!("p {}", probability(p))),
     }
+}
+
+const fn unit_of_data(m: &Compared) -> &'static str {
+    if m.relative { "blocks" } else { "rounds" }
 }
 
 fn probability(p: f64) -> String {
@@ -163,7 +176,26 @@ fn remarks(c: &Comparison) -> Vec<String> {
         let example = if count > 1 { "for example " } else { "" };
         lines.push(format!("{short} ({count}): {example}{words}."));
     }
+    lines.extend(remedy(c));
     lines
+}
+
+/// What would decide what is not decided.
+fn remedy(c: &Comparison) -> Option<String> {
+    let mut open = c.metrics.iter().filter(|m| m.needed.is_some());
+    let first = open.next()?;
+    let [base, head] = first.blocks;
+    let most = open.chain([first]).filter(|m| m.relative);
+    let blocks = most.filter_map(|m| m.needed).max().unwrap_or(0);
+    let more = match (blocks, c.base.profile.as_str()) {
+        (0, _) | (_, "full") => "a longer --max-time".to_owned(),
+        _ => format!("--profile full, or --blocks {blocks} for those workloads"),
+    };
+    Some(format!(
+        "≥ N {0}: with as many in each run (the first has {base} and {head}) this would be decided 9 \
+         times in 10, as noisy as these runs are: {more}; --threshold asks for less.",
+        unit_of_data(first),
+    ))
 }
 
 fn missing(m: &Missing) -> String {
@@ -205,14 +237,15 @@ fn sentence(c: &Comparison) -> String {
             "The runs have nothing in common that could be compared.".to_owned()
         }
         Word::Inconclusive => format!(
-            "Inconclusive: {} of {all} comparisons cannot be decided{}; nothing is shown to be \
+            "Inconclusive: {} of {all} comparisons cannot be decided{}; {} are the same, none is \
              worse.",
             count(Word::Inconclusive),
             if c.missing.is_empty() {
                 ""
             } else {
                 ", and the runs did not measure the same"
-            }
+            },
+            count(Word::Same)
         ),
     }
 }

@@ -320,6 +320,7 @@ fn notes(run: &Run) -> Vec<String> {
         match backend.status {
             Status::Skipped => notes.push(because("was skipped")),
             Status::Failed => notes.push(because("failed")),
+            Status::Unmeasured => notes.push(because("was not measured")),
             Status::Measured if backend.failures > 0 => notes.push(format!(
                 "{}: {} of {} trials failed and count for nothing; see trials.jsonl.{}",
                 backend.id,

@@ -81,8 +81,11 @@ pub enum Status {
     Measured,
     /// It cannot run here.
     Skipped,
-    /// It was tried and gave no number.
+    /// It was tried, failed, and gave no number.
     Failed,
+    /// Nothing failed, but there is no number: the run ended before the first, or every trial was
+    /// disturbed from outside.
+    Unmeasured,
 }
 
 /// A configuration and its trials.
@@ -93,7 +96,7 @@ pub struct BackendResult {
     pub id: String,
     /// What became of it.
     pub status: Status,
-    /// Why it was skipped or failed.
+    /// Why it was skipped, failed or was not measured.
     pub reason: Option<String>,
     /// What would change that.
     pub remedy: Option<String>,

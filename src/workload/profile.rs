@@ -12,7 +12,8 @@ use super::{Task, Workload};
 pub enum Profile {
     /// Does it work at all: every workload, small, about 8 ms of work each at native speed.
     Smoke,
-    /// The default: about 30 ms of work each.
+    /// The default: about 10 ms of work each, 30 ms where the memory takes longer to prepare than
+    /// that.
     #[default]
     Quick,
     /// Sizes beyond the caches, about 100 ms of work each.
@@ -79,7 +80,10 @@ impl Profile {
     pub fn task(self, workload: Workload, size: u64) -> Task {
         let target_ns = match self {
             Self::Smoke => 8_000_000.0,
-            Self::Quick => 30_000_000.0,
+            // Launches differ from each other by more than a short trial from a long one: time is
+            // better spent on more trials, unless each has much to prepare.
+            Self::Quick if workload.heap_bytes(size) > 32 << 20 => 30_000_000.0,
+            Self::Quick => 10_000_000.0,
             Self::Full => 100_000_000.0,
         };
         let reps = match (workload, self) {
@@ -90,7 +94,7 @@ impl Profile {
             (Workload::Crossing, Self::Quick) => 1_000,
             (Workload::Crossing, Self::Full) => 4_000,
             (Workload::Clock, Self::Smoke) => 100_000,
-            (Workload::Clock, Self::Quick) => 400_000,
+            (Workload::Clock, Self::Quick) => 200_000,
             (Workload::Clock, Self::Full) => 1_000_000,
             _ => one_digit(target_ns / repetition_ns(workload, size)),
         };

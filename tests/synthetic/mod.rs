@@ -175,8 +175,8 @@ impl Recipe {
                 .iter()
                 .map(|id| BackendResult {
                     id: text(id),
-                    status: Status::Failed,
-                    reason: Some(text("no trial was run")),
+                    status: Status::Unmeasured,
+                    reason: Some(text("the run ended before its first trial that counts")),
                     remedy: None,
                     limitations: Vec::new(),
                     trials: 0,

@@ -1,10 +1,9 @@
 //! `isobench compare`: two stored runs, one verdict per metric.
 
-use std::io::{self, Write};
-
 use crate::cli::args::{CompareArgs, CompareFormat};
 use crate::cli::compare_plan::{ComparePlan, validate};
 use crate::cli::error::CliError;
+use crate::cli::output::print;
 use crate::measure::compare::compare as judge;
 use crate::measure::comparison::Word;
 use crate::measure::stored::load;
@@ -36,7 +35,7 @@ pub fn compare(args: &CompareArgs) -> Result<u8, CliError> {
         CompareFormat::Json => to_pretty_json(&comparison),
         CompareFormat::Markdown => printable(&markdown(&comparison, &notes)),
     };
-    io::stdout().write_all(text.as_bytes())?;
+    print(text)?;
     Ok(match comparison.verdict {
         _ if !gate => 0,
         Word::Worse => 1,

@@ -1,8 +1,7 @@
 //! Completion scripts and the manual page.
 
-use std::io::{self, Write};
-
 use crate::cli::error::CliError;
+use crate::cli::output::print;
 
 /// Prints a completion script.
 pub fn completions(
@@ -11,14 +10,15 @@ pub fn completions(
 ) -> Result<u8, CliError> {
     let mut script = Vec::new();
     clap_complete::generate(shell, command, "isobench", &mut script);
-    io::stdout().write_all(&script)?;
+    print(script)?;
     Ok(0)
 }
 
 /// Prints the manual page.
 pub fn man(command: clap::Command) -> Result<u8, CliError> {
     let mut page = Vec::new();
-    clap_mangen::Man::new(command).render(&mut page)?;
-    io::stdout().write_all(&page)?;
+    let rendered = clap_mangen::Man::new(command).render(&mut page);
+    rendered.map_err(|e| CliError::System("lay out the manual page", e))?;
+    print(page)?;
     Ok(0)
 }

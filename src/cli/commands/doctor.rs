@@ -1,6 +1,5 @@
 //! What can run here, what cannot, why, and what to type.
 
-use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use serde::Serialize;
 use crate::backend::{self, Configuration};
 use crate::cli::args::{DoctorArgs, ListFormat};
 use crate::cli::error::CliError;
+use crate::cli::output::print;
 use crate::host::fingerprint::Host;
 use crate::host::kvm;
 use crate::measure::clock::Clock;
@@ -40,7 +40,7 @@ pub fn doctor(args: &DoctorArgs) -> Result<u8, CliError> {
         ListFormat::Human => human(&report),
         ListFormat::Json => to_pretty_json(&report),
     };
-    io::stdout().write_all(text.as_bytes())?;
+    print(text)?;
     let nothing = report.clock_refused.is_some() || report.backends.iter().all(|b| !b.usable);
     Ok(if nothing { 3 } else { 0 })
 }

@@ -1,11 +1,10 @@
 //! What there is: backends, workloads, metrics, facts.
 
-use std::io::{self, Write};
-
 use crate::backend::Configuration;
 use crate::backend::container::mechanism::Mechanism;
 use crate::cli::args::{ListArgs, What};
 use crate::cli::error::CliError;
+use crate::cli::output::print;
 use crate::metric::{Better, CATALOGUE};
 use crate::report::terminal::wrap;
 use crate::workload::catalogue;
@@ -27,7 +26,7 @@ pub fn list(args: &ListArgs) -> Result<u8, CliError> {
             What::Facts => facts(&mut out),
         }
     }
-    io::stdout().write_all(out.as_bytes())?;
+    print(out)?;
     Ok(0)
 }
 

@@ -1,9 +1,10 @@
 //! `isobench report`: a stored run, shown again.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use crate::cli::args::{Format, ReportArgs};
 use crate::cli::error::CliError;
+use crate::cli::output::print;
 use crate::measure::stored::load;
 use crate::report::format::printable;
 use crate::report::{csv, markdown, model, terminal};
@@ -20,12 +21,13 @@ pub fn report(args: &ReportArgs) -> Result<u8, CliError> {
         Format::Markdown => printable(&markdown::render(&view)),
         Format::Csv => csv::render(&stored.run),
     };
-    io::stdout().write_all(text.as_bytes())?;
+    print(text)?;
     // Formats without room for sentences still do not hide how the run was stored.
     if matches!(args.format, Format::Json | Format::Csv) {
         let mut err = anstream::stderr().lock();
         for note in stored.notes() {
-            writeln!(err, "isobench: {note}")?;
+            // A closed standard error costs nothing: the result is printed.
+            let _ = writeln!(err, "isobench: {note}");
         }
     }
     Ok(0)

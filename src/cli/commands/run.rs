@@ -11,6 +11,7 @@ use crate::backend::container::mechanism::{Mechanism, Mechanisms};
 use crate::backend::{self, Configuration};
 use crate::cli::args::{Format, RunArgs};
 use crate::cli::error::CliError;
+use crate::cli::output::print;
 use crate::cli::plan::{RunPlan, validate};
 use crate::host::fingerprint::Host;
 use crate::host::noise::Moment;
@@ -28,6 +29,9 @@ use crate::store::record::Record;
 use crate::sys::interrupt;
 use crate::workload::{Task, Workload, payload};
 
+/// What every command that measures needs first.
+pub(super) const WATCH: &str = "watch for SIGINT and SIGTERM";
+
 /// Measures and reports.
 pub fn run(args: &RunArgs) -> Result<u8, CliError> {
     let RunPlan {
@@ -36,7 +40,7 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
         format,
         ladder,
     } = validate(args, random_seed())?;
-    interrupt::install().map_err(|e| CliError::System("watch for SIGINT and SIGTERM", e))?;
+    interrupt::install().map_err(|e| CliError::System(WATCH, e))?;
     let clock = Clock::calibrate(Duration::from_millis(100))?;
     let mut host = Host::detect(clock.facts());
     let mut opened = Vec::new();
@@ -60,6 +64,7 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
             id: id.clone(),
             started: started.to_string(),
             complete: end.early.is_none(),
+            backends: backends(opened, &summary, end.early.as_deref()),
             ended_early: end.early,
             inconclusive: end.inconclusive,
             target: plan.target,
@@ -74,7 +79,6 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
                 bytes: payload::BYTES.len() as u64,
             },
             host: host.clone(),
-            backends: backends(opened, &summary),
             metrics: summary.metrics,
             ratios: summary.ratios,
             isolation: summary.isolation,
@@ -125,7 +129,7 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
         Format::Markdown => summary_md,
         Format::Csv => csv::render(&document),
     };
-    io::stdout().write_all(text.as_bytes())?;
+    print(text)?;
     // A closed standard error costs the run nothing: the results are where they belong.
     let _ = say_where(&path);
     Ok(status(&document, early))
@@ -228,7 +232,7 @@ fn run_id(started: jiff::Timestamp) -> String {
     )
 }
 
-fn backends(opened: &[Opened], summary: &Summary) -> Vec<BackendResult> {
+fn backends(opened: &[Opened], summary: &Summary, early: Option<&str>) -> Vec<BackendResult> {
     opened
         .iter()
         .map(|o| {
@@ -248,10 +252,8 @@ fn backends(opened: &[Opened], summary: &Summary) -> Vec<BackendResult> {
                     Some(why.remedy.clone()),
                 ),
                 Ok(_) if measured => (Status::Measured, first_failure, None),
-                Ok(_) => {
-                    let reason = first_failure.unwrap_or_else(|| "no trial was run".to_owned());
-                    (Status::Failed, Some(reason), None)
-                }
+                Ok(_) if first_failure.is_some() => (Status::Failed, first_failure, None),
+                Ok(_) => (Status::Unmeasured, Some(unmeasured(early, tainted)), None),
             };
             let limitations = o
                 .backend
@@ -273,6 +275,18 @@ fn backends(opened: &[Opened], summary: &Summary) -> Vec<BackendResult> {
         .collect()
 }
 
+/// Why there is no number although nothing failed.
+fn unmeasured(early: Option<&str>, tainted: u64) -> String {
+    let ended = match early {
+        _ if tainted > 0 => return format!("all {tainted} trials were disturbed from outside"),
+        Some("interrupted") => "the run was interrupted",
+        Some("max-time") => "the time was spent",
+        _ => "the run ended",
+    };
+    format!("{ended} before its first trial that counts")
+}
+
+/// Exit status of a run.
 fn status(run: &Run, early: Option<EndedEarly>) -> u8 {
     match early {
         // 128 + the signal, as a shell reports it: 130 for SIGINT, 143 for SIGTERM.
@@ -284,6 +298,7 @@ fn status(run: &Run, early: Option<EndedEarly>) -> u8 {
         {
             4
         }
+        _ if run.backends.iter().any(|b| b.status == Status::Unmeasured) => 5,
         _ => 0,
     }
 }

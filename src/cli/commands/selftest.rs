@@ -1,14 +1,15 @@
 //! `isobench selftest`: is the ruler straight on this host, today?
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::run::random_seed;
+use super::run::{WATCH, random_seed};
 use crate::backend::{self, Configuration};
 use crate::cli::args::{ListFormat, SelftestArgs};
 use crate::cli::error::CliError;
+use crate::cli::output::print;
 use crate::cli::plan;
 use crate::measure::clock::Clock;
 use crate::measure::selftest;
@@ -20,7 +21,7 @@ use crate::sys::interrupt;
 pub fn selftest(args: &SelftestArgs) -> Result<u8, CliError> {
     let profile = plan::profile(&args.profile)?;
     let seed = plan::seed(args.seed.as_deref(), random_seed())?;
-    interrupt::install()?;
+    interrupt::install().map_err(|e| CliError::System(WATCH, e))?;
     let clock = Clock::calibrate(Duration::from_millis(100))?;
     // Every check but the first needs the reference.
     if let Err(why) = backend::open(&Configuration::Process) {
@@ -37,7 +38,7 @@ pub fn selftest(args: &SelftestArgs) -> Result<u8, CliError> {
         ListFormat::Human => render(&report),
         ListFormat::Json => to_pretty_json(&report),
     };
-    io::stdout().write_all(text.as_bytes())?;
+    print(text)?;
     Ok(report.status())
 }
 

@@ -72,7 +72,8 @@ impl World {
         }
     }
 
-    fn pass(&self, ticks: f64) -> Ticks {
+    /// Lets time pass.
+    pub fn pass(&self, ticks: f64) -> Ticks {
         self.counter
             .set(self.counter.get().wrapping_add(ticks as u64));
         Ticks(self.counter.get())

@@ -23,7 +23,7 @@ pub mod overhead;
 pub mod ruler;
 
 #[cfg(test)]
-mod fake;
+pub(in crate::measure) mod fake;
 
 use std::time::{Duration, Instant};
 
