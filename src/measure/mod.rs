@@ -20,3 +20,4 @@ pub mod stopping;
 pub mod stored;
 pub mod summary;
 pub mod taint;
+mod trial_record;

@@ -13,11 +13,12 @@ use super::plan::Plan;
 use super::schedule::{Block, Schedule};
 use super::stopping::Progress;
 use super::taint::Watch;
-use crate::backend::{Backend, Configuration, Unavailable, shortage};
-use crate::store::record::{FailureRecord, Measured, Record, TrialRecord};
+use super::trial_record::trial_record;
+use crate::backend::{Backend, Configuration, Unavailable};
+use crate::store::record::{Measured, Record};
 use crate::sys::interrupt;
 use crate::trial::{Failure, Launch};
-use crate::workload::{Answer, Task, known_answer, payload};
+use crate::workload::{Answer, known_answer, payload};
 
 /// Share of the time that blocks may take where idle instances are counted out as well; what is left
 /// after those is for blocks again.
@@ -102,8 +103,7 @@ fn run_by(
             image: session.image,
         };
         if isolation::run(session.opened, terms, session.observer)?.is_none() {
-            let signal = interrupt::requested().unwrap_or(libc::SIGINT);
-            return Ok(Some(EndedEarly::Interrupted(signal)));
+            return Ok(Some(interrupted()));
         }
     }
     if plan.density.is_none() && plan.bursts.is_none() {
@@ -124,6 +124,11 @@ fn run_by(
         return Ok(early);
     }
     Ok(counted.or(early))
+}
+
+/// By whatever signal came.
+fn interrupted() -> EndedEarly {
+    EndedEarly::Interrupted(interrupt::requested().unwrap_or(libc::SIGINT))
 }
 
 fn is_interrupt(early: Option<EndedEarly>) -> bool {
@@ -304,10 +309,7 @@ impl<'a> Session<'a> {
                 .trial(&Launch { task, deadline })
                 .and_then(|seen| check::measured(&seen, &task, answer, self.image, self.clock));
             match outcome {
-                Err(Failure::Interrupted) => {
-                    let signal = interrupt::requested().unwrap_or(libc::SIGINT);
-                    return Ok(Outcome::Cut(EndedEarly::Interrupted(signal)));
-                }
+                Err(Failure::Interrupted) => return Ok(Outcome::Cut(interrupted())),
                 // Its time was not up, the run's was: no failure of the backend.
                 Err(Failure::Timeout(_)) if deadline < self.plan.deadline => {
                     return Ok(Outcome::Cut(EndedEarly::MaxTime));
@@ -366,42 +368,6 @@ impl<'a> Session<'a> {
 fn burst_steps(plan: &Plan) -> u64 {
     let bursts = plan.bursts.as_ref();
     bursts.map_or(0, |b| u64::from(b.rounds) * b.configurations.len() as u64)
-}
-
-fn trial_record(
-    (trial, block, warmup): (u64, u64, bool),
-    configuration: &Configuration,
-    task: &Task,
-    tainted: Vec<String>,
-    outcome: Result<Measured, Failure>,
-) -> Record {
-    let (measured, failure) = match outcome {
-        Ok(measured) => (Some(measured), None),
-        Err(failure) => (None, Some(FailureRecord::from(&failure))),
-    };
-    Record::Trial(Box::new(TrialRecord {
-        trial,
-        block,
-        backend: configuration.id(),
-        workload: task.to_string(),
-        warmup,
-        tainted,
-        measured,
-        failure,
-    }))
-}
-
-impl From<&Failure> for FailureRecord {
-    fn from(failure: &Failure) -> Self {
-        let message = match failure.errno().and_then(shortage) {
-            Some(remedy) => format!("{failure}; to fix it: {remedy}"),
-            None => failure.to_string(),
-        };
-        Self {
-            kind: failure.kind().to_owned(),
-            message,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use super::super::plan::{self, Plan};
 use super::super::selftest::fake::{Fake, World};
 use super::*;
 use crate::backend::Instance;
+use crate::store::record::TrialRecord;
 use crate::transcript::Answer as Heard;
 use crate::trial::Observation;
-use crate::workload::{Profile, Workload};
+use crate::workload::{Profile, Task, Workload};
 
 /// A backend whose trials take longer in one task than in another, and end at their deadline.
 struct Uneven {
