@@ -17,7 +17,8 @@ pub struct Args {
 }
 
 const EXIT_CODES: &str = "Exit status: 0 done; 2 bad input; 3 this host cannot; 4 something \
-                          failed; 5 inconclusive (selftest, `compare --gate`); 130 or 143 \
+                          failed; 5 inconclusive (selftest, `compare --gate`, a run in which a \
+                          configuration got no number); 130 or 143 \
                           interrupted (what was measured is kept and marked); 1 something is \
                           worse (only with `compare --gate`).\n\
                           Results go to standard output, everything else to standard error.";
@@ -128,8 +129,8 @@ pub struct CompareArgs {
     #[arg(value_name = "HEAD")]
     pub head: PathBuf,
 
-    /// Smallest change that counts, for every metric [default: 10 for startup, ready, total and
-    /// teardown, 5 for all others]
+    /// Smallest change that counts, for every metric [default: 10 for startup, ready, total,
+    /// teardown, triad, crossing and chase beyond 64 KiB, 5 for all others]
     #[arg(long, value_name = "PERCENT", allow_hyphen_values = true)]
     pub threshold: Option<String>,
 
