@@ -6,11 +6,12 @@
 )]
 
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use isobench::sys::fd;
 use isobench::workload::{Profile, Task, Workload, known_answer, payload};
 use isobench_abi::question::{ENDED, FACTS, FIRST_CALL, SYSTEM_CALLS};
 use isobench_abi::{
@@ -22,22 +23,16 @@ use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 use proptest::prelude::*;
 use syscalls::Sysno;
 
-/// The payload as a file. Written under another name and closed before anything is started: a
-/// file that is open for writing, here or in a child between fork and exec, is ETXTBSY (execve(2)).
+/// The payload as a memory file, by a path that a child of any user can execute: nothing is written to
+/// disk and nothing stays.
 fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let program = directory.join(format!("payload-{}", payload::SHA256));
-        if !program.exists() {
-            let mut file = tempfile::NamedTempFile::new_in(directory).unwrap();
-            file.write_all(payload::BYTES).unwrap();
-            let path = file.into_temp_path();
-            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-            path.persist(&program).unwrap();
-        }
-        program
-    })
+    static PROGRAM: OnceLock<(OwnedFd, PathBuf)> = OnceLock::new();
+    let (_, path) = PROGRAM.get_or_init(|| {
+        let image = fd::sealed_memory(c"payload", payload::BYTES).unwrap();
+        let path = format!("/proc/{}/fd/{}", std::process::id(), image.as_raw_fd());
+        (image, path.into())
+    });
+    path
 }
 
 fn run(arguments: &[&str]) -> Output {
