@@ -105,7 +105,7 @@ fn run_json_is_refused_by_field() {
             "host",
         ),
         (
-            swap(&good, "\"steal_percent\": 0.0", "\"steal_percent\": -1.0"),
+            swap(&good, "\"steal_percent\": null", "\"steal_percent\": -1.0"),
             "host.noise.steal_percent",
         ),
         (swap(&good, "2026-01-02T03:04:05Z", "yesterday"), "started"),

@@ -98,12 +98,6 @@ impl Host {
     }
 }
 
-/// A one-line file's content, or `unavailable`.
-#[must_use]
-pub fn setting(path: &str) -> String {
-    text(path).map_or_else(|| "unavailable".to_owned(), |t| t.trim().to_owned())
-}
-
 fn text(path: &str) -> Option<String> {
     fs::read_to_string(path).ok()
 }

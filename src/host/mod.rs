@@ -7,4 +7,5 @@ pub mod fingerprint;
 pub mod kvm;
 pub mod limits;
 pub mod noise;
+pub mod settings;
 pub mod work;

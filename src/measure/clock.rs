@@ -11,7 +11,8 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
-use crate::host::fingerprint::{ClockFacts, setting};
+use crate::host::fingerprint::ClockFacts;
+use crate::host::settings;
 use crate::metric::{Nanos, Ticks};
 use crate::sys::clock::now;
 
@@ -89,7 +90,9 @@ impl Clock {
             drift: None,
             read_ns: self.read_cost.0 as f64 * to_ns,
             read_p99_ns: self.read_cost.1 as f64 * to_ns,
-            source: setting("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+            source: settings::read(
+                "/sys/devices/system/clocksource/clocksource0/current_clocksource",
+            ),
         }
     }
 

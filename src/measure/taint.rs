@@ -23,7 +23,8 @@ pub struct Watch {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct State {
-    steal: u64,
+    /// Absent where the kernel does not tell: then the run's record says so, and no trial is tainted.
+    steal: Option<u64>,
     /// CLOCK_REALTIME − CLOCK_MONOTONIC: changes when the clock is set.
     wall: i64,
     /// CLOCK_BOOTTIME − CLOCK_MONOTONIC: changes when the machine was suspended.
@@ -65,7 +66,7 @@ impl Watch {
         let text = String::from_utf8_lossy(&first[..read.unwrap_or(0)]);
         let monotonic = nanos(ClockId::CLOCK_MONOTONIC);
         State {
-            steal: CpuTime::parse(&text).steal,
+            steal: CpuTime::parse(&text).map(|time| time.steal),
             wall: nanos(ClockId::CLOCK_REALTIME) - monotonic,
             suspended: nanos(ClockId::CLOCK_BOOTTIME) - monotonic,
         }
@@ -74,7 +75,7 @@ impl Watch {
 
 fn compare(before: State, after: State) -> Vec<&'static str> {
     let mut taints = Vec::new();
-    if after.steal > before.steal {
+    if after.steal.zip(before.steal).is_some_and(|(a, b)| a > b) {
         taints.push("steal");
     }
     if (after.wall - before.wall).abs() > STEP {
@@ -97,12 +98,21 @@ mod tests {
     #[test]
     fn each_disturbance_has_its_name() {
         let quiet = State {
-            steal: 7,
+            steal: Some(7),
             wall: 1_000,
             suspended: 5,
         };
         assert!(compare(quiet, quiet).is_empty());
-        assert_eq!(compare(quiet, State { steal: 8, ..quiet }), ["steal"]);
+        assert_eq!(
+            compare(
+                quiet,
+                State {
+                    steal: Some(8),
+                    ..quiet
+                }
+            ),
+            ["steal"]
+        );
         assert_eq!(
             compare(
                 quiet,

@@ -3,6 +3,7 @@
 pub mod balance;
 pub mod compare;
 pub mod csv;
+mod facts;
 pub mod findings;
 pub mod format;
 pub mod isolation;

@@ -3,7 +3,7 @@
 
 use super::isolation::{self, Isolation};
 use super::ladder::{self, LadderView};
-use super::{balance, findings, format};
+use super::{balance, facts, findings, format};
 use crate::metric::{Better, CATALOGUE, Metric, Unit};
 use crate::store::document::{MetricResult, RatioResult, Run, Status};
 
@@ -83,7 +83,7 @@ pub struct Breakdown {
 pub fn view(run: &Run) -> View {
     View {
         title: title(run),
-        facts: facts(run),
+        facts: facts::facts(run),
         groups: groups(run),
         memory: balance::sheets(run),
         phases: breakdowns(run),
@@ -121,66 +121,6 @@ fn title(run: &Run) -> String {
         run.profile,
         measured.join(", ")
     )
-}
-
-fn facts(run: &Run) -> Vec<(String, String)> {
-    let host = &run.host;
-    let fact = |name: &str, value: String| (name.to_owned(), value);
-    vec![
-        fact(
-            "payload",
-            format!("{} bytes, sha256 {}", run.payload.bytes, run.payload.sha256),
-        ),
-        fact(
-            "host",
-            format!(
-                "{}{}, {} CPUs, {}",
-                host.cpu,
-                if host.virtual_machine {
-                    " (itself virtual)"
-                } else {
-                    ""
-                },
-                host.cpus,
-                format::quantity(host.memory as f64, Unit::Bytes)
-            ),
-        ),
-        fact("kernel", host.kernel.clone()),
-        fact(
-            "isolation",
-            format!(
-                "KVM {}, cgroup {}, run as {}",
-                host.kvm, host.cgroup, host.user
-            ),
-        ),
-        fact(
-            "clock",
-            format!(
-                "time-stamp counter {} MHz, CPUs agree within {} ns, one reading {} ns",
-                format::significant(host.clock.hz / 1e6),
-                format::significant(host.clock.skew_ns),
-                format::significant(host.clock.read_ns)
-            ),
-        ),
-        fact(
-            "noise",
-            format!(
-                "steal {} %, load {} → {}, governor {}, THP {}",
-                format::significant(host.noise.steal_percent),
-                format::significant(host.noise.load_before),
-                format::significant(host.noise.load_after),
-                host.noise.governor,
-                host.noise.transparent_hugepage
-            ),
-        ),
-        fact(
-            "run",
-            format!(
-                "{}, seed {}, isobench {} ({})",
-                run.id, run.seed, run.tool.version, run.tool.commit
-            ),
-        ),
-    ]
 }
 
 fn groups(run: &Run) -> Vec<Group> {
@@ -362,6 +302,11 @@ fn notes(run: &Run) -> Vec<String> {
         let trials: u64 = run.backends.iter().map(|b| b.trials).sum();
         notes.push(format!(
             "{tainted} of {trials} trials were disturbed from outside and are not estimated from."
+        ));
+    }
+    for change in &run.host.noise.changed {
+        notes.push(format!(
+            "A setting of the host changed during the run: {change}."
         ));
     }
     if run.host.kvm == "software" {

@@ -32,12 +32,28 @@ pub(super) fn check(run: &Run) -> Checked {
         ("host.clock.hz_error", run.host.clock.hz_error),
         ("host.clock.skew_ns", run.host.clock.skew_ns),
         ("host.clock.read_ns", run.host.clock.read_ns),
-        ("host.noise.load_before", run.host.noise.load_before),
-        ("host.noise.load_after", run.host.noise.load_after),
-        ("host.noise.steal_percent", run.host.noise.steal_percent),
     ] {
         if value < 0.0 {
             return refuse(field, format!("{value} is negative"));
+        }
+    }
+    let noise = &run.host.noise;
+    for (field, value) in [
+        ("load_before", noise.load_before),
+        ("load_after", noise.load_after),
+        ("steal_percent", noise.steal_percent),
+        (
+            "context_switches_per_second",
+            noise.context_switches_per_second,
+        ),
+        ("cpu_pressure_percent", noise.cpu_pressure_percent),
+        ("memory_pressure_percent", noise.memory_pressure_percent),
+        ("io_pressure_percent", noise.io_pressure_percent),
+        ("quota_percent", noise.quota_percent),
+    ] {
+        if let Some(value) = value.filter(|value| *value < 0.0) {
+            let problem = format!("{value} is negative");
+            return refuse(format!("host.noise.{field}"), problem);
         }
     }
     let mut ids = BTreeSet::new();

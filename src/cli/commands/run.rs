@@ -14,7 +14,7 @@ use crate::cli::error::CliError;
 use crate::cli::output::print;
 use crate::cli::plan::{RunPlan, validate};
 use crate::host::fingerprint::Host;
-use crate::host::noise::Moment;
+use crate::host::noise::{Moment, Noise};
 use crate::measure::clock::{Clock, ClockError};
 use crate::measure::ladder::estimate::estimate;
 use crate::measure::ladder::{self, Ladder};
@@ -97,7 +97,8 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
     keeper.bar.finish_and_clear();
     let early = early?;
 
-    host.noise.account(&before, &Moment::read());
+    host.noise
+        .account(&before, &Moment::read(), &Noise::detect());
     let drift = Clock::calibrate(Duration::from_millis(100)).and_then(|end| clock.drift(&end));
     host.clock.drift = drift.as_ref().ok().copied();
     let tasks: Vec<Task> = plan.tasks.iter().map(|(task, _)| *task).collect();
