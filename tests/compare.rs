@@ -107,9 +107,11 @@ fn ten_percent_of_work_is_found_and_named() {
     assert_eq!(status(&case.compare(&[])), 0, "without --gate");
     let human = stdout(&case.compare(&[]));
     assert!(human.contains("HEAD is worse than BASE: container sha256@1MiB bandwidth (−"));
-    let mut worse = human.lines().skip_while(|l| !l.starts_with("worse"));
-    let first = worse.nth(1).unwrap();
-    assert!(first.contains("sha256@1MiB bandwidth"), "{human}");
+    let mut lines = human.lines().skip_while(|l| !l.starts_with("worse (1)"));
+    assert!(
+        lines.nth(1).unwrap().contains("sha256@1MiB bandwidth"),
+        "{human}"
+    );
     let markdown = stdout(&case.compare(&["--format", "markdown"]));
     assert!(markdown.contains("| worse | container | sha256@1MiB | bandwidth |"));
     // The same change, judged the other way round, is an improvement; above 15 % it would not be.
@@ -127,6 +129,86 @@ fn a_faster_start_is_better_and_passes() {
     assert_eq!(status(&output), 0, "{}", stdout(&output));
     assert!(told(&output).contains(&"container noop startup better".to_owned()));
     assert_eq!(json(&output)["verdict"], "better");
+}
+
+#[test]
+fn memory_is_compared_as_it_is_whatever_the_process_takes() {
+    let larger = Recipe {
+        memory: 1.08,
+        ..head()
+    };
+    let output = Case::new(&Recipe::default(), &larger).compare(&["--gate", "--format", "json"]);
+    assert_eq!(status(&output), 1, "{}", stdout(&output));
+    let expected =
+        ["marginal", "pss", "private", "kernel"].map(|m| format!("container idle {m} worse"));
+    let mut told = told(&output);
+    told.sort();
+    let mut expected = expected.to_vec();
+    expected.sort();
+    assert_eq!(told, expected);
+}
+
+/// What would decide stands beside what is not decided, and is about right.
+#[test]
+fn noise_is_inconclusive_and_the_amount_that_would_decide_is_said() {
+    let noisy = |id, seed, blocks| Recipe {
+        id,
+        seed,
+        blocks,
+        noise: 15.0,
+        ..Recipe::default()
+    };
+    let case = Case::new(&noisy("base", 1, 240), &noisy("head", 2, 240));
+    let output = case.compare(&["--gate"]);
+    assert_eq!(status(&output), 5, "{}", stdout(&output));
+    let text = stdout(&output);
+    assert!(
+        text.contains("blocks\n") && text.contains("--profile full"),
+        "{text}"
+    );
+    assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
+    let needed = json(&case.compare(&["--format", "json"]))["metrics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|m| m["needed"].as_u64())
+        .max()
+        .unwrap();
+    assert!((200..20_000).contains(&needed), "{needed}");
+    // Two tasks take turns: as many blocks of each as were asked for.
+    let enough = 2 * needed + 2;
+    let case = Case::new(&noisy("base", 1, enough), &noisy("head", 2, enough));
+    let output = case.compare(&["--gate"]);
+    assert_eq!(status(&output), 0, "{}", stdout(&output));
+}
+
+#[test]
+fn a_run_that_speaks_against_itself_decides_nothing() {
+    let drifted = Recipe {
+        inconclusive: Some("the clock drifted"),
+        work: 1.5,
+        ..head()
+    };
+    let output = Case::new(&Recipe::default(), &drifted).compare(&["--gate"]);
+    assert_eq!(status(&output), 5, "{}", stdout(&output));
+    assert!(stdout(&output).contains("HEAD says of itself: the clock drifted"));
+}
+
+/// A reader that closed its end does not turn a regression into a pass.
+#[test]
+fn the_gate_gates_whoever_reads_it() {
+    let slower = Recipe {
+        work: 1.1,
+        ..head()
+    };
+    let case = Case::new(&Recipe::default(), &slower);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = isobench();
+    command.args(["compare", "--gate"]);
+    command.args([case.path("base"), case.path("head")]);
+    let output = command.stdout(writer).output().unwrap();
+    assert_eq!(status(&output), 1, "{}", stderr(&output));
 }
 
 #[test]

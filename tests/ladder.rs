@@ -8,11 +8,8 @@ use std::path::Path;
 
 use isobench::backend::container::mechanism::Mechanism;
 use isobench::store::document::{LadderResult, Run, Status};
+use support::folder::read_run;
 use support::{isobench, left_behind, skipped, status, stderr, stdout};
-
-fn read_run(folder: &Path) -> Run {
-    serde_json::from_str(&fs::read_to_string(folder.join("run.json")).unwrap()).unwrap()
-}
 
 /// A few blocks of the ladder, or `None` where not even a bare process runs here.
 fn climb(folder: &Path) -> Option<(Run, String)> {

@@ -7,7 +7,6 @@ mod synthetic;
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use isobench::measure::stored::load;
@@ -391,53 +390,4 @@ fn a_report_is_what_the_run_said() {
     assert!(report("human").contains("noop · startup"));
     assert!(report("markdown").contains("| container |"));
     assert!(report("csv").contains("container,noop,startup,ns,lower,"));
-}
-
-/// SIGKILL at several moments: nothing that was written is lost, and the run is still evidence.
-#[test]
-fn a_killed_run_is_read() {
-    let dir = tempfile::tempdir().unwrap();
-    // Not the first run: it may have got no further than its warm-up.
-    let base = dir.path().join("1");
-    for (index, wanted) in [1_usize, 9, 40, 100].into_iter().enumerate() {
-        let out = dir.path().join(index.to_string());
-        let mut child = isobench()
-            // Fixed, or a quiet machine has enough before the hundredth trial.
-            .args(["run", "--workloads", "noop", "--blocks", "100000"])
-            .args(["--backends", "process", "--out"])
-            .arg(&out)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let count = || {
-            let text = fs::read_to_string(out.join("trials.jsonl")).unwrap_or_default();
-            text.matches('\n').count()
-        };
-        let patience = Instant::now() + Duration::from_secs(60);
-        while count() < wanted {
-            assert!(
-                Instant::now() < patience,
-                "no {wanted} trials within a minute"
-            );
-            std::thread::sleep(Duration::from_millis(3));
-        }
-        let acknowledged = count();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let stored = load(&out).unwrap();
-        assert!(stored.is_unsealed() && !stored.run.complete);
-        assert!(stored.records.unwrap().len() >= acknowledged);
-        // The first trial only warms up.
-        assert!(wanted == 1 || stored.run.metrics[0].metric == "startup");
-        let report = isobench().arg("report").arg(&out).output().unwrap();
-        assert_eq!(status(&report), 0, "{}", stderr(&report));
-        if index > 1 {
-            let mut compare = isobench();
-            compare.arg("compare").args([&base, &out]).arg("--gate");
-            let output = compare.output().unwrap();
-            // One backend has nothing to be compared with: inconclusive, not an error.
-            assert_eq!(status(&output), 5, "{}", stderr(&output));
-        }
-    }
 }

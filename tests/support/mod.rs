@@ -2,10 +2,16 @@
 #![allow(clippy::expect_used)] // a test states its expectations
 #![allow(dead_code)] // each test binary uses its own part
 
+pub mod folder;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// The isobench binary: the one built with these tests, or a copy named by ISOBENCH_BIN (for a
 /// user who cannot read the build folder).
@@ -20,6 +26,48 @@ pub fn isobench() -> Command {
 /// Runs it to its end.
 pub fn run(args: &[&str]) -> Output {
     isobench().args(args).output().expect("the binary starts")
+}
+
+/// `isobench run` with these flags into this folder.
+pub fn run_into(flags: &[&str], out: &Path) -> Command {
+    let mut command = isobench();
+    command.arg("run").args(flags).arg("--out").arg(out);
+    command
+}
+
+/// The flags of a run that is over at once.
+pub const SHORT: [&str; 6] = [
+    "--backends",
+    "process",
+    "--workloads",
+    "noop",
+    "--blocks",
+    "1",
+];
+
+/// Whether a backend can run on this host.
+pub fn usable(id: &str) -> bool {
+    let doctor = stdout(&run(&["doctor", "--format", "json"]));
+    let json: serde_json::Value = serde_json::from_str(&doctor).expect("doctor prints JSON");
+    let backends = json["backends"].as_array().expect("a list");
+    backends
+        .iter()
+        .any(|b| b["id"] == id && b["usable"] == true)
+}
+
+/// Waits for something that is bound to happen.
+pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(120);
+    while !happened() {
+        assert!(Instant::now() < patience, "{what}: not within two minutes");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Sends a signal to a child.
+pub fn signal(child: &Child, signal: Signal) {
+    let pid = i32::try_from(child.id()).expect("a process id");
+    kill(Pid::from_raw(pid), signal).expect("the child is there");
 }
 
 /// Exit status, 999 for a signal.

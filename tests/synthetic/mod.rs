@@ -24,6 +24,12 @@ pub struct Recipe {
     pub startup: f64,
     /// Factor on the container's time for the same work.
     pub work: f64,
+    /// Factor on the container's memory.
+    pub memory: f64,
+    /// Spread of times around their typical values, as a factor on the usual 1 to 2 %.
+    pub noise: f64,
+    /// What the run says against itself.
+    pub inconclusive: Option<&'static str>,
     /// Factor on everything: a slower host.
     pub host: f64,
     pub payload: char,
@@ -40,6 +46,9 @@ impl Default for Recipe {
             rounds: 12,
             startup: 1.0,
             work: 1.0,
+            memory: 1.0,
+            noise: 1.0,
+            inconclusive: None,
             host: 1.0,
             payload: 'a',
             backends: &["process", "container"],
@@ -75,10 +84,10 @@ impl Recipe {
                 } else {
                     (1e5, 1e7)
                 };
-                let start = start * self.host * (1.0 + 0.02 * noise(&mut state));
-                let work = work * self.host * (1.0 + 0.01 * noise(&mut state));
+                let start = start * self.host * (1.0 + 0.02 * self.noise * noise(&mut state));
+                let work = work * self.host * (1.0 + 0.01 * self.noise * noise(&mut state));
                 let end = start + work + 3e4;
-                let rest = 5e4 * self.host * (1.0 + 0.02 * noise(&mut state));
+                let rest = 5e4 * self.host * (1.0 + 0.02 * self.noise * noise(&mut state));
                 records.push(Record::Trial(Box::new(TrialRecord {
                     trial,
                     block,
@@ -111,7 +120,13 @@ impl Recipe {
         for round in 0..self.rounds {
             for backend in self.backends {
                 for instances in [8_u32, 16, 24, 32, 40] {
-                    let each = 3e5 * (1.0 + 0.004 * noise(&mut state));
+                    let factor = if *backend == "container" {
+                        self.memory
+                    } else {
+                        // A few KiB: a page more or less is a lot.
+                        0.2 * (1.0 + 0.2 * noise(&mut state))
+                    };
+                    let each = 3e5 * factor * (1.0 + 0.004 * noise(&mut state));
                     let bytes = |v: f64| Bytes((v * f64::from(instances)) as i64);
                     records.push(Record::Memory(Box::new(MemoryRecord {
                         backend: (*backend).to_owned(),
@@ -148,7 +163,7 @@ impl Recipe {
             started: text("2026-01-02T03:04:05Z"),
             complete: false,
             ended_early: Some(text("running")),
-            inconclusive: None,
+            inconclusive: self.inconclusive.map(text),
             target: Some(0.05),
             seed: self.seed,
             profile: text("quick"),
