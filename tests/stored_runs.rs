@@ -138,6 +138,10 @@ fn run_json_is_refused_by_field() {
         ),
         (swap(&good, &first_n, "\"n\": 0,"), "metrics[0].n"),
         (
+            swap(&good, "\"severe\": ", "\"severe\": 99999"),
+            "metrics[0].outliers",
+        ),
+        (
             swap(&good, &first_median, "\"median\": 1e12,"),
             "metrics[0]",
         ),

@@ -6,8 +6,9 @@ use super::balance;
 use crate::backend::Configuration;
 use crate::metric::{KERNEL, MARGINAL, Metric, PRIVATE, PSS, READY, STARTUP, TEARDOWN, TOTAL};
 use crate::stats;
+use crate::stats::outlier::Severity;
 use crate::store::document::{
-    IsolationFact, MemoryBalance, MetricResult, PhaseResult, RatioResult,
+    IsolationFact, MemoryBalance, MetricResult, Outliers, PhaseResult, RatioResult,
 };
 use crate::store::record::{Measured, PhaseRecord, Record, TrialRecord};
 use crate::workload::{Task, Workload, catalogue};
@@ -238,6 +239,7 @@ fn estimate(
             p99: (sample.n() >= 100).then(|| stats::quantile::p99(&sample)),
             min: sample.min(),
             blurred: blurred(id) as u64,
+            outliers: outliers(&sample),
             phases: phases(id),
         });
         for reference in REFERENCES {
@@ -258,6 +260,15 @@ fn estimate(
                 pairs: pairs.len() as u64,
             });
         }
+    }
+}
+
+fn outliers(sample: &stats::Sample) -> Outliers {
+    let flags = stats::outlier::flags(sample);
+    let count = |severity| flags.iter().filter(|flag| **flag == severity).count() as u64;
+    Outliers {
+        mild: count(Severity::Mild),
+        severe: count(Severity::Severe),
     }
 }
 
@@ -339,4 +350,20 @@ pub(super) fn memory_series(records: &[Record], id: &str, value: RoundValue) -> 
         .into_iter()
         .filter_map(|(round, steps)| Some((u64::from(round), value(&steps)?)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_apart_is_counted_and_kept() {
+        let mut values: Vec<f64> = (0..=100).map(f64::from).collect();
+        let sample = |values: &[f64]| stats::Sample::new(values.to_vec()).unwrap();
+        assert_eq!(outliers(&sample(&values)), Outliers::default());
+        // Quartiles near 25 and 75: the fences are near 150 and 225.
+        values.extend([180.0, 1e6]);
+        let found = outliers(&sample(&values));
+        assert_eq!((found.mild, found.severe), (1, 1));
+    }
 }

@@ -249,6 +249,14 @@ fn notes(run: &Run) -> Vec<String> {
             format::significant(target * 100.0)
         ));
     }
+    let samples: u64 = run.metrics.iter().map(|m| m.n).sum();
+    let severe: u64 = run.metrics.iter().map(|m| m.outliers.severe).sum();
+    if severe > 0 {
+        notes.push(format!(
+            "{severe} of {samples} values lie beyond Tukey's outer fences; they are kept (outliers in \
+             run.json)."
+        ));
+    }
     let blurred: u64 = run.metrics.iter().map(|m| m.blurred).sum();
     if blurred > 0 {
         notes.push(format!(

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::check_trial::{check_fact, check_name, check_task};
-use super::document::{BackendResult, MemoryBalance, MetricResult, RatioResult, Run};
+use super::document::{BackendResult, MemoryBalance, MetricResult, Outliers, RatioResult, Run};
 use super::read_error::Refusal;
 use crate::metric::{CATALOGUE, Unit};
 use crate::workload::Profile;
@@ -162,6 +162,11 @@ fn check_metric(field: &str, m: &MetricResult) -> Checked {
     }
     if m.n == 0 {
         return refuse(format!("{field}.n"), "0: an estimate needs a sample");
+    }
+    let Outliers { mild, severe } = m.outliers;
+    if mild.saturating_add(severe) > m.n {
+        let problem = format!("{mild} and {severe} of {} samples", m.n);
+        return refuse(format!("{field}.outliers"), problem);
     }
     // A measured difference of memory may be negative, a time or a rate not.
     if m.unit != Unit::Bytes && m.min < 0.0 {

@@ -138,8 +138,21 @@ pub struct MetricResult {
     pub min: f64,
     /// Samples whose clock bound exceeds 1 % of their value.
     pub blurred: u64,
+    /// Samples that stand apart; flagged, never dropped.
+    #[serde(default)]
+    pub outliers: Outliers,
     /// For `startup` and `teardown`: median of each phase, `unaccounted` last.
     pub phases: Vec<PhaseResult>,
+}
+
+/// Samples beyond Tukey's fences (docs/method.md).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Outliers {
+    /// Beyond an inner fence, within the outer ones.
+    pub mild: u64,
+    /// Beyond an outer fence.
+    pub severe: u64,
 }
 
 /// Median length of a phase.
