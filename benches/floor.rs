@@ -138,13 +138,10 @@ fn floors(
     Ok(match configuration {
         Configuration::Process => vec![("process", child(Mechanisms::NONE)?)],
         Configuration::Container(options) if nix::unistd::geteuid().is_root() => {
-            let namespaces = options
-                .mechanisms
-                .iter()
-                .filter(|m| m.namespace().is_some());
-            let namespaces = Mechanisms::of(namespaces);
+            let all = options.mechanisms();
+            let namespaces = Mechanisms::of(all.iter().filter(|m| m.namespace().is_some()));
             vec![
-                ("container", child(options.mechanisms)?),
+                ("container", child(all)?),
                 ("container, clone3+execve", child(namespaces)?),
             ]
         }

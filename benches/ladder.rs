@@ -97,7 +97,7 @@ fn pair(configuration: Configuration) -> Option<Pair> {
     let Configuration::Container(options) = configuration else {
         return None;
     };
-    let floor = container::Floor::new(options.mechanisms).map_err(|e| e.to_string());
+    let floor = container::Floor::new(options.mechanisms()).map_err(|e| e.to_string());
     let backend = open(&configuration).map_err(|why| why.to_string());
     match (backend, floor) {
         (Ok(backend), Ok(floor)) => Some(Pair {

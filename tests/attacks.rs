@@ -129,7 +129,7 @@ impl Target {
         if !self.grouped {
             mechanisms = mechanisms.without(Cgroup);
         }
-        let mut container = Container::with_payload(Options { mechanisms }, elf).unwrap();
+        let mut container = Container::with_payload(Options::of(mechanisms), elf).unwrap();
         outcome(&mut container)
     }
 

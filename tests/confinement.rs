@@ -8,14 +8,14 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use isobench::backend::Backend;
-use isobench::backend::container::options::Options;
+use isobench::backend::container::options::{Options, Root};
 use isobench::backend::container::{Container, PAYLOAD_ID};
 use isobench::backend::process::Process;
 use isobench::metric::Bytes;
 use isobench::trial::Failure;
 use isobench::workload::{Workload, payload};
 use sha2::{Digest, Sha256};
-use stage::{INNER, alone, container, elf, grouped, launch};
+use stage::{INNER, alone, container, container_of, elf, grouped, launch};
 
 /// Facts of one process, read on the host.
 struct Facts(i32);
@@ -62,9 +62,15 @@ const NONE: &str = "0000000000000000";
 #[test]
 fn the_payload_is_confined() {
     let _alone = alone();
-    let Some(mut container) = container("confined") else {
-        return;
-    };
+    for root in Root::ALL {
+        let options = Options::default().rooted(root);
+        if let Some(container) = container_of("confined", options) {
+            is_confined(container);
+        }
+    }
+}
+
+fn is_confined(mut container: Container) {
     let held = container.hold(&launch(Workload::Idle)).unwrap();
     let seen = Facts::of_the_only_child();
     for set in SETS {
@@ -109,9 +115,15 @@ fn the_payload_is_confined() {
 #[test]
 fn the_root_holds_the_payload_and_nothing_of_the_host() {
     let _alone = alone();
-    let Some(mut container) = container("root") else {
-        return;
-    };
+    for root in Root::ALL {
+        let options = Options::default().rooted(root);
+        if let Some(container) = container_of("root", options) {
+            has_a_bare_root(container);
+        }
+    }
+}
+
+fn has_a_bare_root(mut container: Container) {
     let held = container.hold(&launch(Workload::Idle)).unwrap();
     let seen = Facts::of_the_only_child();
     let expected = ["dev", "payload", "proc"].map(str::to_owned);
@@ -129,6 +141,14 @@ fn the_root_holds_the_payload_and_nothing_of_the_host() {
         .map(|b| format!("{b:02x}"))
         .collect();
     assert_eq!(digest, payload::SHA256);
+    // Nobody can write there, whoever it is and through whatever path.
+    let inside = format!("/proc/{}/root", seen.0);
+    for refused in [
+        fs::write(format!("{inside}/new"), "").unwrap_err(),
+        fs::remove_file(format!("{inside}/payload")).unwrap_err(),
+    ] {
+        assert_eq!(refused.raw_os_error(), Some(libc::EROFS), "{refused}");
+    }
     for line in seen.file("mountinfo").lines() {
         let fields: Vec<_> = line.split(' ').collect();
         let (point, options) = (fields[4], fields[5]);

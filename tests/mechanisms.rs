@@ -12,7 +12,7 @@ use isobench::workload::Workload;
 use stage::{Traces, alone, launch};
 
 fn options(mechanisms: Mechanisms) -> Configuration {
-    Configuration::Container(Options { mechanisms })
+    Configuration::Container(Options::of(mechanisms))
 }
 
 /// A container of exactly these, or `None` with the reason on standard output.

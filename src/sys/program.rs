@@ -30,6 +30,21 @@ pub enum Op {
     Unshare(i32),
     /// mount(2).
     Mount(Box<Mount>),
+    /// mount(2) on a directory below the working directory, whose path is resolved as
+    /// [`Op::BindDevice`] resolves its target.
+    MountWithin(Box<Mount>),
+    /// Mounts a directory once more, by descriptor (open_tree(2), move_mount(2)), and makes it the
+    /// working directory.
+    BindDirectory {
+        /// What is mounted.
+        source: Box<Known>,
+        /// Where.
+        target: CString,
+        /// `MOUNT_ATTR_*` that are set before anybody can see the mount (mount_setattr(2)).
+        attributes: u64,
+    },
+    /// Makes a directory the working directory.
+    Enter(Box<Known>),
     /// chdir(2).
     Chdir(CString),
     /// umask(2).
@@ -38,11 +53,13 @@ pub enum Op {
     Mkdir(CString, u32),
     /// mknod(2): path, mode with type, device.
     Mknod(CString, u32, u64),
-    /// Binds a device node of the host onto an empty file, and checks that it is the device.
+    /// Binds a device node of the host onto a file, by descriptor (open_tree(2), move_mount(2)),
+    /// once it is known to be the device.
     BindDevice {
         /// Node on the host.
         source: CString,
-        /// Where it shall appear.
+        /// File below the working directory; no symbolic link on the way is followed and nothing
+        /// leads out of it (openat2(2), RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS).
         target: CString,
         /// Which character device it must be.
         device: u64,
@@ -80,10 +97,21 @@ pub enum Op {
     Seccomp(seccompiler::BpfProgram),
     /// Marks every descriptor from 3 on as close-on-exec (close_range(2)).
     CloseOnExec,
-    /// execve(2) of this path.
+    /// execve(2) of this path, which is no symbolic link (AT_SYMLINK_NOFOLLOW).
     Exec(CString),
     /// execveat(2) of [`Descriptors::image`].
     ExecImage,
+}
+
+/// A directory that was made earlier: whatever has taken its place since is refused (ESTALE).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Where it was.
+    pub path: CString,
+    /// Device of its file system.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
 }
 
 /// Arguments of mount(2).

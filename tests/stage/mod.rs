@@ -52,6 +52,8 @@ pub struct Traces {
     children: Vec<i32>,
     groups: BTreeSet<String>,
     mounts: Vec<String>,
+    folders: BTreeSet<String>,
+    links: BTreeSet<String>,
 }
 
 impl Traces {
@@ -65,8 +67,31 @@ impl Traces {
             children: children(),
             groups: groups(std::process::id()),
             mounts: mounts.lines().map(str::to_owned).collect(),
+            folders: folders(std::process::id()),
+            links: links(),
         }
     }
+}
+
+/// Directories that this harness has prepared.
+pub fn folders(harness: u32) -> BTreeSet<String> {
+    let places = [std::env::temp_dir(), "/var/tmp".into(), "/dev/shm".into()];
+    let entries = places.iter().flat_map(fs::read_dir).flatten().flatten();
+    entries
+        .map(|entry| entry.path().display().to_string())
+        .filter(|path| path.contains(&format!("/isobench-{harness}-")))
+        .collect()
+}
+
+/// Network interfaces of this network namespace that look like an isobench's.
+pub fn links() -> BTreeSet<String> {
+    let interfaces = fs::read_to_string("/proc/self/net/dev").unwrap();
+    interfaces
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, _)| name.trim().to_owned())
+        .filter(|name| name.starts_with("isob"))
+        .collect()
 }
 
 /// Processes whose parent is this one (field 4 of /proc/PID/stat).
@@ -274,7 +299,12 @@ pub fn assert_failures_are_typed<B: Backend>(with: impl Fn(&[u8]) -> B) {
 
 /// The backend, or a line that says why this test is not run here.
 pub fn container(test: &str) -> Option<Container> {
-    match Container::new(Options::default()) {
+    container_of(test, Options::default())
+}
+
+/// The same with options.
+pub fn container_of(test: &str, options: Options) -> Option<Container> {
+    match Container::new(options) {
         Ok(container) => {
             for limitation in container.limitations() {
                 println!(
@@ -285,7 +315,7 @@ pub fn container(test: &str) -> Option<Container> {
             Some(container)
         }
         Err(Unavailable { reason, remedy }) => {
-            println!("{test}: not run: {reason} ({remedy})");
+            println!("skipped: {test}: container{options}: {reason} ({remedy})");
             None
         }
     }

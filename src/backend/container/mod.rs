@@ -21,6 +21,8 @@ mod cgroup;
 mod confine;
 pub mod mechanism;
 pub mod options;
+mod prepared;
+mod rootfs;
 mod setup;
 
 use std::sync::Arc;
@@ -41,8 +43,10 @@ pub use setup::PAYLOAD_ID;
 
 use cgroup::{Groups, Leaf};
 use mechanism::{Mechanism, Mechanisms};
-use options::Options;
-use setup::{Devices, Identity, Setup};
+use options::{Options, Root};
+use prepared::Prepared;
+use rootfs::{Base, Devices};
+use setup::{Identity, Setup};
 
 /// Memory a container may take beyond what its task works on.
 const MEMORY_RESERVE: u64 = 64 << 20;
@@ -54,6 +58,8 @@ pub struct Container {
     launcher: Launcher,
     setup: Setup,
     groups: Option<Groups>,
+    /// What the root is made from; removed with this.
+    _prepared: Option<Prepared>,
     limitations: Vec<Limitation>,
 }
 
@@ -61,8 +67,8 @@ impl Container {
     /// Prepares the embedded payload, launches it once and checks that it came out as confined as it
     /// was asked to be.
     ///
-    /// The default container runs without its control group where none can be had, and says so
-    /// ([`Backend::limitations`]); any other is what was asked for or is refused.
+    /// A container of the default mechanisms runs without its control group where none can be had,
+    /// and says so ([`Backend::limitations`]); any other is what was asked for or is refused.
     ///
     /// # Errors
     /// Why this host cannot, and what would help.
@@ -71,7 +77,7 @@ impl Container {
         let mut first = container.first_launch();
         if let Err(failure @ Failure::Setup { phase, .. }) = &first
             && container.groups.is_some()
-            && options == Options::default()
+            && options.mechanisms() == Mechanisms::DEFAULT
             && matches!(*phase, "cgroup_create" | "clone3" | "cgroup_join")
         {
             let limitation = availability::no_cgroup(failure.to_string());
@@ -89,8 +95,8 @@ impl Container {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_payload(options: Options, bytes: &[u8]) -> Result<Self, Unavailable> {
-        let setup = setup_of(options.mechanisms, bytes);
         let mut limitations = Vec::new();
+        let (setup, prepared) = setup_of(options, bytes, &mut limitations)?;
         let mut missing = None;
         let mut groups = None;
         if setup.mechanisms.has(Mechanism::Cgroup) {
@@ -103,10 +109,11 @@ impl Container {
             launcher: launcher(&setup)?,
             setup,
             groups,
+            _prepared: prepared,
             limitations,
         };
         match missing {
-            Some(limitation) if options == Options::default() => {
+            Some(limitation) if options.mechanisms() == Mechanisms::DEFAULT => {
                 container.give_up_cgroup(limitation)?;
             }
             Some(limitation) => return Err(limitation.into()),
@@ -227,8 +234,16 @@ impl Instance for Held {
     }
 }
 
-/// What this harness does to make a container of these mechanisms.
-fn setup_of(wanted: Mechanisms, bytes: &[u8]) -> Setup {
+/// What this harness does to make such a container, and the directory that its root is made from.
+///
+/// # Errors
+/// No place for that directory.
+fn setup_of(
+    options: Options,
+    bytes: &[u8],
+    limitations: &mut Vec<Limitation>,
+) -> Result<(Setup, Option<Prepared>), Unavailable> {
+    let wanted = options.mechanisms();
     let privileged = is_privileged();
     // Whatever changes more than the process itself needs capabilities, and a user namespace is
     // where everybody has them. Joining a control group and filtering calls need none.
@@ -248,16 +263,28 @@ fn setup_of(wanted: Mechanisms, bytes: &[u8]) -> Setup {
     } else {
         Identity::Kept
     };
-    Setup {
+    // Device nodes do not work in what a user namespace mounts, nor can they be made there.
+    let nodes = !matches!(identity, Identity::Mapped { .. });
+    let prepared = match options.root() {
+        Root::Tmpfs => None,
+        Root::Bind | Root::Overlay => Some(Prepared::new(bytes, nodes, limitations)?),
+    };
+    let made = if nodes { Devices::Made } else { Devices::Bound };
+    let (base, devices) = match &prepared {
+        None => (Base::Empty, made),
+        Some(prepared) if options.root() == Root::Bind => {
+            (Base::Bind(prepared.root().clone()), prepared.devices())
+        }
+        Some(prepared) => (Base::Overlay(prepared.root().clone()), prepared.devices()),
+    };
+    let setup = Setup {
         mechanisms,
         identity,
-        // mknod(2) of a device is allowed only outside user namespaces.
-        devices: match identity {
-            Identity::Mapped { .. } => Devices::Bound,
-            Identity::Kept | Identity::Dropped => Devices::Made,
-        },
+        base,
+        devices,
         payload: Arc::from(bytes),
-    }
+    };
+    Ok((setup, prepared))
 }
 
 /// Root without CAP_SYS_ADMIN, or in a user namespace with few ids, is an ordinary user here.
@@ -286,14 +313,20 @@ fn launcher(setup: &Setup) -> Result<Launcher, Unavailable> {
 fn find_groups(limitations: &mut Vec<Limitation>) -> Result<Groups, String> {
     let groups = Groups::find()?;
     for place in groups.places() {
-        if let Err(limitation) = guardian::watch(&place)
-            && limitations.is_empty()
-        {
-            limitations.push(limitation);
-        }
+        guard(&place, limitations);
     }
     groups.probe()?;
     Ok(groups)
+}
+
+/// To be called before anything is made at a place: the guardian shall know it. That there is none is
+/// said once.
+fn guard(place: &isobench_guardian::Place, limitations: &mut Vec<Limitation>) {
+    if let Err(limitation) = guardian::watch(place)
+        && !limitations.contains(&limitation)
+    {
+        limitations.push(limitation);
+    }
 }
 
 /// What the task works on and the reserve.

@@ -1,13 +1,13 @@
 //! The system calls between `clone3` and `execve`, in order, and why in this order.
 
-use std::ffi::CString;
 use std::sync::Arc;
 
 use crate::backend::Unavailable;
 use crate::backend::container::confine;
 use crate::backend::container::mechanism::{Mechanism, Mechanisms};
+use crate::backend::container::rootfs::{self, Base, Devices};
 use crate::backend::launcher::refusal;
-use crate::sys::program::{Mount, Op, Program};
+use crate::sys::program::{Op, Program};
 use crate::sys::spawn::ignored_signals;
 
 /// Uid and gid of the payload, as it sees them: "nonroot" of the distroless images. Not 0, and not
@@ -32,24 +32,6 @@ pub enum Identity {
     },
 }
 
-/// How `/dev` is filled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Devices {
-    /// mknod(2), allowed to root outside user namespaces.
-    Made,
-    /// The host's nodes, bound one by one and checked.
-    Bound,
-}
-
-/// The five nodes of `/dev`: name, minor number; all of major 1 (`Documentation/admin-guide/devices.txt`).
-const NODES: [(&str, u32); 5] = [
-    ("null", 3),
-    ("zero", 5),
-    ("full", 7),
-    ("random", 8),
-    ("urandom", 9),
-];
-
 /// What is prepared once for all launches of a container.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -57,7 +39,9 @@ pub struct Setup {
     pub mechanisms: Mechanisms,
     /// Whose ids the payload has.
     pub identity: Identity,
-    /// How `/dev` is filled.
+    /// What the root is made from, and how its `/dev` is filled.
+    pub base: Base,
+    /// As it says.
     pub devices: Devices,
     /// The ELF file.
     pub payload: Arc<[u8]>,
@@ -111,7 +95,7 @@ pub fn compose(setup: &Setup) -> Result<Program, Unavailable> {
     // No controlling terminal to push input into (TIOCSTI).
     p.push("setsid", Op::NewSession);
     if has(Mechanism::Rootfs) {
-        root_file_system(&mut p, setup);
+        rootfs::compose(&mut p, setup);
     }
     if has(Mechanism::Uts) {
         p.push("sethostname", Op::HostName(b"isobench".to_vec()));
@@ -170,87 +154,6 @@ fn clocks_at_zero() -> Result<Vec<u8>, Unavailable> {
     Ok((monotonic + &boottime).into_bytes())
 }
 
-/// A fresh root with `/payload`, `/proc` and `/dev`, and nothing of the host.
-fn root_file_system(p: &mut Program, setup: &Setup) {
-    let Setup {
-        devices, payload, ..
-    } = setup;
-    // First of all mounts: nothing done below may travel back to the host's mount namespace.
-    let private = Mount {
-        target: c"/".into(),
-        flags: libc::MS_REC | libc::MS_PRIVATE,
-        ..Mount::default()
-    };
-    p.push("mount_private", Op::Mount(Box::new(private)));
-    p.push("umask", Op::Umask(0));
-    // On top of /proc, which every host has; the host's stays visible to the kernel's check that a
-    // user namespace may mount its own. Device nodes made here must work, hence no MS_NODEV then.
-    let nodev = match devices {
-        Devices::Made => 0,
-        Devices::Bound => libc::MS_NODEV,
-    };
-    let size = (payload.len().next_multiple_of(4096)) + (64 << 10);
-    let root = Mount {
-        source: c"isobench".into(),
-        target: c"/proc".into(),
-        kind: c"tmpfs".into(),
-        flags: libc::MS_NOSUID | nodev,
-        data: text(format!("mode=755,nr_inodes=16,size={size}")),
-    };
-    p.push("mount_root", Op::Mount(Box::new(root)));
-    p.push("mount_root", Op::Chdir(c"/proc".into()));
-    // A copy of its own: nothing outside the container can change it, and nothing inside can reach
-    // the harness's copy (CVE-2019-5736). A read-only bind of one file for all takes half as long
-    // (measured: 10 µs against 20) but the start as a whole does not get shorter, and it needs a
-    // file on a file system that may be noexec. The copy counts as the container's own memory.
-    let bytes = Arc::clone(payload);
-    p.push("write_payload", Op::Create(c"payload".into(), 0o555, bytes));
-    // Whose pid namespace it does not own, a user namespace may not mount a /proc of.
-    let mapped = matches!(setup.identity, Identity::Mapped { .. });
-    if setup.mechanisms.has(Mechanism::Pid) || !mapped {
-        // Only process folders, only one's own, read-only: no /proc/sys, /proc/kcore, sysrq-trigger.
-        let proc = Mount {
-            source: c"proc".into(),
-            target: c"proc".into(),
-            kind: c"proc".into(),
-            flags: libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_RDONLY,
-            data: c"subset=pid,hidepid=2".into(),
-        };
-        p.push("mount_proc", Op::Mkdir(c"proc".into(), 0o555));
-        p.push("mount_proc", Op::Mount(Box::new(proc)));
-    }
-    p.push("dev", Op::Mkdir(c"dev".into(), 0o755));
-    for (name, minor) in NODES {
-        let device = libc::makedev(1, minor);
-        let target = text(format!("dev/{name}"));
-        p.push(
-            "dev",
-            match devices {
-                Devices::Made => Op::Mknod(target, libc::S_IFCHR | 0o666, device),
-                Devices::Bound => Op::BindDevice {
-                    source: text(format!("/dev/{name}")),
-                    target,
-                    device,
-                },
-            },
-        );
-    }
-    p.push("pivot_root", Op::PivotRoot);
-    p.push("umount_old", Op::UnmountOldRoot);
-    p.push("umount_old", Op::Chdir(c"/".into()));
-    let read_only = Mount {
-        target: c"/".into(),
-        flags: libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | libc::MS_NOSUID | nodev,
-        ..Mount::default()
-    };
-    p.push("read_only", Op::Mount(Box::new(read_only)));
-}
-
-/// Text without NUL bytes, as all text here is.
-fn text(text: String) -> CString {
-    CString::new(text).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,6 +162,7 @@ mod tests {
         let setup = Setup {
             mechanisms,
             identity,
+            base: Base::Empty,
             devices: Devices::Bound,
             payload: Arc::from(&b"x"[..]),
         };

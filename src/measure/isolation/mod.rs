@@ -25,6 +25,7 @@ use self::judge::Findings;
 use super::clock::Clock;
 use super::session::{Observer, Opened, RunError};
 use crate::backend::container::mechanism::Mechanism;
+use crate::backend::container::options::Options;
 use crate::backend::{Backend, Configuration, Limitation, open};
 use crate::store::document::IsolationFact;
 use crate::store::record::{FailureRecord, ProbeRecord, Record};
@@ -184,7 +185,7 @@ fn unguarded(
 }
 
 fn has(configuration: &Configuration, mechanism: Mechanism) -> bool {
-    matches!(configuration, Configuration::Container(o) if o.mechanisms.has(mechanism))
+    matches!(configuration, Configuration::Container(o) if o.mechanisms().has(mechanism))
 }
 
 /// The same configuration without its seccomp filter, and without what it has to do without here.
@@ -195,14 +196,13 @@ fn without_filter(
     let Configuration::Container(options) = configuration else {
         return None;
     };
-    let mut options = *options;
     let missing = limitations
         .iter()
         .filter_map(|l| Mechanism::from_name(l.mechanism));
-    options.mechanisms = missing
-        .chain([Mechanism::Seccomp])
-        .fold(options.mechanisms, |set, one| set.without(one));
-    Some(Configuration::Container(options))
+    let fewer = missing.chain([Mechanism::Seccomp]);
+    Some(Configuration::Container(
+        fewer.fold(*options, Options::without),
+    ))
 }
 
 #[cfg(test)]

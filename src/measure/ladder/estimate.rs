@@ -213,7 +213,7 @@ mod tests {
 
     fn made(ladder: &Ladder) -> Values {
         let containers = ladder.configurations().into_iter().filter_map(|c| match c {
-            Configuration::Container(options) => Some(options.mechanisms),
+            Configuration::Container(options) => Some(options.mechanisms()),
             _ => None,
         });
         containers

@@ -78,7 +78,7 @@ impl Ladder {
             return None;
         };
         [true, false]
-            .map(|privileged| Self::of(options.mechanisms, privileged))
+            .map(|privileged| Self::of(options.mechanisms(), privileged))
             .into_iter()
             .find(|ladder| {
                 ladder
@@ -122,7 +122,7 @@ impl Ladder {
 /// The configuration of a container with exactly these.
 #[must_use]
 pub fn container(mechanisms: Mechanisms) -> Configuration {
-    Configuration::Container(Options { mechanisms })
+    Configuration::Container(Options::of(mechanisms))
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use nix::errno::Errno;
 
-use super::program::{Descriptors, Mount, Op};
+mod mounts;
+
+use super::program::{Descriptors, Op};
 
 type Done = Result<(), Errno>;
 
@@ -40,7 +42,14 @@ pub(super) fn perform(op: &Op, around: &Surroundings<'_>) -> Done {
         }
         // SAFETY: none of the flags used share memory: the call touches kernel state only.
         Op::Unshare(flags) => done(unsafe { libc::unshare(*flags) }),
-        Op::Mount(mount) => self::mount(mount),
+        Op::Mount(mount) => mounts::mount(mount),
+        Op::MountWithin(mount) => mounts::mount_within(mount),
+        Op::BindDirectory {
+            source,
+            target,
+            attributes,
+        } => mounts::bind_directory(source, target, *attributes),
+        Op::Enter(directory) => mounts::enter(directory),
         // SAFETY: `path` is NUL-terminated.
         Op::Chdir(path) => done(unsafe { libc::chdir(path.as_ptr()) }),
         Op::Umask(mask) => {
@@ -58,7 +67,7 @@ pub(super) fn perform(op: &Op, around: &Surroundings<'_>) -> Done {
             source,
             target,
             device,
-        } => bind_device(source, target, *device),
+        } => mounts::bind_device(source, target, *device),
         Op::Create(path, mode, bytes) => put(
             path,
             libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL,
@@ -104,7 +113,7 @@ pub(super) fn perform(op: &Op, around: &Surroundings<'_>) -> Done {
                 libc::CLOSE_RANGE_CLOEXEC,
             )
         }),
-        Op::Exec(path) => execute(libc::AT_FDCWD, path, 0, around.argv),
+        Op::Exec(path) => execute(libc::AT_FDCWD, path, libc::AT_SYMLINK_NOFOLLOW, around.argv),
         Op::ExecImage => {
             let image = fds.image.ok_or(Errno::EBADF)?;
             execute(image.as_raw_fd(), c"", libc::AT_EMPTY_PATH, around.argv)
@@ -219,43 +228,6 @@ fn put(path: &CStr, flags: i32, mode: u32, bytes: &[u8]) -> Done {
     let written = write_once(fd, bytes);
     close(fd);
     written
-}
-
-fn mount(mount: &Mount) -> Done {
-    // SAFETY: all strings are NUL-terminated; the kernel copies at most a page of `data`.
-    done(unsafe {
-        libc::mount(
-            mount.source.as_ptr(),
-            mount.target.as_ptr(),
-            mount.kind.as_ptr(),
-            mount.flags,
-            mount.data.as_ptr().cast(),
-        )
-    })
-}
-
-fn bind_device(source: &CStr, target: &CStr, device: u64) -> Done {
-    // SAFETY: `target` is NUL-terminated.
-    done(unsafe { libc::mknod(target.as_ptr(), libc::S_IFREG | 0o600, 0) })?;
-    // SAFETY: paths are NUL-terminated; a bind reads neither type nor data.
-    done(unsafe {
-        libc::mount(
-            source.as_ptr(),
-            target.as_ptr(),
-            std::ptr::null(),
-            libc::MS_BIND,
-            std::ptr::null(),
-        )
-    })?;
-    // SAFETY: all-zero bytes are a valid `stat`: it is plain data.
-    let mut facts: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: `facts` is writable and outlives the call.
-    done(unsafe { libc::lstat(target.as_ptr(), &raw mut facts) })?;
-    if facts.st_mode & libc::S_IFMT == libc::S_IFCHR && facts.st_rdev == device {
-        Ok(())
-    } else {
-        Err(Errno::ENODEV)
-    }
 }
 
 /// The raw call: glibc's getcwd(3) would search for a way to an unreachable directory.
