@@ -15,7 +15,7 @@ use isobench_guardian::{Harness, Owner, Place};
 
 use crate::backend::Limitation;
 use crate::sys::pidfd::Exit;
-use crate::sys::program::{Arguments, Descriptors, Op, Program};
+use crate::sys::program::{Arguments, Descriptors, Grants, Op, Program};
 use crate::sys::spawn::{Stack, ignored_signals, spawn};
 use crate::sys::{fd, pidfd, spawn};
 use crate::trial::{Failure, PhaseLog};
@@ -111,7 +111,7 @@ fn start(harness: Harness) -> io::Result<File> {
         stderr: null.as_fd(),
         harness: own.as_fd(),
         image: Some(image.as_fd()),
-        cgroups: [None; 2],
+        grants: Grants::default(),
     };
     let parent = spawn(
         &mut Stack::new()?,

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::backend::Unavailable;
 use crate::backend::child::Child;
-use crate::sys::program::{Arguments, Descriptors, Program};
+use crate::sys::program::{Arguments, Descriptors, Grants, Program};
 use crate::sys::spawn::{Place, Stack, spawn};
 use crate::sys::{fd, pidfd};
 use crate::trial::{Failure, Launch, PhaseLog};
@@ -38,7 +38,7 @@ impl Launcher {
     }
 
     /// Starts the payload. With `hold` its input is a pipe that it can wait on, else `/dev/null`,
-    /// where a wait ends at once. `cgroups` are the files that the child writes itself into.
+    /// where a wait ends at once.
     ///
     /// # Errors
     /// The step that refused; nothing is left of the child.
@@ -46,7 +46,7 @@ impl Launcher {
         &mut self,
         arguments: &Arguments,
         place: Place<'_>,
-        cgroups: [Option<std::os::fd::BorrowedFd<'_>>; 2],
+        grants: Grants<'_>,
         hold: bool,
         log: &mut PhaseLog,
     ) -> Result<Child, Failure> {
@@ -62,7 +62,7 @@ impl Launcher {
             stderr: self.null.as_fd(),
             harness: self.harness.as_fd(),
             image: self.image.as_ref().map(AsFd::as_fd),
-            cgroups,
+            grants,
         };
         let spawned = spawn(
             &mut self.stack,

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::backend::child::{Child, Deadline};
 use crate::backend::launcher::{Launcher, image, probe, refusal, shortage};
 use crate::backend::{Backend, Footprint, Instance, Unavailable};
-use crate::sys::program::{Arguments, Op, Program};
+use crate::sys::program::{Arguments, Grants, Op, Program};
 use crate::sys::spawn::{Place, ignored_signals};
 use crate::sys::{clock, fd};
 use crate::transcript::Answer;
@@ -89,7 +89,8 @@ impl Process {
             small_table: hold,
             ..Place::default()
         };
-        self.launcher.start(arguments, place, [None; 2], hold, log)
+        self.launcher
+            .start(arguments, place, Grants::default(), hold, log)
     }
 }
 

@@ -101,7 +101,7 @@ impl Density {
 fn typical(configuration: &Configuration) -> Bytes {
     Bytes(match configuration {
         Configuration::Process => 64 << 10,
-        Configuration::Container(options) if options.mechanisms.has(Mechanism::Net) => 256 << 10,
+        Configuration::Container(options) if options.mechanisms().has(Mechanism::Net) => 256 << 10,
         Configuration::Container(_) => 96 << 10,
         Configuration::MicroVm => 256 << 10,
     })

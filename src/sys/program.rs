@@ -24,7 +24,7 @@ pub enum Op {
     Stdio,
     /// Opens an existing file, writes these bytes with one call, closes it.
     Write(CString, Vec<u8>),
-    /// Writes "0" (the caller) to each of [`Descriptors::cgroups`].
+    /// Writes "0" (the caller) to each of [`Grants::cgroups`].
     JoinCgroups,
     /// unshare(2).
     Unshare(i32),
@@ -77,6 +77,18 @@ pub enum Op {
     HostName(Vec<u8>),
     /// Brings the interface `lo` up (netdevice(7), SIOCSIFFLAGS).
     LoopbackUp,
+    /// Sends a message to the network of the harness through [`Network::host`], and waits for the
+    /// answer.
+    HostNetwork(Message),
+    /// Asks [`Network::agent`] to do the same: a user namespace has no say in the host's network.
+    AskAgent,
+    /// Sends a message to the child's own network and waits for the answer.
+    OwnNetwork {
+        /// The message.
+        message: Message,
+        /// What [`Fill::Interface`] stands for.
+        interface: CString,
+    },
     /// setsid(2): no controlling terminal.
     NewSession,
     /// No core dumps (RLIMIT_CORE).
@@ -101,6 +113,64 @@ pub enum Op {
     Exec(CString),
     /// execveat(2) of [`Descriptors::image`].
     ExecImage,
+}
+
+/// Requests to the kernel's network (rtnetlink(7)), sent with one call; the last one asks for an
+/// answer, the others only answer with an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    bytes: Vec<u8>,
+    fills: Vec<(usize, Fill)>,
+}
+
+/// Four bytes of a message that nobody knows before the child is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// The child's process id in its own pid namespace, in which the kernel looks it up
+    /// (IFLA_NET_NS_PID).
+    OwnPid,
+    /// Index of an interface of the child's network.
+    Interface,
+    /// [`Network::address`].
+    Address,
+}
+
+impl Message {
+    /// Longest there is: the child keeps a copy on its stack.
+    pub const MAX: usize = 512;
+
+    /// Bytes, and where to fill in what; `None` if it is too long, too short for the header of a
+    /// request, or something is to be filled in beyond its end.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>, fills: Vec<(usize, Fill)>) -> Option<Self> {
+        let inside = |(at, _): &(usize, Fill)| at.checked_add(4).is_some_and(|e| e <= bytes.len());
+        let fits = (16..=Self::MAX).contains(&bytes.len()) && fills.iter().all(inside);
+        fits.then_some(Self { bytes, fills })
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What is to be filled in where.
+    #[must_use]
+    pub fn fills(&self) -> &[(usize, Fill)] {
+        &self.fills
+    }
+}
+
+/// What a child with an address in the host's network is given.
+#[derive(Clone, Copy, Debug)]
+pub struct Network<'a> {
+    /// Netlink socket of the harness's network namespace.
+    pub host: BorrowedFd<'a>,
+    /// Somebody in the harness who sends what the child may not: takes [`Self::address`] and
+    /// answers with it and an errno (two native 32-bit words).
+    pub agent: Option<BorrowedFd<'a>>,
+    /// IPv4 address, as it stands in a message.
+    pub address: [u8; 4],
 }
 
 /// A directory that was made earlier: whatever has taken its place since is refused (ESTALE).
@@ -154,11 +224,25 @@ impl Program {
         self.0.push(Step { phase, op });
     }
 
+    /// Adds the steps of another program.
+    pub fn append(&mut self, other: &Self) {
+        self.0.extend_from_slice(&other.0);
+    }
+
     /// The steps.
     #[must_use]
     pub fn steps(&self) -> &[Step] {
         &self.0
     }
+}
+
+/// What the harness has made for one child.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Grants<'a> {
+    /// `tasks` of the cgroups to join.
+    pub cgroups: [Option<BorrowedFd<'a>>; 3],
+    /// For [`Op::HostNetwork`], [`Op::AskAgent`] and [`Op::OwnNetwork`].
+    pub network: Option<Network<'a>>,
 }
 
 /// The descriptors that belong to one trial.
@@ -174,18 +258,20 @@ pub struct Descriptors<'a> {
     pub harness: BorrowedFd<'a>,
     /// What [`Op::ExecImage`] executes.
     pub image: Option<BorrowedFd<'a>>,
-    /// `tasks` or `cgroup.procs` of the cgroups to join.
-    pub cgroups: [Option<BorrowedFd<'a>>; 2],
+    /// What this child alone is given.
+    pub grants: Grants<'a>,
 }
 
 impl Descriptors<'_> {
     /// The first number above all of them.
     #[must_use]
     pub fn end(&self) -> u32 {
-        let [first, second] = self.cgroups;
+        let network = self.grants.network;
         [Some(self.stdin), Some(self.stdout), Some(self.stderr)]
             .into_iter()
-            .chain([Some(self.harness), self.image, first, second])
+            .chain([Some(self.harness), self.image])
+            .chain(self.grants.cgroups)
+            .chain([network.map(|n| n.host), network.and_then(|n| n.agent)])
             .flatten()
             .map(|fd| fd.as_raw_fd().unsigned_abs() + 1)
             .max()

@@ -68,7 +68,7 @@ impl Traces {
             groups: groups(std::process::id()),
             mounts: mounts.lines().map(str::to_owned).collect(),
             folders: folders(std::process::id()),
-            links: links(),
+            links: links(std::process::id()),
         }
     }
 }
@@ -83,15 +83,31 @@ pub fn folders(harness: u32) -> BTreeSet<String> {
         .collect()
 }
 
-/// Network interfaces of this network namespace that look like an isobench's.
-pub fn links() -> BTreeSet<String> {
+/// The bridge of this harness and what is plugged into it.
+pub fn links(harness: u32) -> BTreeSet<String> {
     let interfaces = fs::read_to_string("/proc/self/net/dev").unwrap();
-    interfaces
+    let names = interfaces
         .lines()
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, _)| name.trim().to_owned())
-        .filter(|name| name.starts_with("isob"))
+        .filter_map(|line| Some(line.split_once(':')?.0.trim()));
+    names
+        .filter(|name| {
+            let master = fs::read_link(format!("/sys/class/net/{name}/master"));
+            let bridge = master.unwrap_or_else(|_| (*name).into());
+            let bridge = bridge.file_name().unwrap().to_string_lossy().into_owned();
+            owner_of_bridge(&bridge) == Some(harness)
+        })
+        .map(str::to_owned)
         .collect()
+}
+
+/// The process id in a bridge's name: `ib`, 32 bits of the pid namespace and 22 of the id in eleven
+/// digits of five bits, two more digits.
+fn owner_of_bridge(name: &str) -> Option<u32> {
+    let digits = name.strip_prefix("ib").filter(|d| d.len() == 13)?;
+    let value = digits[..11].chars().try_fold(0u64, |value, digit| {
+        Some(value * 32 + u64::from(digit.to_digit(32)?))
+    })?;
+    u32::try_from(value & ((1 << 22) - 1)).ok()
 }
 
 /// Processes whose parent is this one (field 4 of /proc/PID/stat).

@@ -91,7 +91,14 @@ pub(super) fn explain(failure: &Failure, identity: Identity) -> Unavailable {
         ("pivot_root", Some(libc::EINVAL)) => {
             "the root file system is the initramfs, which cannot be left: boot from a disk"
         }
-        ("execve", Some(libc::EACCES)) => "a security module forbids execution from a new tmpfs",
+        ("execve", Some(libc::EACCES)) => {
+            "a security module forbids execution from a new tmpfs, or from a prepared root: then \
+             set TMPDIR to another place"
+        }
+        ("mount_root", Some(libc::ENODEV)) => {
+            "modprobe overlay; the kernel needs CONFIG_OVERLAY_FS"
+        }
+        ("veth_create", Some(libc::EOPNOTSUPP)) => "modprobe veth; the kernel needs CONFIG_VETH",
         (_, Some(libc::EPERM | libc::EACCES)) => {
             "run as root, or where no container or security module forbids mounts"
         }

@@ -243,9 +243,9 @@ pub struct Leaf {
 impl Leaf {
     /// v1: the files that the child writes itself into.
     #[must_use]
-    pub fn tasks(&self) -> [Option<BorrowedFd<'_>>; 2] {
+    pub fn tasks(&self) -> [Option<BorrowedFd<'_>>; 3] {
         let mut tasks = self.handles(Version::V1);
-        [tasks.next(), tasks.next()]
+        [tasks.next(), tasks.next(), tasks.next()]
     }
 
     /// v2: the group that the child is born into.

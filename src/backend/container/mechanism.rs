@@ -27,17 +27,20 @@ pub enum Mechanism {
     Loopback,
     /// A fresh root with pivot_root(2), `/proc` and `/dev`.
     Rootfs,
-    /// A control group of its own with limits (cgroups(7)).
+    /// A control group of its own with limits on memory and tasks (cgroups(7)).
     Cgroup,
     /// Five empty capability sets, and an id that owns nothing (capabilities(7)).
     Capabilities,
     /// A seccomp filter with an allowlist (seccomp(2)).
     Seccomp,
+    /// A pair of virtual interfaces (veth(4)): `eth0` with an address, and its other end in a bridge
+    /// of the host.
+    Veth,
 }
 
 impl Mechanism {
     /// All, in the ladder's order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::User,
         Self::Pid,
         Self::Net,
@@ -51,6 +54,7 @@ impl Mechanism {
         Self::Cgroup,
         Self::Capabilities,
         Self::Seccomp,
+        Self::Veth,
     ];
 
     /// Name on the command line and in results.
@@ -70,6 +74,7 @@ impl Mechanism {
             Self::Cgroup => "cgroup",
             Self::Capabilities => "capabilities",
             Self::Seccomp => "seccomp",
+            Self::Veth => "veth",
         }
     }
 
@@ -95,12 +100,12 @@ impl Mechanism {
         })
     }
 
-    /// What it cannot be had without: changing the host's root or the host's `lo` is out of the
-    /// question.
+    /// What it cannot be had without: changing the host's root, the host's `lo` or the limits of the
+    /// harness's own group is out of the question.
     #[must_use]
     pub const fn needs(self) -> Option<Self> {
         match self {
-            Self::Loopback => Some(Self::Net),
+            Self::Loopback | Self::Veth => Some(Self::Net),
             Self::Rootfs => Some(Self::Mnt),
             _ => None,
         }
@@ -115,12 +120,15 @@ impl Mechanisms {
     /// None.
     pub const NONE: Self = Self(0);
 
-    /// What `container` has where nothing else is asked for: all but the user namespace, which
-    /// root does not need and everybody else gets, and the time namespace, which engines leave out.
+    /// What `container` has where nothing else is asked for: all but
+    /// * the user namespace, which root does not need and everybody else gets,
+    /// * the time namespace, which engines leave out,
+    /// * the pair of interfaces, which takes root and costs more than all else together.
     pub const DEFAULT: Self = Self(
         ((1 << Mechanism::ALL.len()) - 1)
             & !(1 << Mechanism::User as u16)
-            & !(1 << Mechanism::Time as u16),
+            & !(1 << Mechanism::Time as u16)
+            & !(1 << Mechanism::Veth as u16),
     );
 
     /// These, with what each cannot be had without.
@@ -196,12 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn the_default_lacks_two() {
+    fn the_default_lacks_three() {
         let lacking: Vec<_> = Mechanism::ALL
             .into_iter()
             .filter(|m| !Mechanisms::DEFAULT.has(*m))
             .collect();
-        assert_eq!(lacking, [Mechanism::User, Mechanism::Time]);
+        use Mechanism::{Time, User, Veth};
+        assert_eq!(lacking, [User, Time, Veth]);
         assert_eq!(
             Mechanisms::of([Mechanism::Rootfs]).to_string(),
             "mnt+rootfs"

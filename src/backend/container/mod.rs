@@ -20,12 +20,12 @@ mod availability;
 mod cgroup;
 mod confine;
 pub mod mechanism;
+mod network;
 pub mod options;
+mod parts;
 mod prepared;
 mod rootfs;
 mod setup;
-
-use std::sync::Arc;
 
 use crate::backend::child::{Child, Deadline};
 use crate::backend::guardian;
@@ -33,20 +33,21 @@ use crate::backend::launcher::{self, Launcher, probe};
 use crate::backend::{Backend, Footprint, Instance, Limitation, Unavailable};
 use crate::metric::Bytes;
 use crate::sys::clock;
-use crate::sys::program::Arguments;
+use crate::sys::program::{Arguments, Grants};
 use crate::sys::spawn::Place;
 use crate::transcript::Answer;
 use crate::trial::{Failure, Launch, Observation, PhaseLog};
 use crate::workload::{Task, Workload, payload};
 
+pub use parts::is_privileged;
 pub use setup::PAYLOAD_ID;
 
 use cgroup::{Groups, Leaf};
 use mechanism::{Mechanism, Mechanisms};
-use options::{Options, Root};
-use prepared::Prepared;
-use rootfs::{Base, Devices};
-use setup::{Identity, Setup};
+use network::bridge::Lease;
+use options::Options;
+use parts::Parts;
+use setup::Setup;
 
 /// Memory a container may take beyond what its task works on.
 const MEMORY_RESERVE: u64 = 64 << 20;
@@ -56,10 +57,8 @@ const MEMORY_RESERVE: u64 = 64 << 20;
 #[derive(Debug)]
 pub struct Container {
     launcher: Launcher,
-    setup: Setup,
+    parts: Parts,
     groups: Option<Groups>,
-    /// What the root is made from; removed with this.
-    _prepared: Option<Prepared>,
     limitations: Vec<Limitation>,
 }
 
@@ -86,7 +85,10 @@ impl Container {
         }
         match first {
             Ok(()) => Ok(container),
-            Err(failure) => Err(availability::explain(&failure, container.setup.identity)),
+            Err(failure) => Err(availability::explain(
+                &failure,
+                container.parts.setup.identity,
+            )),
         }
     }
 
@@ -96,20 +98,19 @@ impl Container {
     /// As [`Self::new`].
     pub fn with_payload(options: Options, bytes: &[u8]) -> Result<Self, Unavailable> {
         let mut limitations = Vec::new();
-        let (setup, prepared) = setup_of(options, bytes, &mut limitations)?;
+        let parts = Parts::of(options, bytes, &mut limitations)?;
         let mut missing = None;
         let mut groups = None;
-        if setup.mechanisms.has(Mechanism::Cgroup) {
+        if parts.setup.mechanisms.has(Mechanism::Cgroup) {
             match find_groups(&mut limitations) {
                 Ok(found) => groups = Some(found),
                 Err(reason) => missing = Some(availability::no_cgroup(reason)),
             }
         }
         let mut container = Self {
-            launcher: launcher(&setup)?,
-            setup,
+            launcher: launcher(&parts.setup)?,
+            parts,
             groups,
-            _prepared: prepared,
             limitations,
         };
         match missing {
@@ -127,18 +128,21 @@ impl Container {
         launch.task.workload = Workload::Idle;
         let arguments = Arguments::new(&launch.task.argv());
         let deadline = Deadline::after(launch.deadline);
-        let (leaf, mut child) = self.start(&launch, &arguments, true, &mut PhaseLog::new())?;
+        let (mut belongings, mut child) =
+            self.start(&launch, &arguments, true, &mut PhaseLog::new())?;
         child.until_waiting(deadline, launch.task.heap_bytes())?;
-        confine::verify(child.pid(), self.setup.mechanisms)
+        confine::verify(child.pid(), self.parts.setup.mechanisms)
             .map_err(|why| Failure::setup("verify", std::io::Error::other(why)))?;
         child.finish_held(launch.deadline)?;
-        leaf.map_or(Ok(()), Leaf::remove)
+        belongings
+            .remove()
             .map_err(|e| Failure::Leftover(e.to_string()))
     }
 
     fn give_up_cgroup(&mut self, limitation: Limitation) -> Result<(), Unavailable> {
-        self.setup.mechanisms = self.setup.mechanisms.without(Mechanism::Cgroup);
-        self.launcher = launcher(&self.setup)?;
+        let setup = &mut self.parts.setup;
+        setup.mechanisms = setup.mechanisms.without(Mechanism::Cgroup);
+        self.launcher = launcher(setup)?;
         self.groups = None;
         self.limitations.push(limitation);
         Ok(())
@@ -150,23 +154,47 @@ impl Container {
         arguments: &Arguments,
         hold: bool,
         log: &mut PhaseLog,
-    ) -> Result<(Option<Leaf>, Child), Failure> {
-        let leaf = match &self.groups {
-            None => None,
-            Some(groups) => {
-                let limit = memory_limit(&launch.task);
-                let made = log.time("cgroup_create", || groups.create(limit));
-                Some(made.map_err(|e| Failure::setup("cgroup_create", e))?)
-            }
-        };
+    ) -> Result<(Belongings, Child), Failure> {
+        let mut belongings = Belongings::default();
+        if let Some(groups) = &self.groups {
+            let limit = memory_limit(&launch.task);
+            let made = log.time("cgroup_create", || groups.create(limit));
+            belongings.leaf = Some(made.map_err(|e| Failure::setup("cgroup_create", e))?);
+        }
+        if let Some(network) = &self.parts.network {
+            let lease = network.lease();
+            belongings.lease = Some(lease.map_err(|e| Failure::setup("veth_create", e))?);
+        }
         let place = Place {
-            namespaces: setup::namespaces(self.setup.mechanisms),
-            cgroup: leaf.as_ref().and_then(Leaf::birthplace),
+            namespaces: setup::namespaces(self.parts.setup.mechanisms),
+            cgroup: belongings.leaf.as_ref().and_then(Leaf::birthplace),
             small_table: hold,
         };
-        let tasks = leaf.as_ref().map_or([None; 2], Leaf::tasks);
-        let child = self.launcher.start(arguments, place, tasks, hold, log)?;
-        Ok((leaf, child))
+        let lease = self.parts.network.as_ref().zip(belongings.lease.as_ref());
+        let grants = Grants {
+            cgroups: belongings.leaf.as_ref().map_or([None; 3], Leaf::tasks),
+            network: lease.map(|(network, lease)| network.of(lease)),
+        };
+        let started = self.launcher.start(arguments, place, grants, hold, log);
+        if let (Err(_), Some(network)) = (&started, &mut self.parts.network) {
+            network.forget_answers();
+        }
+        started.map(|child| (belongings, child))
+    }
+}
+
+/// What an instance has on the host beside its process.
+#[derive(Debug, Default)]
+struct Belongings {
+    leaf: Option<Leaf>,
+    lease: Option<Lease>,
+}
+
+impl Belongings {
+    /// Removes the group; its process has been reaped.
+    fn remove(&mut self) -> std::io::Result<()> {
+        self.lease = None;
+        self.leaf.take().map_or(Ok(()), Leaf::remove)
     }
 }
 
@@ -181,10 +209,10 @@ impl Backend for Container {
         let mut teardown = PhaseLog::new();
         let deadline = Deadline::after(launch.deadline);
         let t0 = clock::now();
-        let (leaf, mut child) = self.start(launch, &arguments, false, &mut log)?;
+        let (mut belongings, mut child) = self.start(launch, &arguments, false, &mut log)?;
         let t4 = child.until_exit(deadline)?;
         let exit = teardown.time("wait", || child.reap())?;
-        let removed = teardown.time("cgroup_remove", || leaf.map_or(Ok(()), Leaf::remove));
+        let removed = teardown.time("cgroup_remove", || belongings.remove());
         teardown.time("close", || child.close());
         let t5 = clock::now();
         answers.append(&mut child.take_answers());
@@ -196,15 +224,16 @@ impl Backend for Container {
     fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {
         let arguments = Arguments::new(&launch.task.argv());
         let deadline = Deadline::after(launch.deadline);
-        let (mut leaf, mut child) = self.start(launch, &arguments, true, &mut PhaseLog::new())?;
+        let (mut belongings, mut child) =
+            self.start(launch, &arguments, true, &mut PhaseLog::new())?;
         child.until_waiting(deadline, launch.task.heap_bytes())?;
         child.set_apart();
-        if let Some(leaf) = &mut leaf {
+        if let Some(leaf) = &mut belongings.leaf {
             leaf.entered();
         }
         Ok(Box::new(Held {
             child,
-            leaf,
+            belongings,
             launch: launch.clone(),
         }))
     }
@@ -213,14 +242,14 @@ impl Backend for Container {
 /// Fields are dropped in this order: a group can only be removed once its process is reaped.
 struct Held {
     child: Child,
-    leaf: Option<Leaf>,
+    belongings: Belongings,
     launch: Launch,
 }
 
 impl Instance for Held {
     fn footprint(&self) -> Result<Footprint, Failure> {
         let mut footprint = self.child.footprint()?;
-        if let Some(group) = self.leaf.as_ref().and_then(Leaf::memory) {
+        if let Some(group) = self.belongings.leaf.as_ref().and_then(Leaf::memory) {
             footprint.cgroup_usage = group.usage();
             footprint.cgroup_kernel = group.kernel().map(|charge| charge.kernel);
         }
@@ -229,75 +258,9 @@ impl Instance for Held {
 
     fn release(mut self: Box<Self>) -> Result<(), Failure> {
         let ended = self.child.finish_held(self.launch.deadline);
-        let removed = self.leaf.take().map_or(Ok(()), Leaf::remove);
+        let removed = self.belongings.remove();
         ended.and(removed.map_err(|e| Failure::Leftover(e.to_string())))
     }
-}
-
-/// What this harness does to make such a container, and the directory that its root is made from.
-///
-/// # Errors
-/// No place for that directory.
-fn setup_of(
-    options: Options,
-    bytes: &[u8],
-    limitations: &mut Vec<Limitation>,
-) -> Result<(Setup, Option<Prepared>), Unavailable> {
-    let wanted = options.mechanisms();
-    let privileged = is_privileged();
-    // Whatever changes more than the process itself needs capabilities, and a user namespace is
-    // where everybody has them. Joining a control group and filtering calls need none.
-    let plain = Mechanisms::of([Mechanism::Cgroup, Mechanism::Seccomp]);
-    let mechanisms = if !privileged && wanted.iter().any(|m| !plain.has(m)) {
-        wanted.with(Mechanism::User)
-    } else {
-        wanted
-    };
-    let identity = if mechanisms.has(Mechanism::User) {
-        Identity::Mapped {
-            uid: nix::unistd::geteuid().as_raw(),
-            gid: nix::unistd::getegid().as_raw(),
-        }
-    } else if mechanisms.has(Mechanism::Capabilities) {
-        Identity::Dropped
-    } else {
-        Identity::Kept
-    };
-    // Device nodes do not work in what a user namespace mounts, nor can they be made there.
-    let nodes = !matches!(identity, Identity::Mapped { .. });
-    let prepared = match options.root() {
-        Root::Tmpfs => None,
-        Root::Bind | Root::Overlay => Some(Prepared::new(bytes, nodes, limitations)?),
-    };
-    let made = if nodes { Devices::Made } else { Devices::Bound };
-    let (base, devices) = match &prepared {
-        None => (Base::Empty, made),
-        Some(prepared) if options.root() == Root::Bind => {
-            (Base::Bind(prepared.root().clone()), prepared.devices())
-        }
-        Some(prepared) => (Base::Overlay(prepared.root().clone()), prepared.devices()),
-    };
-    let setup = Setup {
-        mechanisms,
-        identity,
-        base,
-        devices,
-        payload: Arc::from(bytes),
-    };
-    Ok((setup, prepared))
-}
-
-/// Root without CAP_SYS_ADMIN, or in a user namespace with few ids, is an ordinary user here.
-#[must_use]
-pub fn is_privileged() -> bool {
-    let admin = caps::has_cap(
-        None,
-        caps::CapSet::Effective,
-        caps::Capability::CAP_SYS_ADMIN,
-    );
-    let whole = std::fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]));
-    nix::unistd::geteuid().is_root() && whole && admin.unwrap_or(false)
 }
 
 fn launcher(setup: &Setup) -> Result<Launcher, Unavailable> {
@@ -361,7 +324,7 @@ mod tests {
                 return;
             }
         };
-        let whole = setup::compose(&container.setup).unwrap();
+        let whole = setup::compose(&container.parts.setup).unwrap();
         let before = leaves(&container);
         for fails in 0..whole.steps().len() {
             let mut program = Program::new();
@@ -397,12 +360,12 @@ mod tests {
             return;
         };
         container.groups = Some(groups);
-        container.setup.mechanisms = Mechanisms::DEFAULT;
-        container.launcher = launcher(&container.setup).unwrap();
+        container.parts.setup.mechanisms = Mechanisms::DEFAULT;
+        container.launcher = launcher(&container.parts.setup).unwrap();
         let mut launch = probe();
         launch.task.workload = Workload::Idle;
         let arguments = Arguments::new(&launch.task.argv());
-        let (leaf, mut child) = container
+        let (mut belongings, mut child) = container
             .start(&launch, &arguments, true, &mut PhaseLog::new())
             .unwrap();
         child
@@ -413,7 +376,7 @@ mod tests {
         let own = format!("isobench-{}-", std::process::id());
         assert!(v2.contains(&own), "{groups}");
         child.finish_held(launch.deadline).unwrap();
-        leaf.unwrap().remove().unwrap();
+        belongings.remove().unwrap();
         assert_eq!(leaves(&container), 0);
     }
 
@@ -429,7 +392,7 @@ mod tests {
                 return;
             }
         };
-        let whole = setup::compose(&container.setup).unwrap();
+        let whole = setup::compose(&container.parts.setup).unwrap();
         let is_return = |op: &Op| matches!(op, Op::Chdir(path) if **path == *c"/");
         let mut astray = |checked: bool| {
             let mut program = Program::new();

@@ -14,9 +14,11 @@ use super::mechanism::{Mechanism, Mechanisms};
 ///   container:with=user+time     the default and these
 ///   container:without=net        the default without these, and without what needs them
 ///   container:rootfs=overlay     tmpfs (default), bind or overlay: see Root
+///   container:network=veth       none, loopback (default) or veth (loopback and a pair of interfaces)
 /// ```
-/// `with` and `without` go together, `rootfs` with everything that does not contradict it:
-/// `container:with=time:without=seccomp:rootfs=bind`.
+/// `with` and `without` go together, `rootfs` and `network` with everything that does not contradict
+/// them: `container:with=time:without=seccomp:rootfs=bind`. `network` is another spelling of the
+/// mechanisms `loopback` and `veth`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Options {
     mechanisms: Mechanisms,
@@ -138,7 +140,7 @@ impl Options {
         // First what all is meant from, then what is changed of it, in the order given.
         parts.sort_by_key(|(key, _)| match *key {
             "with" | "without" => 2,
-            "rootfs" => 1,
+            "rootfs" | "network" => 1,
             _ => 0,
         });
         for &(key, list) in &parts {
@@ -147,7 +149,7 @@ impl Options {
         // Whatever the order, nothing may take back what another part asks for.
         for &(key, list) in &parts {
             let again = options.changed(key, list)?;
-            if key == "rootfs" && again != options {
+            if matches!(key, "rootfs" | "network") && again != options {
                 let list = list.unwrap_or_default();
                 return refuse(format!("the rest contradicts {key}={list}"));
             }
@@ -167,11 +169,12 @@ impl Options {
                 .into_iter()
                 .fold(from, Mechanisms::without),
             ("rootfs", Some(name)) => return Ok(self.rooted(root_named(name)?)),
+            ("network", Some(name)) => network(from, name)?,
             _ => {
                 let part = list.map_or(key.to_owned(), |list| format!("{key}={list}"));
                 return Err(OptionError(format!(
                     "there is no option {part:?}; expected none, ns=LIST, only=LIST, with=LIST, \
-                     without=LIST or rootfs=KIND"
+                     without=LIST, rootfs=KIND or network=KIND"
                 )));
             }
         };
@@ -189,6 +192,20 @@ fn root_named(name: &str) -> Result<Root, OptionError> {
                 "there is no rootfs {name:?}; expected one of {known}"
             ))
         })
+}
+
+fn network(from: Mechanisms, name: &str) -> Result<Mechanisms, OptionError> {
+    let quiet = from.without(Mechanism::Veth);
+    Ok(match name {
+        "none" => quiet.without(Mechanism::Loopback),
+        "loopback" => quiet.with(Mechanism::Loopback),
+        "veth" => from.with(Mechanism::Loopback).with(Mechanism::Veth),
+        other => {
+            return Err(OptionError(format!(
+                "there is no network {other:?}; expected none, loopback or veth"
+            )));
+        }
+    })
 }
 
 fn named(
@@ -305,6 +322,19 @@ mod tests {
     }
 
     #[test]
+    fn a_network_is_another_spelling_of_mechanisms() {
+        let spelled = |text| Options::parse(text).unwrap().to_string();
+        assert_eq!(spelled("network=none"), ":without=loopback");
+        assert_eq!(spelled("network=loopback"), "");
+        assert_eq!(spelled("network=veth"), ":with=veth");
+        assert_eq!(
+            spelled("without=pid:network=veth"),
+            ":with=veth:without=pid"
+        );
+        assert_eq!(spelled("none:network=veth"), ":only=loopback+veth");
+    }
+
+    #[test]
     fn what_is_no_option_is_refused_by_name() {
         for (text, names) in [
             ("", "no option"),
@@ -319,7 +349,10 @@ mod tests {
             ("with=time:", "no option \"\""),
             ("rootfs", "no option \"rootfs\""),
             ("rootfs=ext4", "no rootfs \"ext4\""),
+            ("network=host", "no network \"host\""),
             ("without=mnt:rootfs=bind", "contradicts rootfs=bind"),
+            ("network=veth:without=net", "contradicts network=veth"),
+            ("with=veth:network=none", "contradicts network=none"),
         ] {
             let error = Options::parse(text).unwrap_err().to_string();
             assert!(error.contains(names), "{text}: {error}");

@@ -43,6 +43,8 @@ pub struct Setup {
     pub base: Base,
     /// As it says.
     pub devices: Devices,
+    /// The steps that give it a pair of interfaces; none without [`Mechanism::Veth`].
+    pub interfaces: Program,
     /// The ELF file.
     pub payload: Arc<[u8]>,
 }
@@ -103,6 +105,7 @@ pub fn compose(setup: &Setup) -> Result<Program, Unavailable> {
     if has(Mechanism::Loopback) {
         p.push("loopback", Op::LoopbackUp);
     }
+    p.append(&setup.interfaces);
     p.push("limits", Op::Umask(0o077));
     p.push("limits", Op::NoCoreDump);
     if has(Mechanism::Capabilities) {
@@ -164,6 +167,7 @@ mod tests {
             identity,
             base: Base::Empty,
             devices: Devices::Bound,
+            interfaces: Program::new(),
             payload: Arc::from(&b"x"[..]),
         };
         let program = compose(&setup).unwrap();

@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use nix::errno::Errno;
 
 mod mounts;
+mod network;
 
 use super::program::{Descriptors, Op};
 
@@ -35,7 +36,7 @@ pub(super) fn perform(op: &Op, around: &Surroundings<'_>) -> Done {
         }
         Op::Write(path, bytes) => put(path, libc::O_WRONLY, 0, bytes),
         Op::JoinCgroups => {
-            for tasks in fds.cgroups.iter().flatten() {
+            for tasks in fds.grants.cgroups.iter().flatten() {
                 write_once(tasks.as_raw_fd(), b"0")?;
             }
             Ok(())
@@ -85,7 +86,12 @@ pub(super) fn perform(op: &Op, around: &Surroundings<'_>) -> Done {
         Op::AtRoot => at_root(),
         // SAFETY: the pointer is valid for the length given with it.
         Op::HostName(name) => done(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) }),
-        Op::LoopbackUp => loopback_up(),
+        Op::LoopbackUp => network::loopback_up(),
+        Op::HostNetwork(message) => network::tell_host(message, fds.grants.network.as_ref()),
+        Op::AskAgent => network::ask_agent(fds.grants.network.as_ref()),
+        Op::OwnNetwork { message, interface } => {
+            network::tell_own(message, interface, fds.grants.network.as_ref())
+        }
         // SAFETY: takes nothing.
         Op::NewSession => done(unsafe { libc::setsid() }),
         Op::NoCoreDump => {
@@ -241,24 +247,6 @@ fn at_root() -> Done {
         Ok(_) if path == *b"/\0" => Ok(()),
         _ => Err(Errno::ENOTDIR),
     }
-}
-
-fn loopback_up() -> Done {
-    // SAFETY: takes integers.
-    let socket = Errno::result(unsafe {
-        libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
-    })?;
-    // SAFETY: all-zero bytes are a valid `ifreq`: it is plain data.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (slot, byte) in request.ifr_name.iter_mut().zip(b"lo") {
-        *slot = byte.cast_signed();
-    }
-    // IFF_UP | IFF_RUNNING is 0x41: fits.
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
-    // SAFETY: `request` is an ifreq with a NUL-terminated name, as SIOCSIFFLAGS reads.
-    let up = done(unsafe { libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request) });
-    close(socket);
-    up
 }
 
 fn set_ids(id: u32) -> Done {
