@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use isobench_abi::{DecodeError, GuestFault, Report};
 
-use crate::metric::Ticks;
+use crate::metric::{Nanos, Ticks};
 use crate::workload::Task;
 
 #[cfg(test)]
@@ -202,6 +202,8 @@ pub struct Observation {
     pub clock: ClockMap,
     /// Exits to the VMM, or `None` where there is no VMM.
     pub exits: Option<u64>,
+    /// For how long a limit on processor time kept it from running; `None` without such a limit.
+    pub throttled: Option<Nanos>,
 }
 
 /// Why a trial is not a number. Every kind is counted beside the numbers and never ranks.

@@ -241,7 +241,12 @@ fn the_cgroup_has_limits_a_namespace_and_an_end() {
         let procs = fs::read_to_string(format!("{group}/cgroup.procs")).unwrap();
         assert_eq!(procs.trim(), seen.0.to_string(), "{group}");
     }
-    assert!(held.footprint().unwrap().cgroup_kernel.unwrap() > Bytes(0));
+    let accounts = held.footprint().unwrap().group.unwrap();
+    let (memory, peak) = (accounts.memory.unwrap(), accounts.peak);
+    assert!(accounts.kernel.unwrap() > Bytes(0) && memory < Bytes(64 << 20));
+    // Version 2 has had a peak since Linux 5.19.
+    assert!(peak.is_none_or(|peak| peak >= memory), "{accounts:?}");
+    assert_eq!(accounts.throttling, None, "no limit on processor time");
     held.release().unwrap();
     assert_eq!(stage::groups(std::process::id()), BTreeSet::new());
     // The limit bites: the greedy one is killed inside its 64 MiB and does not reach its end.

@@ -49,11 +49,25 @@ fn is_there(pid: i32, mechanism: Mechanism) -> bool {
         Mechanism::Loopback => file(pid, "net/fib_trie").contains("127.0.0.1") && own("net"),
         Mechanism::Rootfs => fs::metadata(format!("/proc/{pid}/root/payload")).is_ok(),
         Mechanism::Cgroup => file(pid, "cgroup").contains("/isobench-"),
+        Mechanism::Cpu => has_cpu_limit(),
         Mechanism::Capabilities => field(pid, "CapBnd") == "0000000000000000",
         Mechanism::Seccomp => field(pid, "Seccomp") == "2",
         Mechanism::Veth => own("net") && file(pid, "net/dev").contains("eth0:"),
         other => unreachable!("{other:?} is a namespace"),
     }
+}
+
+/// Whether a group of this harness has a limit on processor time.
+fn has_cpu_limit() -> bool {
+    stage::groups(std::process::id()).iter().any(|group| {
+        let read = |file| fs::read_to_string(format!("{group}/{file}")).unwrap_or_default();
+        let (quota, max) = (read("cpu.cfs_quota_us"), read("cpu.max"));
+        quota.trim().parse().is_ok_and(|micros: i64| micros > 0)
+            || max
+                .split(' ')
+                .next()
+                .is_some_and(|m| m.parse::<u64>().is_ok())
+    })
 }
 
 /// Holds an idle instance and compares what it has with what was asked for.

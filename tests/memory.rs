@@ -97,7 +97,8 @@ fn check(configuration: &Configuration) {
         full.private.0 - empty.private.0,
     );
     is_64_mib(&format!("{configuration}, PSS"), full.pss.0 - empty.pss.0);
-    match (full.cgroup_usage, empty.cgroup_usage) {
+    let charged = |footprint: &Footprint| footprint.group.and_then(|group| group.memory);
+    match (charged(&full), charged(&empty)) {
         (Some(full), Some(empty)) => {
             is_64_mib(&format!("{configuration}, cgroup"), full.0 - empty.0);
         }

@@ -289,6 +289,7 @@ impl Child {
             report,
             clock,
             exits: None,
+            throttled: None,
         })
     }
 

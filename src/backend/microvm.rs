@@ -252,6 +252,7 @@ impl Backend for MicroVm {
             report: outcome.report,
             clock,
             exits: Some(exits),
+            throttled: None,
         })
     }
 

@@ -3,6 +3,7 @@
 pub mod child;
 pub mod configuration;
 pub mod container;
+pub mod group;
 mod guardian;
 #[cfg(test)]
 mod kill_tests;
@@ -17,6 +18,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::backend::group::GroupAccounts;
 use crate::metric::Bytes;
 use crate::transcript::Answer;
 use crate::trial::{Failure, Launch, Observation};
@@ -93,17 +95,15 @@ pub trait Instance {
     fn release(self: Box<Self>) -> Result<(), Failure>;
 }
 
-/// User-space memory of one instance (proc_pid_smaps(5)); kernel memory where it is told.
+/// User-space memory of one instance (proc_pid_smaps(5)), and what its group is charged with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
     /// Proportional set size.
     pub pss: Bytes,
     /// Private_Clean + Private_Dirty.
     pub private: Bytes,
-    /// All memory charged to the instance's own cgroup, where it has one.
-    pub cgroup_usage: Option<Bytes>,
-    /// The kernel's part of it.
-    pub cgroup_kernel: Option<Bytes>,
+    /// GroupAccounts of the instance's own control group, where it has one.
+    pub group: Option<GroupAccounts>,
 }
 
 /// A mechanism that a backend does without on this host.

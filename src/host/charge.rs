@@ -57,6 +57,17 @@ impl Group {
         number.trim().parse().ok().map(Bytes)
     }
 
+    /// The most that [`Self::usage`] ever was: v1 `memory.max_usage_in_bytes`, v2 `memory.peak` (since
+    /// Linux 5.19).
+    #[must_use]
+    pub fn peak(&self) -> Option<Bytes> {
+        let number = self.file(match self.version {
+            Version::V1 => "memory.max_usage_in_bytes",
+            Version::V2 => "memory.peak",
+        })?;
+        number.trim().parse().ok().map(Bytes)
+    }
+
     /// Kernel memory charged; `None` where the kernel does not tell. On version 1, where groups are
     /// hierarchical, it includes the groups below.
     #[must_use]

@@ -176,8 +176,10 @@ fn reading(
         let footprint = instance.footprint()?;
         record.pss.push(footprint.pss);
         record.private.push(footprint.private);
-        record.cgroup_usage.extend(footprint.cgroup_usage);
-        record.cgroup_kernel.extend(footprint.cgroup_kernel);
+        if let Some(group) = footprint.group {
+            record.cgroup_usage.extend(group.memory);
+            record.cgroup_kernel.extend(group.kernel);
+        }
     }
     Ok(record)
 }

@@ -15,6 +15,7 @@ use super::stopping::Progress;
 use super::taint::Watch;
 use super::trial_record::trial_record;
 use crate::backend::{Backend, Configuration, Unavailable};
+use crate::metric::Nanos;
 use crate::store::record::{Measured, Record};
 use crate::sys::interrupt;
 use crate::trial::{Failure, Launch};
@@ -305,9 +306,11 @@ impl<'a> Session<'a> {
                 return Ok(Outcome::Cut(EndedEarly::MaxTime));
             }
             let deadline = self.plan.deadline.min(left);
-            let outcome = backend
-                .trial(&Launch { task, deadline })
-                .and_then(|seen| check::measured(&seen, &task, answer, self.image, self.clock));
+            let mut throttled = false;
+            let outcome = backend.trial(&Launch { task, deadline }).and_then(|seen| {
+                throttled = seen.throttled.is_some_and(|time| time > Nanos(0));
+                check::measured(&seen, &task, answer, self.image, self.clock)
+            });
             match outcome {
                 Err(Failure::Interrupted) => return Ok(Outcome::Cut(interrupted())),
                 // Its time was not up, the run's was: no failure of the backend.
@@ -316,7 +319,9 @@ impl<'a> Session<'a> {
                 }
                 _ => {}
             }
-            let tainted = self.watch.look();
+            let mut tainted = self.watch.look();
+            // By the container's own limit, which no payload should reach.
+            tainted.extend(throttled.then(|| "throttled".to_owned()));
             if tainted.is_empty() {
                 row[position] = outcome.as_ref().ok().cloned();
             }

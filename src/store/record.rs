@@ -34,7 +34,7 @@ pub struct TrialRecord {
     pub workload: String,
     /// Whether it only warmed up: kept, never estimated from.
     pub warmup: bool,
-    /// What disturbed it from outside: `steal`, `clock step`, `suspend`, `stopped`. Kept, counted,
+    /// What disturbed it: `steal`, `clock step`, `suspend`, `stopped`, `throttled`. Kept, counted,
     /// never estimated from.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub tainted: Vec<String>,

@@ -127,7 +127,7 @@ pub fn children() -> Vec<i32> {
 /// Our groups of this harness in every hierarchy.
 pub fn groups(harness: u32) -> BTreeSet<String> {
     let all = Hierarchies::read().unwrap();
-    let hierarchies = [all.v1("memory"), all.v1("pids"), all.v2()];
+    let hierarchies = [all.v1("memory"), all.v1("pids"), all.v1("cpu"), all.v2()];
     let mut found = BTreeSet::new();
     for own in hierarchies
         .into_iter()

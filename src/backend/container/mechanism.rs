@@ -29,6 +29,8 @@ pub enum Mechanism {
     Rootfs,
     /// A control group of its own with limits on memory and tasks (cgroups(7)).
     Cgroup,
+    /// A limit on the group's processor time.
+    Cpu,
     /// Five empty capability sets, and an id that owns nothing (capabilities(7)).
     Capabilities,
     /// A seccomp filter with an allowlist (seccomp(2)).
@@ -40,7 +42,7 @@ pub enum Mechanism {
 
 impl Mechanism {
     /// All, in the ladder's order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::User,
         Self::Pid,
         Self::Net,
@@ -52,6 +54,7 @@ impl Mechanism {
         Self::Loopback,
         Self::Rootfs,
         Self::Cgroup,
+        Self::Cpu,
         Self::Capabilities,
         Self::Seccomp,
         Self::Veth,
@@ -72,6 +75,7 @@ impl Mechanism {
             Self::Loopback => "loopback",
             Self::Rootfs => "rootfs",
             Self::Cgroup => "cgroup",
+            Self::Cpu => "cpu",
             Self::Capabilities => "capabilities",
             Self::Seccomp => "seccomp",
             Self::Veth => "veth",
@@ -107,6 +111,7 @@ impl Mechanism {
         match self {
             Self::Loopback | Self::Veth => Some(Self::Net),
             Self::Rootfs => Some(Self::Mnt),
+            Self::Cpu => Some(Self::Cgroup),
             _ => None,
         }
     }
@@ -123,11 +128,13 @@ impl Mechanisms {
     /// What `container` has where nothing else is asked for: all but
     /// * the user namespace, which root does not need and everybody else gets,
     /// * the time namespace, which engines leave out,
+    /// * the limit on processor time, which on cgroup v1 takes a directory more,
     /// * the pair of interfaces, which takes root and costs more than all else together.
     pub const DEFAULT: Self = Self(
         ((1 << Mechanism::ALL.len()) - 1)
             & !(1 << Mechanism::User as u16)
             & !(1 << Mechanism::Time as u16)
+            & !(1 << Mechanism::Cpu as u16)
             & !(1 << Mechanism::Veth as u16),
     );
 
@@ -204,13 +211,13 @@ mod tests {
     }
 
     #[test]
-    fn the_default_lacks_three() {
+    fn the_default_lacks_four() {
         let lacking: Vec<_> = Mechanism::ALL
             .into_iter()
             .filter(|m| !Mechanisms::DEFAULT.has(*m))
             .collect();
-        use Mechanism::{Time, User, Veth};
-        assert_eq!(lacking, [User, Time, Veth]);
+        use Mechanism::{Cpu, Time, User, Veth};
+        assert_eq!(lacking, [User, Time, Cpu, Veth]);
         assert_eq!(
             Mechanisms::of([Mechanism::Rootfs]).to_string(),
             "mnt+rootfs"

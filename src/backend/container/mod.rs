@@ -28,6 +28,7 @@ mod rootfs;
 mod setup;
 
 use crate::backend::child::{Child, Deadline};
+use crate::backend::group::Throttling;
 use crate::backend::guardian;
 use crate::backend::launcher::{self, Launcher, probe};
 use crate::backend::{Backend, Footprint, Instance, Limitation, Unavailable};
@@ -42,7 +43,7 @@ use crate::workload::{Task, Workload, payload};
 pub use parts::is_privileged;
 pub use setup::PAYLOAD_ID;
 
-use cgroup::{Groups, Leaf};
+use cgroup::{Controller, Groups, Leaf, Limits};
 use mechanism::{Mechanism, Mechanisms};
 use network::bridge::Lease;
 use options::Options;
@@ -102,7 +103,7 @@ impl Container {
         let mut missing = None;
         let mut groups = None;
         if parts.setup.mechanisms.has(Mechanism::Cgroup) {
-            match find_groups(&mut limitations) {
+            match find_groups(parts.setup.mechanisms, &mut limitations) {
                 Ok(found) => groups = Some(found),
                 Err(reason) => missing = Some(availability::no_cgroup(reason)),
             }
@@ -157,8 +158,8 @@ impl Container {
     ) -> Result<(Belongings, Child), Failure> {
         let mut belongings = Belongings::default();
         if let Some(groups) = &self.groups {
-            let limit = memory_limit(&launch.task);
-            let made = log.time("cgroup_create", || groups.create(limit));
+            let limits = Limits::with_memory(memory_limit(&launch.task));
+            let made = log.time("cgroup_create", || groups.create(limits));
             belongings.leaf = Some(made.map_err(|e| Failure::setup("cgroup_create", e))?);
         }
         if let Some(network) = &self.parts.network {
@@ -191,6 +192,11 @@ struct Belongings {
 }
 
 impl Belongings {
+    /// What the limit on processor time has done.
+    fn throttling(&self) -> Option<Throttling> {
+        self.leaf.as_ref().and_then(Leaf::throttling)
+    }
+
     /// Removes the group; its process has been reaped.
     fn remove(&mut self) -> std::io::Result<()> {
         self.lease = None;
@@ -212,13 +218,24 @@ impl Backend for Container {
         let (mut belongings, mut child) = self.start(launch, &arguments, false, &mut log)?;
         let t4 = child.until_exit(deadline)?;
         let exit = teardown.time("wait", || child.reap())?;
+        // Only now, and only where there is a limit to be reached: a reading costs a trial its time.
+        let throttling = self
+            .parts
+            .setup
+            .mechanisms
+            .has(Mechanism::Cpu)
+            .then(|| teardown.time("cgroup_read", || belongings.throttling()))
+            .flatten();
         let removed = teardown.time("cgroup_remove", || belongings.remove());
         teardown.time("close", || child.close());
         let t5 = clock::now();
         answers.append(&mut child.take_answers());
         child.verdict(exit)?;
         removed.map_err(|e| Failure::Leftover(e.to_string()))?;
-        child.observation(t0, t4, t5, log, &teardown)
+        Ok(Observation {
+            throttled: throttling.map(|t| t.time),
+            ..child.observation(t0, t4, t5, log, &teardown)?
+        })
     }
 
     fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {
@@ -249,10 +266,7 @@ struct Held {
 impl Instance for Held {
     fn footprint(&self) -> Result<Footprint, Failure> {
         let mut footprint = self.child.footprint()?;
-        if let Some(group) = self.belongings.leaf.as_ref().and_then(Leaf::memory) {
-            footprint.cgroup_usage = group.usage();
-            footprint.cgroup_kernel = group.kernel().map(|charge| charge.kernel);
-        }
+        footprint.group = self.belongings.leaf.as_ref().map(Leaf::accounts);
         Ok(footprint)
     }
 
@@ -273,8 +287,15 @@ fn launcher(setup: &Setup) -> Result<Launcher, Unavailable> {
 
 /// A place for control groups. The guardian knows it before anything is made there; that there is
 /// none is a limitation.
-fn find_groups(limitations: &mut Vec<Limitation>) -> Result<Groups, String> {
-    let groups = Groups::find()?;
+fn find_groups(
+    mechanisms: Mechanisms,
+    limitations: &mut Vec<Limitation>,
+) -> Result<Groups, String> {
+    let mut controllers = vec![Controller::Memory, Controller::Pids];
+    if mechanisms.has(Mechanism::Cpu) {
+        controllers.push(Controller::Cpu);
+    }
+    let groups = Groups::find(&controllers)?;
     for place in groups.places() {
         guard(&place, limitations);
     }
@@ -377,6 +398,35 @@ mod tests {
         assert!(v2.contains(&own), "{groups}");
         child.finish_held(launch.deadline).unwrap();
         belongings.remove().unwrap();
+        assert_eq!(leaves(&container), 0);
+    }
+
+    /// A group with less time than its payload wants says so; the default has more than one can use.
+    #[test]
+    fn a_limit_on_processor_time_bites_and_is_told() {
+        let _alone = ALONE.lock();
+        let options = Options::parse("with=cpu").unwrap();
+        let mut container = match Container::new(options) {
+            Ok(container) => container,
+            Err(why) => {
+                println!("skipped: a_limit_on_processor_time_bites_and_is_told: {why}");
+                return;
+            }
+        };
+        let mut launch = probe();
+        launch.task.workload = Workload::Sha256;
+        launch.task.size = 1 << 20;
+        launch.task.reps = 50;
+        let mut throttled = || {
+            let seen = container.trial(&launch).unwrap();
+            assert!(seen.teardown.iter().any(|p| p.name == "cgroup_read"));
+            seen.throttled.unwrap()
+        };
+        assert_eq!(throttled(), crate::metric::Nanos(0));
+        // A tenth of one processor.
+        container.groups.as_mut().unwrap().throttle(10_000);
+        let mut throttled = || container.trial(&launch).unwrap().throttled.unwrap();
+        assert!(throttled() > crate::metric::Nanos(0));
         assert_eq!(leaves(&container), 0);
     }
 

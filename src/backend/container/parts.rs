@@ -85,7 +85,7 @@ impl Parts {
 /// Whatever changes more than the process itself needs capabilities, and a user namespace is where
 /// everybody has them. Joining a control group and filtering calls need none.
 fn with_user_if_needed(wanted: Mechanisms, privileged: bool) -> Mechanisms {
-    let plain = Mechanisms::of([Mechanism::Cgroup, Mechanism::Seccomp]);
+    let plain = Mechanisms::of([Mechanism::Cpu, Mechanism::Seccomp]);
     if !privileged && wanted.iter().any(|m| !plain.has(m)) {
         wanted.with(Mechanism::User)
     } else {

@@ -165,6 +165,7 @@ impl Backend for Fake {
             },
             clock: ClockMap::SAME,
             exits: None,
+            throttled: None,
         })
     }
 
