@@ -43,7 +43,11 @@ fn backends(out: &mut String) {
     let options = format!(
         "Options of container, joined by colons: none (nothing), ns=pid+net (these namespaces), \
          only=rootfs (these, with what they need), with=time (the default and these), without=net \
-         (the default without these and what needs them). Namespaces and mechanisms: {names}."
+         (the default without these and what needs them); rootfs=tmpfs (the default: a copy of the \
+         payload in a tmpfs), rootfs=bind (one prepared directory for all, read-only), \
+         rootfs=overlay (overlayfs on it, as engines do); network=none (lo down), \
+         network=loopback (the default), network=veth (and a pair of interfaces into a bridge of \
+         the host; root only). Namespaces and mechanisms: {names}."
     );
     out.push_str(&wrap(&format!("  {options}"), 80, 2));
 }
