@@ -26,7 +26,7 @@ use isobench::backend::Backend;
 use isobench::backend::container::Container;
 use isobench::backend::container::mechanism::Mechanism::{self, *};
 use isobench::backend::container::mechanism::Mechanisms;
-use isobench::backend::container::options::Options;
+use isobench::backend::container::options::{Options, Root};
 use isobench::backend::process::Process;
 use isobench::trial::Failure;
 use isobench::workload::Workload;
@@ -123,14 +123,20 @@ struct Target {
 
 impl Target {
     fn outcome(&self, elf: &[u8], without: &[Mechanism]) -> Outcome {
+        self.outcome_on(None, elf, without)
+    }
+
+    /// The same on this kind of root, or on none of its own or the default.
+    fn outcome_on(&self, root: Option<Root>, elf: &[u8], without: &[Mechanism]) -> Outcome {
         let mut mechanisms = without
             .iter()
             .fold(Mechanisms::DEFAULT, |all, one| all.without(*one));
         if !self.grouped {
             mechanisms = mechanisms.without(Cgroup);
         }
-        let mut container = Container::with_payload(Options::of(mechanisms), elf).unwrap();
-        outcome(&mut container)
+        let bare = Options::of(mechanisms);
+        let options = root.map_or(bare, |root| bare.rooted(root));
+        outcome(&mut Container::with_payload(options, elf).unwrap())
     }
 
     /// Tries one attack and says what came of it.
@@ -140,6 +146,10 @@ impl Target {
         assert_eq!(full, Outcome::Killed, "{name}, in the full container");
         let whole = attack.program(true);
         let beneath = self.outcome(&whole, &[Seccomp]);
+        for root in [Root::Bind, Root::Overlay] {
+            let other = self.outcome_on(Some(root), &whole, &[Seccomp]);
+            assert_eq!(other, beneath, "{name}, on {root:?}");
+        }
         let (without, expected) = match attack.control() {
             Control::OnlySeccomp => (&[Seccomp][..], Outcome::Succeeded),
             Control::Without(without) => (*without, Outcome::Succeeded),

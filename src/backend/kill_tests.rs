@@ -163,7 +163,15 @@ fn kill_everywhere(configurations: &[&str]) {
                 if phase == HELD && name.starts_with("container:with") {
                     // What is looked for below can be seen.
                     let there = World::look().difference(&before).join("\n");
-                    for what in ["process ", "namespace pid:", "namespace net:", "group /"] {
+                    let mut expected =
+                        vec!["process ", "namespace pid:", "namespace net:", "group /"];
+                    if name.contains("veth") {
+                        expected.push("link ib");
+                    }
+                    if name.contains("rootfs=") {
+                        expected.push("folder isobench-");
+                    }
+                    for what in expected {
                         assert!(there.contains(what), "no {what}: {there}");
                     }
                 }
@@ -195,6 +203,8 @@ fn a_killed_container_leaves_nothing_at_any_phase() {
             "container",
             "container:with=user+time",
             "container:only=cgroup",
+            "container:with=cpu+veth:rootfs=overlay",
+            "container:with=user+veth:rootfs=bind",
         ]),
     }
 }

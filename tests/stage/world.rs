@@ -54,6 +54,7 @@ pub struct World {
     groups: BTreeSet<String>,
     mounts: BTreeSet<String>,
     links: BTreeSet<String>,
+    folders: BTreeSet<String>,
     descriptors: BTreeSet<String>,
 }
 
@@ -91,6 +92,7 @@ impl World {
             groups,
             mounts: lines("/proc/self/mountinfo").into_iter().collect(),
             links: links.collect(),
+            folders: folders(&format!("-{own}-")),
             // Less the one that reads the list, whatever its number.
             descriptors: names(Path::new("/proc/self/fd"))
                 .into_iter()
@@ -110,6 +112,7 @@ impl World {
             ("group", &self.groups, &before.groups),
             ("mount", &self.mounts, &before.mounts),
             ("link", &self.links, &before.links),
+            ("folder", &self.folders, &before.folders),
             ("descriptor", &self.descriptors, &before.descriptors),
         ];
         let told = pairs.into_iter().flat_map(|(what, now, then)| {
@@ -122,6 +125,11 @@ impl World {
     /// Process ids.
     pub fn processes(&self) -> &BTreeSet<String> {
         &self.processes
+    }
+
+    /// Names of interfaces.
+    pub fn links(&self) -> &BTreeSet<String> {
+        &self.links
     }
 
     /// Paths of groups that harnesses of this world made.
@@ -149,6 +157,14 @@ fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Folders of harnesses of this pid namespace.
+fn folders(infix: &str) -> BTreeSet<String> {
+    let places = [std::env::temp_dir(), "/var/tmp".into(), "/dev/shm".into()];
+    let all = places.iter().flat_map(|place| names(place));
+    all.filter(|name| name.starts_with("isobench-") && name.contains(infix))
         .collect()
 }
 
