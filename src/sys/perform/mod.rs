@@ -88,7 +88,7 @@ pub(super) fn perform(op: &Op, around: &Surroundings<'_>) -> Done {
         Op::HostName(name) => done(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) }),
         Op::LoopbackUp => network::loopback_up(),
         Op::HostNetwork(message) => network::tell_host(message, fds.grants.network.as_ref()),
-        Op::AskAgent => network::ask_agent(fds.grants.network.as_ref()),
+        Op::AskAgent => network::ask_agent(fds.grants.network.as_ref(), fds.harness.as_raw_fd()),
         Op::OwnNetwork { message, interface } => {
             network::tell_own(message, interface, fds.grants.network.as_ref())
         }

@@ -65,11 +65,15 @@ fn request(name: &[u8]) -> libc::ifreq {
 
 /// The agent's answer to this child; answers to an earlier one, which was killed meanwhile, are
 /// passed over.
-pub(super) fn ask_agent(network: Option<&Network<'_>>) -> Done {
+///
+/// # Errors
+/// Besides the kernel's answer: ESRCH if the harness ends meanwhile.
+pub(super) fn ask_agent(network: Option<&Network<'_>>, harness: RawFd) -> Done {
     let network = network.ok_or(Errno::ENOTCONN)?;
     let agent = network.agent.ok_or(Errno::ENOTCONN)?.as_raw_fd();
     write_once(agent, &network.address)?;
     loop {
+        until_said(agent, harness)?;
         let mut answer = [0u8; 8];
         // SAFETY: `answer` is writable for its length.
         let read =
@@ -85,6 +89,23 @@ pub(super) fn ask_agent(network: Option<&Network<'_>>) -> Done {
             };
         }
     }
+}
+
+/// Waits for the agent. Its end of the socket pair is in the child's own table as well, so that the
+/// pair does not close when the harness is killed.
+fn until_said(agent: RawFd, harness: RawFd) -> Done {
+    let wait = |fd| libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let mut set = [wait(agent), wait(harness)];
+    // SAFETY: `set` is two initialised entries.
+    Errno::result(unsafe { libc::poll(set.as_mut_ptr(), 2, -1) })?;
+    if set[0].revents != 0 {
+        return Ok(());
+    }
+    Err(Errno::ESRCH)
 }
 
 /// `struct nlmsghdr`: length, type, flags, sequence number, port.
