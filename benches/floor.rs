@@ -20,6 +20,7 @@ use isobench::stats::{Sample, paired, quantile};
 use isobench::trial::Launch;
 use isobench::workload::{Profile, Workload};
 
+#[allow(dead_code)] // `memory` holds instances
 #[path = "floor/container.rs"]
 mod container;
 #[path = "floor/microvm.rs"]

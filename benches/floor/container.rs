@@ -10,7 +10,7 @@
 use std::arch::asm;
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::null;
@@ -19,8 +19,13 @@ use isobench::backend::container::mechanism::{Mechanism, Mechanisms};
 use isobench::host::cgroup::Hierarchies;
 use isobench::sys::{clock, fd};
 use isobench::workload::payload;
-use isobench_abi::{FRAME_BYTES, Frame, Message};
+use isobench_abi::{FRAME_BYTES, Frame, Mark, Message};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+
+#[path = "steps.rs"]
+mod steps;
+
+use steps::{Child, check, put, run};
 
 /// One launch of the floor, in ticks of the time-stamp counter.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +45,7 @@ pub struct Floor {
     filter: BpfProgram,
     /// Files to make and to write to, in order; empty without a cgroup.
     groups: Vec<Group>,
+    held: u32,
     stack: Box<[u128]>,
 }
 
@@ -80,28 +86,81 @@ impl Floor {
             image: fd::sealed_memory(c"floor", payload::BYTES)?,
             null: fd::null()?,
             filter,
-            groups: if mechanisms.has(Mechanism::Cgroup) {
-                groups()?
-            } else {
-                Vec::new()
-            },
+            groups: groups(mechanisms, 0)?,
+            held: 0,
             stack: vec![0; (64 << 10) / 16].into_boxed_slice(),
         })
     }
 
     /// One launch of `noop`.
     pub fn start(&mut self) -> io::Result<FloorSample> {
+        let groups = std::mem::take(&mut self.groups);
+        let sample = self.start_in(&groups);
+        self.groups = groups;
+        sample
+    }
+
+    fn start_in(&mut self, groups: &[Group]) -> io::Result<FloorSample> {
+        let t0 = clock::now();
+        let launched = self.launch(groups, c"noop", self.null.as_raw_fd())?;
+        let mut bytes = [0u8; 4 * FRAME_BYTES];
+        let len = launched.listen(&mut bytes, |_| false)?;
+        let status = launched.wait()?;
+        let t4 = clock::now();
+        launched.remove(groups)?;
+        let t5 = clock::now();
+        let first = bytes.get(..FRAME_BYTES).filter(|_| len >= FRAME_BYTES);
+        match first.map(Frame::decode) {
+            Some(Ok((_, Message::Ready(ready)))) if status == 0 => Ok(FloorSample {
+                start: isobench::metric::Ticks(ready.first_instruction) - t0,
+                teardown: t5 - t4,
+            }),
+            _ => Err(io::Error::other(format!(
+                "the floor's payload ended with {status:#x}"
+            ))),
+        }
+    }
+
+    /// One more instance that waits (`idle`), in groups of its own where there are any.
+    pub fn hold(&mut self) -> io::Result<HeldFloor> {
+        self.held += 1;
+        let groups = groups(self.mechanisms, self.held)?;
+        let mut ends = [-1; 2];
+        // SAFETY: room for two descriptors, which are owned from here on.
+        let [input, wake] = unsafe {
+            check(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC))?;
+            ends.map(|fd| OwnedFd::from_raw_fd(fd))
+        };
+        let launched = self.launch(&groups, c"idle", input.as_raw_fd())?;
+        let mut bytes = [0u8; 8 * FRAME_BYTES];
+        let waits = |bytes: &[u8]| {
+            bytes.chunks_exact(FRAME_BYTES).any(|frame| {
+                let said = Frame::decode(frame);
+                matches!(said, Ok((_, Message::Mark(Mark::Waiting(_)))))
+            })
+        };
+        let len = launched.listen(&mut bytes, waits)?;
+        if !waits(&bytes[..len]) {
+            return Err(io::Error::other("the floor's payload does not wait"));
+        }
+        Ok(HeldFloor {
+            launched,
+            groups,
+            wake,
+        })
+    }
+
+    fn launch(&mut self, groups: &[Group], workload: &CStr, input: i32) -> io::Result<Launched> {
         let argv = [
             c"/payload".as_ptr(),
-            c"noop".as_ptr(),
+            workload.as_ptr(),
             c"0".as_ptr(),
             c"1".as_ptr(),
             null(),
         ];
-        let t0 = clock::now();
-        let mut entries = [-1; 2];
+        let mut entries = [-1; 3];
         let mut birthplace = -1;
-        for (group, entry) in self.groups.iter().zip(&mut entries) {
+        for (group, entry) in groups.iter().zip(&mut entries) {
             // SAFETY: every path is NUL-terminated and every buffer as long as told.
             unsafe {
                 check(libc::mkdir(group.directory.as_ptr(), 0o755))?;
@@ -130,6 +189,7 @@ impl Floor {
             last_capability: self.last_capability,
             image: self.image.as_fd().as_raw_fd(),
             null: self.null.as_fd().as_raw_fd(),
+            input,
             stdout: ends[1],
             entries,
             filter: &self.filter,
@@ -138,6 +198,8 @@ impl Floor {
             line: 0,
         };
         let pid = clone(&mut self.stack, birthplace, &mut child)?;
+        // SAFETY: opened above.
+        unsafe { libc::close(ends[1]) };
         if child.errno != 0 {
             let cause = io::Error::from_raw_os_error(child.errno);
             return Err(io::Error::other(format!(
@@ -145,31 +207,56 @@ impl Floor {
                 child.line
             )));
         }
-        let mut bytes = [0u8; 4 * FRAME_BYTES];
+        let [a, b, c] = entries;
+        Ok(Launched {
+            pid,
+            output: ends[0],
+            entries: [a, b, c, birthplace],
+        })
+    }
+}
+
+/// A process of the floor and the descriptors that belong to it, as bare as it is.
+struct Launched {
+    pid: i32,
+    output: i32,
+    entries: [i32; 4],
+}
+
+impl Launched {
+    /// Reads until `enough` of it is there, or to the end: how many bytes.
+    fn listen(&self, bytes: &mut [u8], enough: impl Fn(&[u8]) -> bool) -> io::Result<usize> {
         let mut len = 0;
-        let mut status = 0;
-        // SAFETY: descriptors opened above and closed once; `bytes` has room for what is read.
-        let t4 = unsafe {
-            libc::close(ends[1]);
-            loop {
-                let room = bytes.len() - len;
-                let n = libc::read(ends[0], bytes.as_mut_ptr().add(len).cast(), room);
-                if n <= 0 {
-                    break;
-                }
-                len += n.cast_unsigned();
+        loop {
+            let room = &mut bytes[len..];
+            // SAFETY: `room` is writable for its length.
+            let n = unsafe { libc::read(self.output, room.as_mut_ptr().cast(), room.len()) };
+            if check(n)? == 0 {
+                return Ok(len);
             }
-            check(libc::waitpid(pid, &raw mut status, 0))?;
-            clock::now()
-        };
-        // SAFETY: as above.
+            len += n.cast_unsigned();
+            if enough(&bytes[..len]) {
+                return Ok(len);
+            }
+        }
+    }
+
+    fn wait(&self) -> io::Result<i32> {
+        let mut status = 0;
+        // SAFETY: room for the status.
+        check(unsafe { libc::waitpid(self.pid, &raw mut status, 0) })?;
+        Ok(status)
+    }
+
+    fn remove(&self, groups: &[Group]) -> io::Result<()> {
+        // SAFETY: descriptors that were opened for this launch and are closed once; NUL-terminated
+        // paths.
         unsafe {
-            libc::close(ends[0]);
-            let groups = entries.into_iter().chain([birthplace]);
-            for fd in groups.filter(|fd| *fd >= 0) {
+            libc::close(self.output);
+            for fd in self.entries.into_iter().filter(|fd| *fd >= 0) {
                 libc::close(fd);
             }
-            for group in &self.groups {
+            for group in groups {
                 while libc::rmdir(group.directory.as_ptr()) != 0 {
                     let error = io::Error::last_os_error();
                     if error.raw_os_error() != Some(libc::EBUSY) {
@@ -178,202 +265,25 @@ impl Floor {
                 }
             }
         }
-        let t5 = clock::now();
-        let first = bytes.get(..FRAME_BYTES).filter(|_| len >= FRAME_BYTES);
-        match first.map(Frame::decode) {
-            Some(Ok((_, Message::Ready(ready)))) if status == 0 => Ok(FloorSample {
-                start: isobench::metric::Ticks(ready.first_instruction) - t0,
-                teardown: t5 - t4,
-            }),
-            _ => Err(io::Error::other(format!(
-                "the floor's payload ended with {status:#x}"
-            ))),
-        }
+        Ok(())
     }
 }
 
-/// Everything the child needs, in memory it shares with its parent.
-struct Child<'a> {
-    mechanisms: Mechanisms,
-    last_capability: u32,
-    image: i32,
-    null: i32,
-    stdout: i32,
-    entries: [i32; 2],
-    filter: &'a BpfProgram,
-    argv: *const *const libc::c_char,
-    errno: i32,
-    line: u32,
+/// An instance that waits until its input ends.
+pub struct HeldFloor {
+    launched: Launched,
+    groups: Vec<Group>,
+    wake: OwnedFd,
 }
 
-extern "C" fn run(child: *mut Child<'_>) -> ! {
-    // SAFETY: the parent is suspended until this process executes or ends.
-    let child = unsafe { &mut *child };
-    if let Err(error) = steps(child) {
-        child.errno = error.raw_os_error().unwrap_or(libc::EIO);
+impl HeldFloor {
+    /// Wakes it and waits for its end.
+    pub fn release(self) -> io::Result<()> {
+        drop(self.wake);
+        self.launched.listen(&mut [0; 8 * FRAME_BYTES], |_| false)?;
+        self.launched.wait()?;
+        self.launched.remove(&self.groups)
     }
-    loop {
-        // SAFETY: ends this process.
-        unsafe { libc::syscall(libc::SYS_exit_group, 127) };
-    }
-}
-
-/// The straight line.
-fn steps(child: &mut Child<'_>) -> io::Result<()> {
-    macro_rules! step {
-        ($call:expr) => {{
-            child.line = line!();
-            // SAFETY: raw calls with NUL-terminated paths and buffers as long as told; nothing
-            // here allocates or locks.
-            check(unsafe { $call })?
-        }};
-    }
-    step!(libc::dup2(child.null, 0));
-    step!(libc::dup2(child.stdout, 1));
-    step!(libc::dup2(child.null, 2));
-    let mechanisms = child.mechanisms;
-    let has = |mechanism| mechanisms.has(mechanism);
-    if has(Mechanism::User) {
-        child.line = line!();
-        put(c"/proc/self/setgroups", libc::O_WRONLY, 0, b"deny")?;
-        put(c"/proc/self/uid_map", libc::O_WRONLY, 0, b"65532 0 1")?;
-        put(c"/proc/self/gid_map", libc::O_WRONLY, 0, b"65532 0 1")?;
-    }
-    for entry in child.entries {
-        if entry >= 0 {
-            step!(libc::write(entry, b"0".as_ptr().cast(), 1));
-        }
-    }
-    if has(Mechanism::CgroupNs) {
-        step!(libc::unshare(libc::CLONE_NEWCGROUP));
-    }
-    if has(Mechanism::Rootfs) {
-        root(child)?;
-    }
-    if has(Mechanism::Loopback) {
-        let socket = step!(libc::socket(
-            libc::AF_INET,
-            libc::SOCK_DGRAM | libc::SOCK_CLOEXEC,
-            0
-        ));
-        // SAFETY: plain data.
-        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-        request.ifr_name[0] = b'l'.cast_signed();
-        request.ifr_name[1] = b'o'.cast_signed();
-        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
-        let socket = socket as i32;
-        step!(libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request));
-        step!(libc::close(socket));
-    }
-    if has(Mechanism::Capabilities) {
-        for capability in 0..=child.last_capability {
-            step!(libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0));
-        }
-        if !has(Mechanism::User) {
-            let id = 65532;
-            step!(libc::syscall(libc::SYS_setgroups, 0, null::<u32>()));
-            step!(libc::syscall(libc::SYS_setresgid, id, id, id));
-            step!(libc::syscall(libc::SYS_setresuid, id, id, id));
-            // The change marked this memory, which is the bench's own, as not dumpable.
-            step!(libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0));
-        }
-        let (header, sets) = ([0x2008_0522_u32, 0], [0u32; 6]);
-        step!(libc::syscall(
-            libc::SYS_capset,
-            header.as_ptr(),
-            sets.as_ptr()
-        ));
-    }
-    if has(Mechanism::Seccomp) {
-        // Who has no capability any more may filter calls only with this.
-        step!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-        let program = libc::sock_fprog {
-            len: child.filter.len() as u16,
-            filter: child.filter.as_ptr().cast::<libc::sock_filter>().cast_mut(),
-        };
-        step!(libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            0,
-            &raw const program
-        ));
-    }
-    let (directory, path, flags) = if has(Mechanism::Rootfs) {
-        (libc::AT_FDCWD, c"/payload", 0)
-    } else {
-        (child.image, c"", libc::AT_EMPTY_PATH)
-    };
-    let empty: *const libc::c_char = null();
-    step!(libc::syscall(
-        libc::SYS_execveat,
-        directory,
-        path.as_ptr(),
-        child.argv,
-        &raw const empty,
-        flags
-    ));
-    Ok(())
-}
-
-/// A fresh root with the payload, `/proc` and `/dev`.
-fn root(child: &mut Child<'_>) -> io::Result<()> {
-    macro_rules! step {
-        ($call:expr) => {{
-            child.line = line!();
-            // SAFETY: as in `steps`.
-            check(unsafe { $call })?
-        }};
-    }
-    let private = libc::MS_REC | libc::MS_PRIVATE;
-    step!(libc::mount(null(), c"/".as_ptr(), null(), private, null()));
-    let options = c"mode=755,nr_inodes=16,size=1m";
-    step!(libc::mount(
-        c"floor".as_ptr(),
-        c"/proc".as_ptr(),
-        c"tmpfs".as_ptr(),
-        libc::MS_NOSUID,
-        options.as_ptr().cast()
-    ));
-    step!(libc::chdir(c"/proc".as_ptr()));
-    let create = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
-    child.line = line!();
-    put(c"payload", create, 0o555, payload::BYTES)?;
-    let mapped = child.mechanisms.has(Mechanism::User);
-    if child.mechanisms.has(Mechanism::Pid) || !mapped {
-        step!(libc::mkdir(c"proc".as_ptr(), 0o555));
-        step!(libc::mount(
-            c"proc".as_ptr(),
-            c"proc".as_ptr(),
-            c"proc".as_ptr(),
-            libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC,
-            c"subset=pid".as_ptr().cast()
-        ));
-    }
-    step!(libc::mkdir(c"dev".as_ptr(), 0o755));
-    for (name, host, minor) in [
-        (c"dev/null", c"/dev/null", 3),
-        (c"dev/zero", c"/dev/zero", 5),
-        (c"dev/full", c"/dev/full", 7),
-        (c"dev/random", c"/dev/random", 8),
-        (c"dev/urandom", c"/dev/urandom", 9),
-    ] {
-        if mapped {
-            // A user namespace makes no devices: the host's are bound.
-            step!(libc::mknod(name.as_ptr(), libc::S_IFREG | 0o600, 0));
-            let (from, to) = (host.as_ptr(), name.as_ptr());
-            step!(libc::mount(from, to, null(), libc::MS_BIND, null()));
-        } else {
-            let device = libc::makedev(1, minor);
-            step!(libc::mknod(name.as_ptr(), libc::S_IFCHR | 0o666, device));
-        }
-    }
-    step!(libc::syscall(
-        libc::SYS_pivot_root,
-        c".".as_ptr(),
-        c".".as_ptr()
-    ));
-    step!(libc::umount2(c".".as_ptr(), libc::MNT_DETACH));
-    Ok(())
 }
 
 /// vfork with a stack of its own: -> process id, once the child has executed or ended.
@@ -411,30 +321,15 @@ fn clone(stack: &mut [u128], birthplace: i32, child: &mut Child<'_>) -> io::Resu
     Ok(pid as i32)
 }
 
-fn put(path: &CStr, flags: i32, mode: u32, bytes: &[u8]) -> io::Result<()> {
-    // SAFETY: NUL-terminated path, buffer as long as told, a descriptor opened and closed here.
-    unsafe {
-        let fd = libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode);
-        check(fd)?;
-        let written = libc::write(fd, bytes.as_ptr().cast(), bytes.len());
-        let written = check(written);
-        libc::close(fd);
-        written.map(drop)
-    }
-}
-
-fn check(answer: impl TryInto<i64>) -> io::Result<i64> {
-    match answer.try_into().unwrap_or(-1) {
-        -1 => Err(io::Error::last_os_error()),
-        answer => Ok(answer),
-    }
-}
-
 /// Names of the groups: v1, or v2 beside the own group, or none.
-fn groups() -> io::Result<Vec<Group>> {
+fn groups(mechanisms: Mechanisms, serial: u32) -> io::Result<Vec<Group>> {
+    if !mechanisms.has(Mechanism::Cgroup) {
+        return Ok(Vec::new());
+    }
+    let has_cpu = mechanisms.has(Mechanism::Cpu);
     let all = Hierarchies::read()?;
     let group = |parent: &Path, limits: &[(&str, &'static [u8])], entry: &str, v2| {
-        let directory = parent.join(format!("isobench-{}-floor", std::process::id()));
+        let directory = parent.join(format!("isobench-{}-floor-{serial}", std::process::id()));
         let path = |p: &Path| CString::new(p.as_os_str().as_bytes()).map_err(io::Error::other);
         let limits = limits.iter();
         Ok::<_, io::Error>(Group {
@@ -448,9 +343,10 @@ fn groups() -> io::Result<Vec<Group>> {
     };
     const MEMORY: &[u8] = b"67108864";
     const PIDS: &[u8] = b"16";
+    const CPU: &[u8] = b"200000";
     let own = |name| all.v1(name).and_then(|h| h.own.clone());
     if let (Some(memory), Some(pids)) = (own("memory"), own("pids")) {
-        return Ok(vec![
+        let mut found = vec![
             group(
                 &memory,
                 &[("memory.limit_in_bytes", MEMORY)],
@@ -458,7 +354,12 @@ fn groups() -> io::Result<Vec<Group>> {
                 false,
             )?,
             group(&pids, &[("pids.max", PIDS)], "tasks", false)?,
-        ]);
+        ];
+        if has_cpu {
+            let cpu = own("cpu").ok_or_else(|| io::Error::other("no cpu controller"))?;
+            found.push(group(&cpu, &[("cpu.cfs_quota_us", CPU)], "tasks", false)?);
+        }
+        return Ok(found);
     }
     let Some(own) = all.v2().and_then(|h| h.own.clone()) else {
         return Ok(Vec::new());
@@ -468,6 +369,9 @@ fn groups() -> io::Result<Vec<Group>> {
     } else {
         own
     };
-    let limits = [("memory.max", MEMORY), ("pids.max", PIDS)];
+    let mut limits = vec![("memory.max", MEMORY), ("pids.max", PIDS)];
+    if has_cpu {
+        limits.push(("cpu.max", CPU));
+    }
     Ok(vec![group(&parent, &limits, ".", true)?])
 }

@@ -68,6 +68,8 @@ impl Plan {
 /// How idle instances are counted out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Density {
+    /// Of which configurations; `None`: all.
+    pub configurations: Option<Vec<Configuration>>,
     /// How far the host's used memory is to grow in a round: above the noise.
     pub growth: Bytes,
     /// How often; fewer where the budget is spent before.
@@ -84,6 +86,13 @@ const STEPS: u32 = 6;
 const FIRST: u32 = 2;
 
 impl Density {
+    /// Whether instances of this one are counted out.
+    #[must_use]
+    pub fn counts_out(&self, configuration: &Configuration) -> bool {
+        let only = self.configurations.as_ref();
+        only.is_none_or(|only| only.contains(configuration))
+    }
+
     /// Numbers of instances at which memory is read, increasing, for a configuration of which at
     /// most `most` may run at once.
     #[must_use]
@@ -156,6 +165,24 @@ pub const fn density(profile: Profile) -> Density {
         Profile::Full => (64, 30, 180),
     };
     Density {
+        configurations: None,
+        growth: Bytes(mebibytes << 20),
+        rounds,
+        budget: Duration::from_secs(seconds),
+    }
+}
+
+/// Memory of a ladder run: the containers on the way up. Each rung is a difference of two slopes of
+/// the same round; a page more or less is all that most of them are.
+#[must_use]
+pub fn ladder_density(profile: Profile, ladder: &Ladder) -> Density {
+    let (mebibytes, rounds, seconds) = match profile {
+        Profile::Smoke => (4, 6, 10),
+        Profile::Quick => (8, 8, 30),
+        Profile::Full => (16, 30, 240),
+    };
+    Density {
+        configurations: Some(ladder.way_up()),
         growth: Bytes(mebibytes << 20),
         rounds,
         budget: Duration::from_secs(seconds),
@@ -167,7 +194,7 @@ pub const fn density(profile: Profile) -> Density {
 pub const fn ladder_time(profile: Profile) -> Duration {
     match profile {
         Profile::Smoke => Duration::from_secs(30),
-        Profile::Quick => Duration::from_secs(100),
+        Profile::Quick => Duration::from_secs(110),
         Profile::Full => Duration::from_secs(20 * 60),
     }
 }
@@ -177,7 +204,7 @@ pub const fn ladder_time(profile: Profile) -> Duration {
 pub const fn ladder_rounds(profile: Profile) -> u32 {
     match profile {
         Profile::Smoke => 100,
-        Profile::Quick => 1000,
+        Profile::Quick => 800,
         Profile::Full => 10_000,
     }
 }
@@ -187,15 +214,15 @@ pub const fn ladder_rounds(profile: Profile) -> u32 {
 pub fn bursts(profile: Profile, ladder: &Ladder) -> Bursts {
     let (instances, rounds) = match profile {
         Profile::Smoke => (10, 6),
-        Profile::Quick => (50, 12),
+        Profile::Quick => (50, 10),
         Profile::Full => (100, 30),
     };
     Bursts {
         configurations: ladder.bursts(),
         instances,
         rounds,
-        // Four times what the network namespaces of a burst were seen to need here.
-        pause: Duration::from_millis(200),
+        // Twice what the network namespaces of a burst were seen to need here.
+        pause: Duration::from_millis(100),
     }
 }
 

@@ -183,7 +183,6 @@ impl<'a> Session<'a> {
         let usable: Vec<usize> = (0..opened.len())
             .filter(|&i| opened[i].backend.is_ok())
             .collect();
-        let density = plan.density.as_ref().map_or(0, |d| u64::from(d.rounds));
         let tasks = plan.tasks.iter();
         let answers = tasks.clone().map(|(task, _)| known_answer(task));
         let progress = tasks.map(|(task, most)| match plan.target {
@@ -207,7 +206,7 @@ impl<'a> Session<'a> {
             block: 0,
             done: 0,
             planned: 0,
-            to_come: burst_steps(plan) + density * usable.len() as u64,
+            to_come: burst_steps(plan) + density_steps(plan, opened),
             plan,
             opened,
             usable,
@@ -355,7 +354,9 @@ impl<'a> Session<'a> {
                 backend,
             } in self.opened.iter_mut()
             {
-                if let Ok(backend) = backend {
+                if let Ok(backend) = backend
+                    && density.counts_out(configuration)
+                {
                     backends.push((configuration, backend.as_mut()));
                 }
             }
@@ -363,11 +364,19 @@ impl<'a> Session<'a> {
             let counted =
                 memory::run(density, &mut backends, plan, until, progress, self.observer)?;
             early = counted.or(early);
-            self.done += u64::from(density.rounds) * self.usable.len() as u64;
+            self.done += density_steps(plan, self.opened);
         }
         self.to_come = 0;
         Ok(early)
     }
+}
+
+fn density_steps(plan: &Plan, opened: &[Opened]) -> u64 {
+    let Some(density) = &plan.density else {
+        return 0;
+    };
+    let counted = |one: &&Opened| one.backend.is_ok() && density.counts_out(&one.configuration);
+    u64::from(density.rounds) * opened.iter().filter(counted).count() as u64
 }
 
 fn burst_steps(plan: &Plan) -> u64 {

@@ -1,7 +1,7 @@
 //! The ladder's part of the view: what each mechanism costs, from three sides.
 
 use super::format::{decimals, quantity};
-use crate::metric::Unit;
+use crate::metric::{MARGINAL, Unit};
 use crate::store::document::{DifferenceResult, LadderResult, RungResult};
 
 /// A ladder, as text in its place.
@@ -38,8 +38,9 @@ const DIFFERS: &str = "≠";
 /// Lays a ladder out.
 #[must_use]
 pub fn view(ladder: &LadderResult) -> LadderView {
-    let metrics = ["startup", "teardown"];
-    let tables = metrics.map(|metric| table(ladder, metric)).into();
+    let metrics = ["startup", "teardown", MARGINAL.name];
+    let tables = metrics.iter().filter_map(|metric| table(ladder, metric));
+    let tables = tables.collect();
     let source = ladder.debts.first().map_or("", |debt| &debt.source);
     LadderView {
         title: format!(
@@ -55,13 +56,14 @@ pub fn view(ladder: &LadderResult) -> LadderView {
                 "{DIFFERS} what it costs on the ladder is not what it costs alone (95 % for all \
                  rungs together)."
             ),
+            "memory: of one more idle instance; measured on the way up only.".to_owned(),
         ],
         columns: ["added", "alone", "left out"],
         tables,
         debts: ladder
             .debts
             .iter()
-            .map(|debt| (debt.backend.clone(), microseconds(Some(&debt.more))))
+            .map(|debt| (debt.backend.clone(), amount(Some(&debt.more), MICROSECOND)))
             .collect(),
         debts_title: format!(
             "Deferred clean-up (µs of processor time that the host spends for one launch outside \
@@ -72,28 +74,36 @@ pub fn view(ladder: &LadderResult) -> LadderView {
     }
 }
 
-fn table(ladder: &LadderResult, metric: &str) -> LadderTable {
+/// A metric in which no rung has a number has no table.
+fn table(ladder: &LadderResult, metric: &str) -> Option<LadderTable> {
+    let (heading, unit) = if metric == MARGINAL.name {
+        ("memory (KiB)".to_owned(), KIBIBYTE)
+    } else {
+        (format!("{metric} (µs)"), MICROSECOND)
+    };
     let of_metric = ladder.rungs.iter().filter(|rung| rung.metric == metric);
-    let mut rows: Vec<[String; 4]> = of_metric.map(row).collect();
+    of_metric
+        .clone()
+        .find_map(|rung| rung.added.as_ref().or(rung.alone.as_ref()))?;
+    let mut rows: Vec<[String; 4]> = of_metric.map(|rung| row(rung, unit)).collect();
     if let Some(total) = ladder.totals.iter().find(|t| t.metric == metric) {
         let row = |name: &str, value| {
             [
                 name.to_owned(),
-                microseconds(Some(value)),
+                amount(Some(value), unit),
                 String::new(),
                 String::new(),
             ]
         };
         rows.push(row("together", &total.together));
-        rows.push(row("unexplained", &total.unexplained));
+        if let Some(unexplained) = &total.unexplained {
+            rows.push(row("unexplained", unexplained));
+        }
     }
-    LadderTable {
-        heading: format!("{metric} (µs)"),
-        rows,
-    }
+    Some(LadderTable { heading, rows })
 }
 
-fn row(rung: &RungResult) -> [String; 4] {
+fn row(rung: &RungResult, unit: f64) -> [String; 4] {
     let mark = if excludes_zero(rung.interaction.as_ref()) {
         format!(" {DIFFERS}")
     } else {
@@ -101,9 +111,9 @@ fn row(rung: &RungResult) -> [String; 4] {
     };
     [
         rung.mechanism.clone(),
-        microseconds(rung.added.as_ref()) + &mark,
-        microseconds(rung.alone.as_ref()),
-        microseconds(rung.left_out.as_ref()),
+        amount(rung.added.as_ref(), unit) + &mark,
+        amount(rung.alone.as_ref(), unit),
+        amount(rung.left_out.as_ref(), unit),
     ]
 }
 
@@ -113,19 +123,24 @@ fn excludes_zero(difference: Option<&DifferenceResult>) -> bool {
         .is_some_and(|[low, high]| low > 0.0 || high < 0.0)
 }
 
-/// `12.3 [11.9, 12.8]`, in µs.
-fn microseconds(difference: Option<&DifferenceResult>) -> String {
+/// In nanoseconds.
+const MICROSECOND: f64 = 1e3;
+/// In bytes.
+const KIBIBYTE: f64 = 1024.0;
+
+/// `12.3 [11.9, 12.8]`, in this unit.
+fn amount(difference: Option<&DifferenceResult>, unit: f64) -> String {
     let Some(difference) = difference else {
         return "–".to_owned();
     };
-    let us = difference.difference / 1e3;
-    let places = decimals(us).min(2);
+    let middle = difference.difference / unit;
+    let places = decimals(middle).min(2);
     match difference.ci95 {
         Some(ci) => {
-            let [low, high] = ci.map(|end| end / 1e3);
-            format!("{us:.places$} [{low:.places$}, {high:.places$}]")
+            let [low, high] = ci.map(|end| end / unit);
+            format!("{middle:.places$} [{low:.places$}, {high:.places$}]")
         }
-        None => format!("{us:.places$} (too few)"),
+        None => format!("{middle:.places$} (too few)"),
     }
 }
 
@@ -137,25 +152,34 @@ fn findings(ladder: &LadderResult) -> Vec<String> {
             .filter_map(|r| Some((r.mechanism.as_str(), r.added.as_ref()?.difference)))
             .collect();
         costs.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let time = |ns: f64| quantity(ns, Unit::Nanoseconds);
+        let memory = total.metric == MARGINAL.name;
+        let (unit, what) = if memory {
+            (Unit::Bytes, "the memory of one more idle instance")
+        } else {
+            (Unit::Nanoseconds, total.metric.as_str())
+        };
+        let amount = |value: f64| quantity(value, unit);
         let largest: Vec<String> = costs
             .iter()
             .take(3)
-            .map(|(name, ns)| format!("{name} {}", time(*ns)))
+            .map(|(name, value)| format!("{name} {}", amount(*value)))
             .collect();
-        let rest = total.unexplained.difference;
-        let in_sum = if excludes_zero(Some(&total.unexplained)) {
-            let way = if rest < 0.0 { "less" } else { "more" };
-            let much = time(rest.abs());
-            format!("{much} {way} than the sum of each alone: they do not simply add up")
-        } else {
-            "as much as the sum of each alone, as far as this run can tell".to_owned()
-        };
+        let in_sum = total.unexplained.as_ref().map(|unexplained| {
+            let rest = unexplained.difference;
+            if excludes_zero(Some(unexplained)) {
+                let way = if rest < 0.0 { "less" } else { "more" };
+                let much = amount(rest.abs());
+                format!(" Together they cost {much} {way} than the sum of each alone: they do not simply add up.")
+            } else {
+                " Together they cost as much as the sum of each alone, as far as this run can tell."
+                    .to_owned()
+            }
+        });
         said.push(format!(
-            "All mechanisms add {} to {}; most of it: {}. Together they cost {in_sum}.",
-            time(total.together.difference),
-            total.metric,
-            largest.join(", ")
+            "All mechanisms add {} to {what}; most of it: {}.{}",
+            amount(total.together.difference),
+            largest.join(", "),
+            in_sum.unwrap_or_default()
         ));
     }
     said

@@ -85,7 +85,10 @@ pub fn view(run: &Run) -> View {
         title: title(run),
         facts: facts::facts(run),
         groups: groups(run),
-        memory: balance::sheets(run),
+        memory: match &run.ladder {
+            Some(_) => Vec::new(),
+            None => balance::sheets(run),
+        },
         phases: breakdowns(run),
         ladder: run.ladder.as_ref().map(ladder::view),
         isolation: isolation::table(run),

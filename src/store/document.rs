@@ -317,7 +317,7 @@ pub struct LadderResult {
 pub struct RungResult {
     /// Namespace or mechanism.
     pub mechanism: String,
-    /// Metric name: `startup` or `teardown`.
+    /// Metric name: `startup`, `teardown` or `marginal`; of the last, only `added` is measured.
     pub metric: String,
     /// On top of the rungs before it.
     pub added: Option<DifferenceResult>,
@@ -338,8 +338,8 @@ pub struct TotalResult {
     /// `top` − `base`.
     pub together: DifferenceResult,
     /// `together`, less the sum of every rung alone: from the containers' medians, with a bootstrap
-    /// over blocks.
-    pub unexplained: DifferenceResult,
+    /// over blocks. Absent where no rung was measured alone.
+    pub unexplained: Option<DifferenceResult>,
 }
 
 /// Processor time that the host spent for one launch outside of the harness and its children,
@@ -355,7 +355,7 @@ pub struct DebtResult {
     pub source: String,
 }
 
-/// A paired difference in nanoseconds: Hodges–Lehmann with Wilcoxon's interval.
+/// A paired difference in the metric's unit: Hodges–Lehmann with Wilcoxon's interval.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DifferenceResult {
@@ -363,6 +363,6 @@ pub struct DifferenceResult {
     pub difference: f64,
     /// Its interval; absent with too few pairs.
     pub ci95: Option<[f64; 2]>,
-    /// Blocks that have both sides.
+    /// Blocks, or rounds, that have both sides.
     pub pairs: u64,
 }

@@ -18,7 +18,7 @@ use crate::host::noise::{Moment, Noise};
 use crate::measure::clock::{Clock, ClockError};
 use crate::measure::ladder::estimate::estimate;
 use crate::measure::ladder::{self, Ladder};
-use crate::measure::plan::{Plan, bursts};
+use crate::measure::plan::{Plan, bursts, ladder_density};
 use crate::measure::session::{self, EndedEarly, Observer, Opened, RunError};
 use crate::measure::stored::RUNNING;
 use crate::measure::summary::{Count, Summary, summarise};
@@ -202,6 +202,7 @@ fn climb(plan: &mut Plan) -> Vec<Opened> {
     let ladder = Ladder::of(available, is_privileged());
     plan.configurations = ladder.configurations();
     plan.bursts = Some(bursts(plan.profile, &ladder));
+    plan.density = Some(ladder_density(plan.profile, &ladder));
     plan.ladder = Some(ladder);
     missing
 }

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use super::{Ladder, Rung, container};
 use crate::backend::Configuration;
 use crate::backend::container::mechanism::Mechanisms;
+use crate::measure::balance;
 use crate::measure::summary::{LEVEL, metrics_of, tried};
-use crate::metric::{Metric, STARTUP, TEARDOWN};
+use crate::metric::{MARGINAL, Metric, STARTUP, TEARDOWN};
 use crate::stats::{Sample, bootstrap, hodges_lehmann::hodges_lehmann, quantile};
 use crate::store::document::{DebtResult, DifferenceResult, LadderResult, RungResult, TotalResult};
 use crate::store::record::Record;
 use crate::workload::{Profile, Workload};
 
-/// Values of one metric: configuration id → block → nanoseconds.
+/// Values of one metric: configuration id → block → nanoseconds, or round → bytes.
 type Values = BTreeMap<String, BTreeMap<u64, f64>>;
 
 /// The ladder's estimates.
@@ -28,8 +29,12 @@ pub fn estimate(ladder: &Ladder, records: &[Record]) -> LadderResult {
     };
     // The interactions of one metric are one family: together they hold at 95 % (Bonferroni).
     let family = 1.0 - (1.0 - LEVEL) / ladder.rungs.len().max(1) as f64;
-    for metric in [STARTUP, TEARDOWN] {
-        let values = values(records, &metric);
+    for metric in [STARTUP, TEARDOWN, MARGINAL] {
+        let values = if metric == MARGINAL {
+            memory(ladder, records)
+        } else {
+            values(records, &metric)
+        };
         for rung in &ladder.rungs {
             result.rungs.push(RungResult {
                 mechanism: rung.mechanism.name().to_owned(),
@@ -64,6 +69,18 @@ fn values(records: &[Record], metric: &Metric) -> Values {
         }
     }
     values
+}
+
+/// What one more idle instance takes: configuration id → round → bytes.
+fn memory(ladder: &Ladder, records: &[Record]) -> Values {
+    let way_up = ladder.way_up().into_iter().map(|c| c.id());
+    let slopes = |id: &str| {
+        let rounds = balance::rounds(records, id).into_iter();
+        rounds.filter_map(|(number, round)| Some((number.into(), balance::marginal(&round)?)))
+    };
+    way_up
+        .map(|id| (id.clone(), slopes(&id).collect()))
+        .collect()
 }
 
 /// In every block that has both: with − without.
@@ -114,12 +131,21 @@ fn interaction(values: &Values, rung: &Rung, level: f64) -> Option<DifferenceRes
 /// Resamples behind the interval of what is unexplained.
 const RESAMPLES: usize = 1000;
 
-/// All mechanisms together, and how much of it the sum of each alone leaves open.
+/// All mechanisms together.
+fn total(values: &Values, ladder: &Ladder) -> Option<TotalResult> {
+    Some(TotalResult {
+        metric: String::new(),
+        together: centre(differences(values, (ladder.top, ladder.base))?, LEVEL)?,
+        unexplained: unexplained(values, ladder),
+    })
+}
+
+/// How much of all mechanisms together the sum of each alone leaves open.
 ///
-/// The latter adds up many containers, each of which is delayed now and then: block by block these
+/// It adds up many containers, each of which is delayed now and then: block by block these
 /// delays pile up, and the centre of the sums is not the sum of the centres. It is therefore taken
 /// from each container's own median, with a bootstrap over whole blocks for the interval.
-fn total(values: &Values, ladder: &Ladder) -> Option<TotalResult> {
+fn unexplained(values: &Values, ladder: &Ladder) -> Option<DifferenceResult> {
     let mut parts: Vec<(f64, &BTreeMap<u64, f64>)> = Vec::new();
     let mut add = |sign: f64, (with, without): (Mechanisms, Mechanisms)| {
         parts.push((sign, values.get(&container(with).id())?));
@@ -150,14 +176,10 @@ fn total(values: &Values, ladder: &Ladder) -> Option<TotalResult> {
     }
     let all: Vec<usize> = (0..rows.len()).collect();
     let interval = bootstrap::percentile(rows.len(), statistic, LEVEL, RESAMPLES, 1).ok();
-    Some(TotalResult {
-        metric: String::new(),
-        together: centre(differences(values, (ladder.top, ladder.base))?, LEVEL)?,
-        unexplained: DifferenceResult {
-            difference: statistic(&all),
-            ci95: interval.map(|i| [i.low, i.high]),
-            pairs: rows.len() as u64,
-        },
+    Some(DifferenceResult {
+        difference: statistic(&all),
+        ci95: interval.map(|i| [i.low, i.high]),
+        pairs: rows.len() as u64,
     })
 }
 
@@ -254,7 +276,7 @@ mod tests {
             assert!((found.difference - wanted).abs() < 1e-9, "{rung:?}");
         }
         let total = total(&values, &ladder).unwrap();
-        assert!((total.unexplained.difference - 5.0).abs() < 1e-9);
+        assert!((total.unexplained.unwrap().difference - 5.0).abs() < 1e-9);
         let all = cost(ladder.top) - cost(ladder.base);
         assert!((total.together.difference - all).abs() < 1e-9);
     }

@@ -105,6 +105,17 @@ impl Ladder {
         all
     }
 
+    /// The containers on the way up, from the base to the top.
+    #[must_use]
+    pub fn way_up(&self) -> Vec<Configuration> {
+        let rungs = self.rungs.iter().map(|rung| rung.added.0);
+        [self.base]
+            .into_iter()
+            .chain(rungs)
+            .map(container)
+            .collect()
+    }
+
     /// The containers whose bursts are looked at: nothing, each mechanism alone, everything.
     #[must_use]
     pub fn bursts(&self) -> Vec<Configuration> {
@@ -156,6 +167,9 @@ mod tests {
             assert_eq!(rung.added.1, below);
             below = rung.added.0;
         }
+        let way_up = ladder.way_up();
+        assert_eq!(way_up.len(), ladder.rungs.len() + 1);
+        assert_eq!(way_up.last(), Some(&container(ladder.top)));
         assert_eq!(below, Mechanisms::DEFAULT);
     }
 

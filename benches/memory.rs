@@ -1,0 +1,180 @@
+//! Does a container's idle instance take more memory than its mechanisms do? Each container on the way
+//! up the namespace ladder beside processes made by the bare system calls of the same mechanisms
+//! (`floor/`), the same payload in both: what one more instance takes of the host's memory that is
+//! left over, as the ratio of the slopes of the same round.
+//!
+//! `cargo bench --bench memory` measures; any other way of running it makes one small round to show
+//! that it works. Root only, as the floors are. Nothing else should run on the host meanwhile.
+
+#![allow(clippy::print_stdout)] // its results, for whoever runs the bench
+
+use std::time::{Duration, Instant};
+
+use isobench::backend::container::is_privileged;
+use isobench::backend::container::mechanism::{Mechanism, Mechanisms};
+use isobench::backend::{Backend, Configuration, open};
+use isobench::host::accounts::Accounts;
+use isobench::measure::ladder::{Ladder, container as configuration_of};
+use isobench::stats::{Sample, quantile, slope};
+use isobench::trial::Launch;
+use isobench::workload::{Task, Workload};
+
+#[allow(dead_code)] // the times are reported by `floor` and `ladder`
+#[path = "floor/container.rs"]
+mod container;
+
+/// Instances at which memory is read.
+const COUNTS: [u32; 5] = [20, 40, 60, 80, 100];
+
+/// A container and its floor; bytes of one more instance.
+struct Pair {
+    configuration: Configuration,
+    backend: Box<dyn Backend>,
+    floor: container::Floor,
+    rounds: Vec<[f64; 2]>,
+}
+
+fn main() {
+    let bench = std::env::args().any(|argument| argument == "--bench");
+    let (rounds, counts) = if bench {
+        (10, COUNTS.to_vec())
+    } else {
+        (1, vec![2, 4, 6])
+    };
+    if !is_privileged() {
+        return println!("skipped: memory: the floors run as root only");
+    }
+    let mut pairs: Vec<Pair> = containers().into_iter().filter_map(pair).collect();
+    for _ in 0..rounds {
+        for pair in &mut pairs {
+            match pair.round(&counts) {
+                Ok(row) => pair.rounds.push(row),
+                Err(failure) => println!("failed: {}: {failure}", pair.configuration),
+            }
+        }
+    }
+    println!("{:<66} {:>8} {:>8}  KiB / floor", "", "KiB", "floor");
+    for pair in &pairs {
+        pair.report();
+    }
+}
+
+/// The way up the ladder of what this host has, as far as there are floors, and the default.
+fn containers() -> Vec<Configuration> {
+    let can = |one: &Mechanism| {
+        let floor = *one != Mechanism::Veth;
+        floor && open(&configuration_of(Mechanisms::of([*one]))).is_ok()
+    };
+    let available = Mechanisms::of(Mechanism::ALL.into_iter().filter(can));
+    let mut all = Ladder::of(available, true).way_up();
+    all.push(Configuration::container());
+    all
+}
+
+fn pair(configuration: Configuration) -> Option<Pair> {
+    let Configuration::Container(options) = configuration else {
+        return None;
+    };
+    let floor = container::Floor::new(options.mechanisms()).map_err(|e| e.to_string());
+    let backend = open(&configuration).map_err(|why| why.to_string());
+    match (backend, floor) {
+        (Ok(backend), Ok(floor)) => Some(Pair {
+            configuration,
+            backend,
+            floor,
+            rounds: Vec::new(),
+        }),
+        (Err(why), _) | (_, Err(why)) => {
+            println!("skipped: {configuration}: {why}");
+            None
+        }
+    }
+}
+
+impl Pair {
+    /// Both sides, one right after the other.
+    fn round(&mut self, counts: &[u32]) -> Result<[f64; 2], String> {
+        let launch = Launch {
+            task: Task {
+                workload: Workload::Idle,
+                size: 0,
+                reps: 1,
+            },
+            deadline: Duration::from_secs(10),
+        };
+        let ours = slope_of(
+            counts,
+            || self.backend.hold(&launch).map_err(|e| e.to_string()),
+            |instance| instance.release().map_err(|e| e.to_string()),
+        )?;
+        let bare = slope_of(
+            counts,
+            || self.floor.hold().map_err(|e| e.to_string()),
+            |instance| instance.release().map_err(|e| e.to_string()),
+        )?;
+        Ok([ours, bare])
+    }
+
+    fn report(&self) {
+        let of = |value: &dyn Fn(&[f64; 2]) -> f64| {
+            let values: Vec<f64> = self.rounds.iter().map(value).collect();
+            Sample::new(values).ok()
+        };
+        let median = |value: &dyn Fn(&[f64; 2]) -> f64| {
+            of(value).map_or(f64::NAN, |sample| quantile::median(&sample))
+        };
+        let interval = of(&|row| row[0] / row[1]).and_then(|s| quantile::median_ci(&s, 0.95));
+        let interval = interval.map_or("too few".to_owned(), |ci| {
+            format!("[{:.2}, {:.2}]", ci.low, ci.high)
+        });
+        println!(
+            "{:<66} {:>8.1} {:>8.1}  {:.2} {interval}",
+            self.configuration.id(),
+            median(&|row| row[0]) / 1024.0,
+            median(&|row| row[1]) / 1024.0,
+            median(&|row| row[0] / row[1]),
+        );
+    }
+}
+
+/// Theil–Sen slope of the memory that is no longer left over: bytes for one more instance.
+fn slope_of<T>(
+    counts: &[u32],
+    mut hold: impl FnMut() -> Result<T, String>,
+    release: impl Fn(T) -> Result<(), String>,
+) -> Result<f64, String> {
+    settle()?;
+    let mut held = Vec::new();
+    let mut points = Vec::new();
+    for &count in counts {
+        while held.len() < count as usize {
+            held.push(hold()?);
+        }
+        points.push((f64::from(count), -(left()? as f64)));
+    }
+    for instance in held {
+        release(instance)?;
+    }
+    let line = slope::theil_sen(&points, 0.95).map_err(|e| e.to_string())?;
+    Ok(line.slope)
+}
+
+fn left() -> Result<i64, String> {
+    let accounts = Accounts::read().map_err(|e| e.to_string())?;
+    Ok(accounts.left().0)
+}
+
+/// Until the host's memory stands still, or a second has passed: network namespaces go late.
+fn settle() -> Result<(), String> {
+    let end = Instant::now() + Duration::from_secs(1);
+    let mut before = left()?;
+    while Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(30));
+        let now = left()?;
+        if (now - before).abs() <= 64 << 10 {
+            break;
+        }
+        before = now;
+    }
+    Ok(())
+}
