@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use isobench_abi::{DecodeError, GuestFault, Report};
 
+use crate::exits::Exits;
 use crate::metric::Ticks;
 use crate::workload::Task;
 
@@ -201,7 +202,7 @@ pub struct Observation {
     /// How guest readings were mapped.
     pub clock: ClockMap,
     /// Exits to the VMM, or `None` where there is no VMM.
-    pub exits: Option<u64>,
+    pub exits: Option<Exits>,
 }
 
 /// Why a trial is not a number. Every kind is counted beside the numbers and never ranks.

@@ -24,6 +24,8 @@ pub struct Plan {
     pub tasks: Vec<(Task, u32)>,
     /// Whether each configuration is asked what it lets its payload see (`probe`).
     pub isolation: bool,
+    /// Whether what crosses the boundary of each task's payload is counted, in launches of its own.
+    pub boundary: bool,
     /// Memory of idle instances, if `idle` is asked for.
     pub density: Option<Density>,
     /// The ladder that the configurations stand for, if one is asked for.
@@ -211,6 +213,7 @@ mod tests {
             tasks: Vec::new(),
             density: None,
             isolation: false,
+            boundary: false,
             ladder: None,
             bursts: None,
             seed: 1,

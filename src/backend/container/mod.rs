@@ -28,7 +28,8 @@ use std::sync::Arc;
 use crate::backend::child::{Child, Deadline};
 use crate::backend::guardian;
 use crate::backend::launcher::{self, Launcher, probe};
-use crate::backend::{Backend, Footprint, Instance, Limitation, Unavailable};
+use crate::backend::{Backend, Footprint, Instance, Limitation, Unavailable, trace};
+use crate::exits::Crossings;
 use crate::metric::Bytes;
 use crate::sys::clock;
 use crate::sys::program::Arguments;
@@ -184,6 +185,19 @@ impl Backend for Container {
         child.verdict(exit)?;
         removed.map_err(|e| Failure::Leftover(e.to_string()))?;
         child.observation(t0, t4, t5, log, &teardown)
+    }
+
+    fn count(&mut self, launch: &Launch) -> Result<Option<Crossings>, Failure> {
+        let arguments = Arguments::new(&launch.task.argv());
+        self.launcher.trace(true);
+        let started = self.start(launch, &arguments, false, &mut PhaseLog::new());
+        self.launcher.trace(false);
+        let (leaf, mut child) = started?;
+        let counted = trace::calls(&mut child, launch);
+        drop(child);
+        let removed = leaf.map_or(Ok(()), Leaf::remove);
+        removed.map_err(|e| Failure::Leftover(e.to_string()))?;
+        counted.map(Some)
     }
 
     fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {
