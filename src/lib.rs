@@ -10,6 +10,7 @@
 
 pub mod backend;
 pub mod cli;
+pub mod exits;
 pub mod host;
 pub mod measure;
 pub mod metric;

@@ -9,6 +9,7 @@ use isobench_abi::{
     ABI_VERSION, Ask, FRAME_BYTES, Fact, Frame, GuestFault, Mark, Message, Ready, Report, Value,
 };
 
+use crate::exits::Stage;
 use crate::metric::Ticks;
 use crate::trial::Failure;
 
@@ -174,6 +175,16 @@ impl Transcript {
                 "the payload waits with another amount of memory than it was asked for",
             )),
             None => Err(Failure::Protocol("the payload does not wait")),
+        }
+    }
+
+    /// The part of the trial that its messages say it is.
+    #[must_use]
+    pub const fn stage(&self) -> Stage {
+        match (self.ready.is_some(), self.report.is_some()) {
+            (false, _) => Stage::Start,
+            (true, false) => Stage::Work,
+            (true, true) => Stage::End,
         }
     }
 

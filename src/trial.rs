@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use isobench_abi::{DecodeError, GuestFault, Report};
 
+use crate::exits::Exits;
 use crate::metric::{Nanos, Ticks};
 use crate::workload::Task;
 
@@ -201,7 +202,7 @@ pub struct Observation {
     /// How guest readings were mapped.
     pub clock: ClockMap,
     /// Exits to the VMM, or `None` where there is no VMM.
-    pub exits: Option<u64>,
+    pub exits: Option<Exits>,
     /// For how long a limit on processor time kept it from running; `None` without such a limit.
     pub throttled: Option<Nanos>,
 }

@@ -127,6 +127,7 @@ fn an_interrupt_releases_idle_instances() {
         Record::Memory(m) => m.failure.is_none(),
         Record::Burst(b) => b.failure.is_none(),
         Record::Probe(p) => p.failure.is_none(),
+        Record::Boundary(b) => b.failure.is_none(),
     }));
     assert_eq!(left_behind(number), BTreeSet::new());
 }

@@ -114,7 +114,7 @@ fn every_workload_reports_with_instants_in_order() {
         } else {
             0
         };
-        assert!(seen.exits.unwrap() >= 3 + crossings);
+        assert!(seen.exits.unwrap().total() >= 3 + crossings);
         for phase in &seen.phases {
             let inside = phase.start - i.t0 >= 0 && i.t1 - phase.end >= 0;
             assert!(inside && phase.end - phase.start >= 0, "{phase:?}");

@@ -67,7 +67,7 @@ fn a_run_measures_every_working_backend_and_leaves_nothing() {
                                 && t.measured.is_some()
                         }
                         Record::Memory(m) => name == "idle" && m.backend == backend.id,
-                        Record::Burst(_) => false,
+                        Record::Burst(_) | Record::Boundary(_) => false,
                         Record::Probe(p) => name == "probe" && p.backend == backend.id,
                     })
                 };

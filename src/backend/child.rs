@@ -2,8 +2,10 @@
 //! payload runs.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
+
+use isobench_abi::Report;
 
 use crate::backend::Footprint;
 use crate::host::accounts::kibibytes;
@@ -72,6 +74,20 @@ impl Child {
     #[must_use]
     pub const fn pid(&self) -> i32 {
         self.process.pid
+    }
+
+    /// Its descriptor.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.process.pidfd.as_fd()
+    }
+
+    /// What the payload said it did.
+    ///
+    /// # Errors
+    /// It has not said all that it must.
+    pub fn report(&self) -> Result<Report, Failure> {
+        self.transcript.finish().map(|(_, _, report)| report)
     }
 
     /// Waits until an idle payload says that it has touched its memory, `bytes` of it, and waits.

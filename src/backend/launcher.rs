@@ -19,6 +19,7 @@ pub struct Launcher {
     harness: OwnedFd,
     stack: Stack,
     program: Program,
+    traced: Option<Program>,
 }
 
 impl Launcher {
@@ -34,7 +35,13 @@ impl Launcher {
             harness: pidfd::own().map_err(because("no pidfd_open"))?,
             stack: Stack::new().map_err(because("no memory for a stack"))?,
             program,
+            traced: None,
         })
+    }
+
+    /// From now on starts payloads that this thread traces, or no more.
+    pub fn trace(&mut self, on: bool) {
+        self.traced = on.then(|| self.program.traced());
     }
 
     /// Starts the payload. With `hold` its input is a pipe that it can wait on, else `/dev/null`,
@@ -67,7 +74,7 @@ impl Launcher {
         let spawned = spawn(
             &mut self.stack,
             place,
-            &self.program,
+            self.traced.as_ref().unwrap_or(&self.program),
             descriptors,
             arguments,
             log,

@@ -16,6 +16,7 @@ use kvm_ioctls::{Cap, Kvm};
 
 use super::launcher::shortage;
 use super::{Backend, Footprint, Instance, Unavailable};
+use crate::exits::{Boundary, Crossings, Exits};
 use crate::metric::Bytes;
 use crate::sys::clock::now;
 use crate::sys::watchdog;
@@ -120,7 +121,11 @@ impl MicroVm {
             .ok_or_else(|| invalid("the heap does not fit below 4 GiB".to_owned()))?;
         let stack = InitialStack::new(&self.image, &task.argv())
             .map_err(|error| invalid(error.to_string()))?;
-        Ok(Start { stack, heap_len })
+        Ok(Start {
+            stack,
+            heap_len,
+            note_exits: false,
+        })
     }
 }
 
@@ -213,12 +218,18 @@ impl MicroVm {
     }
 }
 
-impl Backend for MicroVm {
-    fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
-        let start = self.plan(launch)?;
+impl MicroVm {
+    /// A whole life. `look` is called once the payload has ended, before anything is taken down.
+    fn live(
+        &self,
+        start: &Start,
+        launch: &Launch,
+        answers: &mut Vec<Answer>,
+        look: impl FnOnce(&mut Machine, &mut PhaseLog),
+    ) -> Result<Observation, Failure> {
         let began = Instant::now();
         let t0 = now();
-        let mut running = self.launch(&start, launch.deadline, began)?;
+        let mut running = self.launch(start, launch.deadline, began)?;
         if running.pause == Pause::Waiting {
             running.pause = running
                 .session
@@ -226,7 +237,7 @@ impl Backend for MicroVm {
         }
         let t4 = now();
         let Running {
-            machine,
+            mut machine,
             mut session,
             pause,
             mut log,
@@ -238,6 +249,7 @@ impl Backend for MicroVm {
             .tsc_offset
             .then(|| teardown.time("get_tsc_offset", || machine.tsc_offset().ok()))
             .flatten();
+        look(&mut machine, &mut teardown);
         let exits = machine.exits();
         machine.close(&mut teardown);
         let t5 = now();
@@ -254,6 +266,39 @@ impl Backend for MicroVm {
             exits: Some(exits),
             throttled: None,
         })
+    }
+}
+
+impl Backend for MicroVm {
+    fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
+        let start = self.plan(launch)?;
+        self.live(&start, launch, answers, |_, _| {})
+    }
+
+    fn count(&mut self, launch: &Launch) -> Result<Option<Crossings>, Failure> {
+        let start = Start {
+            note_exits: true,
+            ..self.plan(launch)?
+        };
+        let (mut noted, mut kvm) = (Vec::new(), Vec::new());
+        let seen = self.live(&start, launch, &mut Vec::new(), |machine, log| {
+            noted = machine.take_noted();
+            // A KVM without statistics (before Linux 5.14) leaves the list empty.
+            kvm = log
+                .time("read_statistics", || machine.statistics())
+                .unwrap_or_default();
+        })?;
+        let counts = seen.exits.iter().flat_map(Exits::counts);
+        Ok(Some(Crossings {
+            boundary: Boundary::VmExits,
+            counts: counts
+                .map(|row| (row.stage, row.reason.to_string(), row.count))
+                .collect(),
+            noted,
+            kvm,
+            report: seen.report,
+            seen: Some(seen),
+        }))
     }
 
     fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {

@@ -10,6 +10,7 @@ mod kill_tests;
 pub mod launcher;
 pub mod microvm;
 pub mod process;
+mod trace;
 
 pub use configuration::Configuration;
 pub(crate) use launcher::shortage;
@@ -19,6 +20,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::backend::group::GroupAccounts;
+use crate::exits::Crossings;
 use crate::metric::Bytes;
 use crate::transcript::Answer;
 use crate::trial::{Failure, Launch, Observation};
@@ -56,6 +58,15 @@ pub trait Backend {
     /// # Errors
     /// As [`Self::trial`].
     fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure>;
+
+    /// As [`Self::trial`], and everything that crosses the payload's boundary is counted; `None`
+    /// where this backend cannot tell.
+    ///
+    /// # Errors
+    /// As [`Self::trial`]; the kernel refuses to count.
+    fn count(&mut self, _launch: &Launch) -> Result<Option<Crossings>, Failure> {
+        Ok(None)
+    }
 
     /// Mechanisms that this backend does without on this host.
     fn limitations(&self) -> Vec<Limitation> {

@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 
 use crate::backend::child::{Child, Deadline};
 use crate::backend::launcher::{Launcher, image, probe, refusal, shortage};
-use crate::backend::{Backend, Footprint, Instance, Unavailable};
+use crate::backend::{Backend, Footprint, Instance, Unavailable, trace};
+use crate::exits::Crossings;
 use crate::sys::program::{Arguments, Grants, Op, Program};
 use crate::sys::spawn::{Place, ignored_signals};
 use crate::sys::{clock, fd};
@@ -109,6 +110,14 @@ impl Backend for Process {
         answers.append(&mut child.take_answers());
         child.verdict(exit)?;
         child.observation(t0, t4, t5, log, &teardown)
+    }
+
+    fn count(&mut self, launch: &Launch) -> Result<Option<Crossings>, Failure> {
+        let arguments = Arguments::new(&launch.task.argv());
+        self.launcher.trace(true);
+        let child = self.start(&arguments, false, &mut PhaseLog::new());
+        self.launcher.trace(false);
+        trace::calls(&mut child?, launch).map(Some)
     }
 
     fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {

@@ -32,6 +32,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Judge one stored run against another: better, worse, same or inconclusive
     Compare(CompareArgs),
+    /// One trial of each configuration, instant by instant: phases, exits, system calls
+    Explain(ExplainArgs),
     /// What can run here, what cannot, why, and the command that fixes it
     Doctor(DoctorArgs),
     /// Backends, workloads, metrics and isolation facts with their definitions
@@ -152,6 +154,28 @@ pub enum CompareFormat {
     Json,
     /// A table
     Markdown,
+}
+
+/// `isobench explain`.
+///
+/// Runs each workload once on each configuration and prints the trial in order: t0, every named phase
+/// of the start, t1, each exit of a VM to its VMM with its reason, t2 to t4, the teardown, t5. The
+/// system calls of a process or container are counted in a second launch under ptrace(2), since
+/// counting slows them down; KVM's own counters of a VM are read when its payload has ended.
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// Backends, comma separated, with options as in `container:without=net` [default:
+    /// process,container,microvm]
+    #[arg(long, value_name = "LIST")]
+    pub backends: Option<String>,
+
+    /// Workloads, comma separated, with or without a size; not idle or probe, which are not timed
+    #[arg(long, value_name = "LIST", default_value = "noop")]
+    pub workloads: String,
+
+    /// Sizes and repetitions: smoke, quick or full
+    #[arg(long, value_name = "PROFILE", default_value = "quick")]
+    pub profile: String,
 }
 
 /// `isobench doctor`.

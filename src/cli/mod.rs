@@ -52,6 +52,7 @@ fn dispatch(args: Args) -> Result<u8, CliError> {
     match args.command {
         Command::Run(run) => commands::run::run(&run),
         Command::Report(report) => commands::report::report(&report),
+        Command::Explain(explain) => commands::explain::explain(&explain),
         Command::Compare(compare) => commands::compare::compare(&compare),
         Command::Doctor(doctor) => commands::doctor::doctor(&doctor),
         Command::List(list) => commands::list::list(&list),

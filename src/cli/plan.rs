@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::args::{Format, RunArgs};
+use super::args::{ExplainArgs, Format, RunArgs};
 use super::error::CliError;
 use crate::backend::configuration::{Configuration, ConfigurationError};
 use crate::measure::plan::{Plan, density, ladder_rounds, ladder_time, max_time, rounds, target};
@@ -62,6 +62,7 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
             configurations,
             tasks,
             isolation: probe,
+            boundary: !ladder && profile != Profile::Smoke,
             density: idle.then(|| density(profile)),
             ladder: None,
             bursts: None,
@@ -78,6 +79,24 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
         format: args.format,
         ladder,
     })
+}
+
+/// Checks the flags of `explain`: what shall be run, and where.
+///
+/// # Errors
+/// As [`validate`].
+pub fn explain(args: &ExplainArgs) -> Result<(Vec<Configuration>, Vec<Task>), CliError> {
+    let configurations = configurations(args.backends.as_deref())?;
+    let selected = tasks(Some(&args.workloads), profile(&args.profile)?)?;
+    if selected.idle || selected.probe {
+        return Err(CliError::usage(
+            "--workloads",
+            "idle is held and probe is asked: neither is timed".to_owned(),
+            Some("--workloads noop".to_owned()),
+        ));
+    }
+    let tasks = selected.tasks.into_iter().map(|(task, _)| task);
+    Ok((configurations, tasks.collect()))
 }
 
 fn ladder(name: Option<&str>) -> Result<bool, CliError> {

@@ -1,7 +1,11 @@
 //! Is an observation a measurement? The right answer from the right bytes, in the right order.
 
+use isobench_abi::Report;
+
+use crate::exits::Exits;
 use crate::measure::clock::Clock;
 use crate::metric::Ticks;
+use crate::store::document::CrossingCount;
 use crate::store::record::{Measured, PhaseRecord};
 use crate::trial::{Failure, Instants, Observation, Phase};
 use crate::workload::{Answer, Task};
@@ -20,23 +24,7 @@ pub fn measured(
     clock: &Clock,
 ) -> Result<Measured, Failure> {
     let report = seen.report;
-    if report.image != image {
-        return Err(Failure::OtherBytes {
-            found: report.image,
-            expected: image,
-        });
-    }
-    if report.digest != answer.digest {
-        return Err(Failure::WrongAnswer {
-            found: report.digest,
-            expected: answer.digest,
-        });
-    }
-    if report.units != answer.units {
-        return Err(Failure::Protocol(
-            "the payload did another amount of work than it was asked",
-        ));
-    }
+    answered(&report, answer, image)?;
     if report.end < report.start {
         return Err(Failure::Clock(format!(
             "{task}: the end mark lies before the start mark"
@@ -67,11 +55,48 @@ pub fn measured(
         isa: if report.isa == 0 { "sse2" } else { "avx2" }.to_owned(),
         clock: seen.clock.source.name().to_owned(),
         clock_bound: clock.nanos(bound.cast_signed()),
-        exits: seen.exits,
+        exits: seen.exits.map(|exits| exits.total()),
+        exit_counts: exit_counts(seen),
         phases: records(&seen.phases, t0, clock),
         unaccounted: clock.nanos(unaccounted(&seen.phases, t0, t1)),
         teardown: records(&seen.teardown, t0, clock),
     })
+}
+
+/// The right answer, to the whole of the question, from the right bytes.
+///
+/// # Errors
+/// [`Failure::OtherBytes`], [`Failure::WrongAnswer`], [`Failure::Protocol`].
+pub(super) fn answered(report: &Report, answer: Answer, image: u64) -> Result<(), Failure> {
+    if report.image != image {
+        return Err(Failure::OtherBytes {
+            found: report.image,
+            expected: image,
+        });
+    }
+    if report.digest != answer.digest {
+        return Err(Failure::WrongAnswer {
+            found: report.digest,
+            expected: answer.digest,
+        });
+    }
+    if report.units != answer.units {
+        return Err(Failure::Protocol(
+            "the payload did another amount of work than it was asked",
+        ));
+    }
+    Ok(())
+}
+
+fn exit_counts(seen: &Observation) -> Vec<CrossingCount> {
+    let counts = seen.exits.iter().flat_map(Exits::counts);
+    counts
+        .map(|row| CrossingCount {
+            stage: row.stage.name().to_owned(),
+            what: row.reason.to_string(),
+            count: row.count,
+        })
+        .collect()
 }
 
 /// `t0 ≤ t1 ≤ t2 ≤ t4 ≤ t5` and `t1 ≤ begin ≤ t3 ≤ t4`, where readings of the payload's counter may be

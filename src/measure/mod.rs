@@ -3,11 +3,13 @@
 
 pub mod allocation;
 pub mod balance;
+pub mod boundary;
 pub mod change;
 pub mod check;
 pub mod clock;
 pub mod compare;
 pub mod comparison;
+pub mod explain;
 pub mod isolation;
 pub mod ladder;
 pub mod memory;

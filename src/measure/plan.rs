@@ -24,6 +24,8 @@ pub struct Plan {
     pub tasks: Vec<(Task, u32)>,
     /// Whether each configuration is asked what it lets its payload see (`probe`).
     pub isolation: bool,
+    /// Whether what crosses the boundary of each task's payload is counted, in launches of its own.
+    pub boundary: bool,
     /// Memory of idle instances, if `idle` is asked for.
     pub density: Option<Density>,
     /// The ladder that the configurations stand for, if one is asked for.
@@ -178,7 +180,7 @@ pub const fn density(profile: Profile) -> Density {
 pub fn ladder_density(profile: Profile, ladder: &Ladder) -> Density {
     let (mebibytes, rounds, seconds) = match profile {
         Profile::Smoke => (4, 6, 10),
-        Profile::Quick => (8, 8, 30),
+        Profile::Quick => (16, 6, 40),
         Profile::Full => (16, 30, 240),
     };
     Density {
@@ -204,7 +206,7 @@ pub const fn ladder_time(profile: Profile) -> Duration {
 pub const fn ladder_rounds(profile: Profile) -> u32 {
     match profile {
         Profile::Smoke => 100,
-        Profile::Quick => 800,
+        Profile::Quick => 600,
         Profile::Full => 10_000,
     }
 }
@@ -238,6 +240,7 @@ mod tests {
             tasks: Vec::new(),
             density: None,
             isolation: false,
+            boundary: false,
             ladder: None,
             bursts: None,
             seed: 1,

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::allocation::{Want, share};
+use super::boundary;
 use super::check;
 use super::clock::Clock;
 use super::isolation;
@@ -106,6 +107,9 @@ fn run_by(
         if isolation::run(session.opened, terms, session.observer)?.is_none() {
             return Ok(Some(interrupted()));
         }
+    }
+    if plan.boundary && session.boundary()?.is_none() {
+        return Ok(Some(interrupted()));
     }
     if plan.density.is_none() && plan.bursts.is_none() {
         return session.blocks(until);
@@ -332,6 +336,21 @@ impl<'a> Session<'a> {
         }
         self.block += 1;
         Ok(Outcome::Done(row))
+    }
+
+    /// Counts what crosses the boundary, once a task and configuration. `None` is an interrupt.
+    fn boundary(&mut self) -> Result<Option<()>, RunError> {
+        for (&(task, _), answer) in self.plan.tasks.iter().zip(&self.answers) {
+            let launch = Launch {
+                task,
+                deadline: self.plan.deadline,
+            };
+            let terms = (&launch, *answer, self.image);
+            if boundary::count(self.opened, terms, self.observer)?.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
     }
 
     /// Makes bursts and counts idle instances out.

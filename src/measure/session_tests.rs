@@ -90,6 +90,7 @@ fn plan(max_time: Duration) -> Plan {
         tasks: tasks.map(|task| (task, 1_000_000)).to_vec(),
         density: None,
         isolation: false,
+        boundary: false,
         ladder: None,
         bursts: None,
         seed: 3,

@@ -152,6 +152,7 @@ mod tests {
             clock: String::new(),
             clock_bound: Nanos(0),
             exits: None,
+            exit_counts: Vec::new(),
             phases: Vec::new(),
             unaccounted: Nanos(0),
             teardown: Vec::new(),

@@ -143,6 +143,8 @@ fn belong(run: &Run, records: &[Record]) -> Result<(), Refusal> {
             Record::Memory(m) => (&m.backend, true),
             Record::Burst(b) => (&b.backend, true),
             Record::Probe(p) => (&p.backend, true),
+            // A count is no trial; one that failed is not hidden either.
+            Record::Boundary(b) => (&b.backend, b.failure.is_some()),
         };
         let Some(index) = run.backends.iter().position(|b| b.id == *id) else {
             let problem = format!("trials.jsonl has trials of {id:?}, which is not among them");
@@ -183,6 +185,7 @@ fn adopt(run: &mut Run, summary: Summary) {
     }
     run.metrics = summary.metrics;
     run.ratios = summary.ratios;
+    run.boundary = summary.boundary;
     run.isolation = summary.isolation;
     run.memory = summary.memory;
 }

@@ -8,7 +8,7 @@ use crate::metric::{KERNEL, MARGINAL, Metric, PRIVATE, PSS, READY, STARTUP, TEAR
 use crate::stats;
 use crate::stats::outlier::Severity;
 use crate::store::document::{
-    IsolationFact, MemoryBalance, MetricResult, Outliers, PhaseResult, RatioResult,
+    BoundaryResult, IsolationFact, MemoryBalance, MetricResult, Outliers, PhaseResult, RatioResult,
 };
 use crate::store::record::{Measured, PhaseRecord, Record, TrialRecord};
 use crate::workload::{Task, Workload, catalogue};
@@ -25,6 +25,8 @@ pub struct Summary {
     pub metrics: Vec<MetricResult>,
     /// One per configuration, task, metric and reference.
     pub ratios: Vec<RatioResult>,
+    /// What crosses the boundary of each payload.
+    pub boundary: Vec<BoundaryResult>,
     /// Facts of every configuration that was asked.
     pub isolation: Vec<IsolationFact>,
     /// One balance sheet per configuration whose memory was measured.
@@ -63,6 +65,7 @@ pub(super) type Series = Vec<(u64, f64)>;
 pub fn summarise(records: &[Record], tasks: &[Task], configurations: &[Configuration]) -> Summary {
     let mut summary = Summary {
         counts: counts(records),
+        boundary: boundary(records),
         isolation: isolation(records),
         memory: configurations
             .iter()
@@ -165,10 +168,22 @@ pub(super) fn tried(records: &[Record]) -> impl Iterator<Item = &TrialRecord> {
     })
 }
 
+fn boundary(records: &[Record]) -> Vec<BoundaryResult> {
+    let counted = records.iter().filter_map(|record| match record {
+        Record::Boundary(record) => Some(BoundaryResult {
+            backend: record.backend.clone(),
+            workload: record.workload.clone(),
+            crossed: record.crossed.clone()?,
+        }),
+        _ => None,
+    });
+    counted.collect()
+}
+
 fn isolation(records: &[Record]) -> Vec<IsolationFact> {
     let facts = records.iter().filter_map(|record| match record {
         Record::Probe(probe) => Some(probe.facts.iter().cloned()),
-        Record::Trial(_) | Record::Memory(_) | Record::Burst(_) => None,
+        _ => None,
     });
     facts.flatten().collect()
 }
@@ -181,6 +196,8 @@ fn counts(records: &[Record]) -> BTreeMap<String, Count> {
             Record::Memory(m) => (&m.backend, false, false, &m.failure),
             Record::Burst(b) => (&b.backend, false, false, &b.failure),
             Record::Probe(p) => (&p.backend, false, false, &p.failure),
+            // No trial: it counts only if it failed.
+            Record::Boundary(b) => (&b.backend, true, false, &b.failure),
         };
         let count = counts.entry(backend.clone()).or_default();
         // Warm-ups are not estimated from, but a failure among them is not hidden either.

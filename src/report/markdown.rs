@@ -91,6 +91,18 @@ fn write_metrics(out: &mut String, view: &View) -> std::fmt::Result {
     for sheet in &view.memory {
         write_sheet(out, sheet)?;
     }
+    if !view.boundary.details.is_empty() {
+        writeln!(
+            out,
+            "\nWhat crosses the payload's boundary. {}\n",
+            escape(view.boundary.legend)
+        )?;
+        writeln!(out, "| workload | configuration | counts |\n|---|---|---|")?;
+        for detail in &view.boundary.details {
+            let cells = detail.each_ref().map(|cell| escape(cell));
+            writeln!(out, "| {} |", cells.join(" | "))?;
+        }
+    }
     for breakdown in &view.phases {
         writeln!(
             out,

@@ -1,8 +1,10 @@
 //! Reports: one view model, several renderers that do no arithmetic.
 
 pub mod balance;
+pub mod boundary;
 pub mod compare;
 pub mod csv;
+pub mod explain;
 mod facts;
 pub mod findings;
 pub mod format;

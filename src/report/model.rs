@@ -3,7 +3,7 @@
 
 use super::isolation::{self, Isolation};
 use super::ladder::{self, LadderView};
-use super::{balance, facts, findings, format};
+use super::{balance, boundary, facts, findings, format};
 use crate::metric::{Better, CATALOGUE, Metric, Unit};
 use crate::store::document::{MetricResult, RatioResult, Run, Status};
 
@@ -18,6 +18,8 @@ pub struct View {
     pub groups: Vec<Group>,
     /// Memory of one more idle instance, from both sides.
     pub memory: Vec<Sheet>,
+    /// What crosses each payload's boundary.
+    pub boundary: Boundary,
     /// Where the start goes, per configuration.
     pub phases: Vec<Breakdown>,
     /// What each mechanism costs, if that was asked for.
@@ -67,6 +69,19 @@ pub struct Sheet {
     pub rows: Vec<(String, Vec<String>)>,
 }
 
+/// Crossings of the payload's boundary: a row per task, a column per configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Boundary {
+    /// Configuration ids.
+    pub columns: Vec<String>,
+    /// Task id, and a cell for each column.
+    pub rows: Vec<(String, Vec<String>)>,
+    /// Task id, configuration id, and every count in words.
+    pub details: Vec<[String; 3]>,
+    /// How it was counted.
+    pub legend: &'static str,
+}
+
 /// The phases of one configuration's start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Breakdown {
@@ -89,6 +104,7 @@ pub fn view(run: &Run) -> View {
             Some(_) => Vec::new(),
             None => balance::sheets(run),
         },
+        boundary: boundary::table(run),
         phases: breakdowns(run),
         ladder: run.ladder.as_ref().map(ladder::view),
         isolation: isolation::table(run),

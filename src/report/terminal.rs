@@ -4,7 +4,7 @@ use comfy_table::{Cell, CellAlignment, ColumnConstraint, Table, TableStyle, Widt
 
 use super::isolation::Isolation;
 use super::ladder::LadderView;
-use super::model::{Sheet, View};
+use super::model::{Boundary, Sheet, View};
 
 /// Lays the view out as text.
 #[must_use]
@@ -36,6 +36,7 @@ fn estimates(view: &View) -> String {
     for sheet in &view.memory {
         out.push_str(&memory(sheet));
     }
+    out.push_str(&boundary(&view.boundary));
     for breakdown in &view.phases {
         let parts: Vec<String> = breakdown
             .phases
@@ -169,6 +170,11 @@ fn isolation(view: &Isolation) -> String {
     out
 }
 
+/// Configurations beside each other in a table of crossings.
+const ABREAST: usize = 3;
+/// Widths of its columns, padding included.
+const CROSSINGS: [u16; 4] = [17, 21, 21, 21];
+
 /// Widths of a balance sheet's columns, padding included.
 const SHEET: [u16; 4] = [14, 22, 22, 22];
 
@@ -185,6 +191,28 @@ fn memory<'a>(sheet: &'a Sheet) -> String {
     let all = std::iter::once(("", &sheet.backends)).chain(body);
     out.push_str(&lines(&SHEET[..=sheet.backends.len()], all.map(line)));
     out.push('\n');
+    out
+}
+
+/// What crosses each payload's boundary.
+fn boundary(view: &Boundary) -> String {
+    let mut out = String::new();
+    for (index, columns) in view.columns.chunks(ABREAST).enumerate() {
+        let first = index * ABREAST;
+        let head = std::iter::once("crossings").chain(columns.iter().map(String::as_str));
+        let body = view.rows.iter().map(|(task, cells)| {
+            let cells = cells[first..first + columns.len()].iter();
+            std::iter::once(task.as_str())
+                .chain(cells.map(String::as_str))
+                .collect()
+        });
+        let all = std::iter::once(head.collect()).chain(body);
+        out.push_str(&lines(&CROSSINGS[..=columns.len()], all));
+    }
+    if !view.columns.is_empty() {
+        out.push_str(&wrap(view.legend, 80, 2));
+        out.push('\n');
+    }
     out
 }
 

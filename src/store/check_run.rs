@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::check_trial::{check_fact, check_name, check_task};
+use super::check_trial::{check_crossed, check_fact, check_name, check_task};
 use super::document::{BackendResult, MemoryBalance, MetricResult, Outliers, RatioResult, Run};
 use super::read_error::Refusal;
 use crate::metric::{CATALOGUE, Unit};
@@ -92,6 +92,16 @@ pub(super) fn check(run: &Run) -> Checked {
         check_fact(&field, fact)?;
         if !facts.insert((&fact.backend, &fact.fact)) {
             return refuse(field, "the same backend and fact occur twice");
+        }
+    }
+    let mut counted = BTreeSet::new();
+    for (index, boundary) in run.boundary.iter().enumerate() {
+        let field = format!("boundary[{index}]");
+        known_backend(&field, "backend", &boundary.backend, &ids)?;
+        check_task(&format!("{field}.workload"), &boundary.workload)?;
+        check_crossed(&format!("{field}.crossed"), &boundary.crossed)?;
+        if !counted.insert((&boundary.backend, &boundary.workload)) {
+            return refuse(field, "the same backend and workload occur twice");
         }
     }
     let mut sheets = BTreeSet::new();

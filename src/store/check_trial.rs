@@ -1,10 +1,12 @@
 //! What a record must be beyond its types.
 
-use super::document::IsolationFact;
+use super::document::{Crossed, CrossingCount, IsolationFact};
 use super::read_error::Refusal;
 use super::record::{
-    BurstRecord, Measured, MemoryRecord, PhaseRecord, ProbeRecord, Record, TrialRecord,
+    BoundaryRecord, BurstRecord, Measured, MemoryRecord, PhaseRecord, ProbeRecord, Record,
+    TrialRecord,
 };
+use crate::exits::{Boundary, Stage};
 use crate::metric::Nanos;
 use crate::workload::{Profile, Task, Workload, facts};
 
@@ -26,6 +28,7 @@ pub(super) fn check(record: &Record) -> Result<(), Refusal> {
         Record::Memory(memory) => check_memory(memory),
         Record::Burst(burst) => check_burst(burst),
         Record::Probe(probe) => check_probe(probe),
+        Record::Boundary(boundary) => check_boundary(boundary),
     }
 }
 
@@ -105,6 +108,7 @@ fn check_measured(m: &Measured) -> Result<(), Refusal> {
         let problem = format!("{value:?} is none of {}", known.join(", "));
         Err(Refusal::new(at(name), problem))
     };
+    check_counts(&at("exit_counts"), &m.exit_counts, m.exits.unwrap_or(0))?;
     one_of("isa", &m.isa, &["sse2", "avx2"])?;
     one_of("clock", &m.clock, &["same", "read-back", "bracketed"])?;
     if m.digest.len() == 16 && m.digest.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -123,6 +127,56 @@ fn check_phase(field: &str, phase: &PhaseRecord, slack: i64) -> Result<(), Refus
         }
     }
     Ok(())
+}
+
+fn check_boundary(b: &BoundaryRecord) -> Result<(), Refusal> {
+    check_name("backend", &b.backend)?;
+    check_task("workload", &b.workload)?;
+    match (&b.crossed, &b.failure) {
+        (Some(crossed), None) => check_crossed("crossed", crossed),
+        (None, Some(_)) => Ok(()),
+        _ => Err(Refusal::new("crossed", "either counts or a failure")),
+    }
+}
+
+/// Counts that add up, by names that can stand in a table.
+pub(super) fn check_crossed(field: &str, crossed: &Crossed) -> Result<(), Refusal> {
+    let known = [Boundary::SystemCalls, Boundary::VmExits].map(Boundary::name);
+    if !known.contains(&crossed.by.as_str()) {
+        let problem = format!("{:?} is none of {}", crossed.by, known.join(", "));
+        return Err(Refusal::new(format!("{field}.by"), problem));
+    }
+    if crossed.counts.is_empty() {
+        let problem = "a payload cannot end without crossing";
+        return Err(Refusal::new(format!("{field}.counts"), problem));
+    }
+    check_counts(&format!("{field}.counts"), &crossed.counts, crossed.total)?;
+    for (index, counter) in crossed.kvm.iter().enumerate() {
+        check_name(&format!("{field}.kvm[{index}].name"), &counter.name)?;
+    }
+    Ok(())
+}
+
+/// Either none (a run of an older isobench), or all of `total`.
+fn check_counts(field: &str, counts: &[CrossingCount], total: u64) -> Result<(), Refusal> {
+    let mut sum = 0u64;
+    for (index, count) in counts.iter().enumerate() {
+        let field = format!("{field}[{index}]");
+        check_name(&format!("{field}.what"), &count.what)?;
+        let stages = [Stage::Start, Stage::Work, Stage::End].map(Stage::name);
+        if !stages.contains(&count.stage.as_str()) {
+            let problem = format!("{:?} is none of {}", count.stage, stages.join(", "));
+            return Err(Refusal::new(format!("{field}.stage"), problem));
+        }
+        sum = sum.saturating_add(count.count);
+    }
+    if counts.is_empty() || sum == total {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        field,
+        format!("{sum} in all, and not {total}"),
+    ))
 }
 
 fn check_probe(p: &ProbeRecord) -> Result<(), Refusal> {

@@ -48,6 +48,9 @@ pub struct Run {
     pub ratios: Vec<RatioResult>,
     /// Memory of one more idle instance: a balance sheet per configuration.
     pub memory: Vec<MemoryBalance>,
+    /// What crosses the boundary of each payload, counted in one launch outside the timed trials.
+    #[serde(default)]
+    pub boundary: Vec<BoundaryResult>,
     /// Isolation facts.
     pub isolation: Vec<IsolationFact>,
     /// What each mechanism costs; only of `run --ladder`.
@@ -239,6 +242,55 @@ pub struct MemoryPart {
     pub account: String,
     /// Its growth.
     pub growth: MemoryLine,
+}
+
+/// What crossed the boundary of one task's payload on one configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BoundaryResult {
+    /// Configuration id.
+    pub backend: String,
+    /// Task id.
+    pub workload: String,
+    /// What was counted.
+    pub crossed: Crossed,
+}
+
+/// Counts of one launch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Crossed {
+    /// What is counted: `system calls` of the payload (under ptrace(2)) or `VM exits` to the VMM.
+    pub by: String,
+    /// All of them.
+    pub total: u64,
+    /// How often what crossed in which part of the launch, in the order in which it first did.
+    pub counts: Vec<CrossingCount>,
+    /// KVM's own counters of the VM and its vCPU that are not 0: what it handles without the VMM.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub kvm: Vec<KvmCounter>,
+}
+
+/// How often one thing crossed in one part of a launch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CrossingCount {
+    /// `start`: up to the payload's first message; `work`: to its result; `end`: to its end.
+    pub stage: String,
+    /// The system call, or the reason of the exit with its port or address.
+    pub what: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// One of KVM's counters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KvmCounter {
+    /// KVM's name for it (`exits`, `pf_taken`, `irq_injections`, …).
+    pub name: String,
+    /// Its value when the payload had ended.
+    pub value: u64,
 }
 
 /// What a configuration lets the payload see or reach.

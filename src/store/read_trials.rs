@@ -11,7 +11,7 @@ use serde_json::error::Category;
 use super::check_trial::{self, LONGEST_NAME};
 use super::read::{foreign, open, too_large};
 use super::read_error::{ReadError, Refusal};
-use super::record::{BurstRecord, MemoryRecord, ProbeRecord, Record, TrialRecord};
+use super::record::{BoundaryRecord, BurstRecord, MemoryRecord, ProbeRecord, Record, TrialRecord};
 
 /// Largest `trials.jsonl` that is read: two hundred thousand trials of the largest kind.
 pub const MOST_BYTES: u64 = 512 << 20;
@@ -103,7 +103,7 @@ fn named(line: &str) -> Option<Refusal> {
         return None;
     };
     let Some(kind) = map.remove("record") else {
-        let problem = "missing; expected trial, memory, burst or probe";
+        let problem = "missing; expected trial, memory, burst, probe or boundary";
         return Some(Refusal::new("record", problem));
     };
     match kind.as_str() {
@@ -111,9 +111,12 @@ fn named(line: &str) -> Option<Refusal> {
         Some("memory") => path_of::<MemoryRecord>(Value::Object(map)),
         Some("burst") => path_of::<BurstRecord>(Value::Object(map)),
         Some("probe") => path_of::<ProbeRecord>(Value::Object(map)),
+        Some("boundary") => path_of::<BoundaryRecord>(Value::Object(map)),
         _ => {
             let kind: String = kind.to_string().chars().take(LONGEST_NAME).collect();
-            let problem = format!("{kind} is none of \"trial\", \"memory\", \"burst\", \"probe\"");
+            let problem = format!(
+                "{kind} is none of \"trial\", \"memory\", \"burst\", \"probe\", \"boundary\""
+            );
             Some(Refusal::new("record", problem))
         }
     }
@@ -135,6 +138,8 @@ struct Seen {
     blocks: BTreeMap<u64, (String, Vec<String>)>,
     /// Configurations that have been asked.
     probed: BTreeSet<String>,
+    /// Configuration and task of every count.
+    counted: BTreeSet<(String, String)>,
     /// Per configuration and round: the last number of instances.
     rounds: BTreeMap<(String, u32), u32>,
     /// Configuration and round of every burst.
@@ -148,6 +153,7 @@ impl Seen {
             Record::Memory(memory) => self.memory(memory),
             Record::Burst(burst) => self.burst(burst),
             Record::Probe(probe) => self.probe(probe),
+            Record::Boundary(count) => self.boundary(count),
         }
     }
 
@@ -193,6 +199,14 @@ impl Seen {
             "backend",
             format!("{} has been asked before", p.backend),
         ))
+    }
+
+    fn boundary(&mut self, b: &BoundaryRecord) -> Result<(), Refusal> {
+        if self.counted.insert((b.backend.clone(), b.workload.clone())) {
+            return Ok(());
+        }
+        let problem = format!("{} of {} has been counted before", b.workload, b.backend);
+        Err(Refusal::new("workload", problem))
     }
 
     fn memory(&mut self, m: &MemoryRecord) -> Result<(), Refusal> {

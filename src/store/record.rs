@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::document::IsolationFact;
+use super::document::{Crossed, CrossingCount, IsolationFact};
 use crate::host::accounts::Accounts;
 use crate::metric::{Bytes, Nanos};
 
@@ -18,6 +18,8 @@ pub enum Record {
     Burst(BurstRecord),
     /// The isolation of a configuration.
     Probe(Box<ProbeRecord>),
+    /// What crosses the boundary of a configuration's payload.
+    Boundary(Box<BoundaryRecord>),
 }
 
 /// A trial: its place in the schedule, and what it gave or why it failed.
@@ -75,6 +77,9 @@ pub struct Measured {
     /// Exits to the VMM.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub exits: Option<u64>,
+    /// Those exits by part of the trial and reason.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub exit_counts: Vec<CrossingCount>,
     /// Named phases of `t0..t1`.
     pub phases: Vec<PhaseRecord>,
     /// What of `t0..t1` no phase names.
@@ -114,6 +119,22 @@ pub struct ProbeRecord {
     /// Every fact with its evidence.
     pub facts: Vec<IsolationFact>,
     /// Why there are none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<FailureRecord>,
+}
+
+/// What crossed the boundary of the payload in one launch that is no trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BoundaryRecord {
+    /// Configuration id.
+    pub backend: String,
+    /// Task id.
+    pub workload: String,
+    /// What was counted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub crossed: Option<Crossed>,
+    /// Why there are no counts.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<FailureRecord>,
 }

@@ -107,6 +107,8 @@ pub enum Op {
     NoNewPrivileges,
     /// seccomp(2) with this program.
     Seccomp(seccompiler::BpfProgram),
+    /// The parent's thread traces this process from its exec on (PTRACE_TRACEME, ptrace(2)).
+    TraceMe,
     /// Marks every descriptor from 3 on as close-on-exec (close_range(2)).
     CloseOnExec,
     /// execve(2) of this path, which is no symbolic link (AT_SYMLINK_NOFOLLOW).
@@ -227,6 +229,21 @@ impl Program {
     /// Adds the steps of another program.
     pub fn append(&mut self, other: &Self) {
         self.0.extend_from_slice(&other.0);
+    }
+
+    /// The same, traced ([`Op::TraceMe`]): asked for as late as can be, since a traced child stops
+    /// at a signal, and its parent is suspended until the exec.
+    #[must_use]
+    pub fn traced(&self) -> Self {
+        let last = |step: &Step| matches!(step.op, Op::Seccomp(_) | Op::Exec(_) | Op::ExecImage);
+        let at = self.0.iter().position(last).unwrap_or(self.0.len());
+        let mut steps = self.0.clone();
+        let trace = Step {
+            phase: "trace_me",
+            op: Op::TraceMe,
+        };
+        steps.insert(at, trace);
+        Self(steps)
     }
 
     /// The steps.

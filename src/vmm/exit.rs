@@ -8,6 +8,7 @@ use kvm_bindings::{
     KVM_EXIT_IO_OUT, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, kvm_run,
 };
 
+use crate::exits::Reason;
 use crate::trial::Failure;
 
 /// Why the vCPU came back.
@@ -67,6 +68,36 @@ pub enum Unexpected {
     /// Any other reason.
     #[error("exit reason {0}")]
     Other(u32),
+    /// KVM_RUN itself failed.
+    #[error("KVM_RUN: {}", std::io::Error::from_raw_os_error(*.0))]
+    Run(i32),
+}
+
+impl From<Exit> for Reason {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Doorbell(op, _) => Self::Doorbell(op),
+            Exit::Interrupted => Self::Signal,
+        }
+    }
+}
+
+impl From<Unexpected> for Reason {
+    fn from(exit: Unexpected) -> Self {
+        match exit {
+            Unexpected::Port {
+                direction, port, ..
+            } => Self::Port(port, direction == "out"),
+            Unexpected::Doorbell(_) => Self::Port(DOORBELL_PORT, true),
+            Unexpected::Mmio { address, write, .. } => Self::Mmio(address, write),
+            Unexpected::Halt => Self::Halt,
+            Unexpected::Shutdown => Self::Shutdown,
+            Unexpected::Internal(_) => Self::Kvm(KVM_EXIT_INTERNAL_ERROR),
+            Unexpected::EntryFailed { .. } => Self::Kvm(KVM_EXIT_FAIL_ENTRY),
+            Unexpected::Other(reason) => Self::Kvm(reason),
+            Unexpected::Run(errno) => Self::Errno(errno),
+        }
+    }
 }
 
 impl From<Unexpected> for Failure {

@@ -11,10 +11,12 @@ use kvm_bindings::{
 use kvm_ioctls::{Kvm, SyncReg, VcpuFd, VmFd};
 
 use super::cpu::Cpu;
-use super::exit::{self, Exit};
+use super::exit::{self, Exit, Unexpected};
 use super::memory::{GuestRam, Template};
 use super::stack::InitialStack;
-use super::{descriptors, layout};
+use super::{descriptors, layout, statistics};
+use crate::exits::{Exits, Noted, Reason, Stage};
+use crate::sys::clock::now;
 use crate::trial::{Failure, PhaseLog};
 
 /// `_IO(KVMIO, 0x41)` (include/uapi/linux/kvm.h). By hand, so that creating the vCPU and mapping
@@ -23,6 +25,9 @@ const KVM_CREATE_VCPU: libc::c_ulong = 0xae41;
 /// `_IOW(KVMIO, 0xe2, struct kvm_device_attr)`: kvm-ioctls has it for devices only.
 const KVM_GET_DEVICE_ATTR: libc::c_ulong = 0x4018_aee2;
 
+/// Exits of one VM that are noted with their instants at most.
+pub const MOST_NOTED: usize = 4096;
+
 /// What one launch has of its own, computed before t0.
 #[derive(Clone, Debug)]
 pub struct Start {
@@ -30,6 +35,8 @@ pub struct Start {
     pub stack: InitialStack,
     /// Heap in whole large pages.
     pub heap_len: u64,
+    /// Whether the first [`MOST_NOTED`] exits are noted with their instants.
+    pub note_exits: bool,
 }
 
 /// A VM with its vCPU. Fields are dropped in this order: the vCPU, the VM, then the memory the
@@ -39,7 +46,8 @@ pub struct Machine {
     vcpu: VcpuFd,
     run: *const kvm_run,
     run_bytes: usize,
-    exits: u64,
+    exits: Exits,
+    noted: Option<Vec<Noted>>,
     vm: VmFd,
     ram: GuestRam,
     kvm: Kvm,
@@ -131,7 +139,8 @@ impl Machine {
             vcpu,
             run,
             run_bytes,
-            exits: 0,
+            exits: Exits::new(),
+            noted: start.note_exits.then(|| Vec::with_capacity(MOST_NOTED)),
             vm,
             ram,
             kvm,
@@ -143,20 +152,55 @@ impl Machine {
     /// # Errors
     /// [`Failure::VmExit`]; [`Failure::GuestException`] when ring 0 reports a fault.
     pub fn run(&mut self) -> Result<Exit, Failure> {
+        let entered = self.noted.as_ref().map(|_| now());
         let answer = self.vcpu.run().map(drop);
-        self.exits += 1;
-        if let Err(error) = answer {
-            return match error.errno() {
+        let left = entered.map(|entered| (entered, now()));
+        let exit = match answer {
+            // SAFETY: `run` is the start of this vCPU's mapping of `run_bytes` bytes, which lives
+            // as long as `vcpu`; KVM_RUN has just returned 0, and only `&mut self` can start it
+            // again.
+            Ok(()) => unsafe { exit::classify(self.run, self.run_bytes) },
+            Err(error) => match error.errno() {
                 libc::EINTR | libc::EAGAIN => Ok(Exit::Interrupted),
-                _ => Err(Failure::VmExit(format!("KVM_RUN: {error}"))),
-            };
+                errno => Err(Unexpected::Run(errno)),
+            },
+        };
+        let reason = exit.map_or_else(Reason::from, Reason::from);
+        if let (Some(noted), Some((entered, left))) = (&mut self.noted, left)
+            && noted.len() < MOST_NOTED
+        {
+            noted.push(Noted {
+                entered,
+                left,
+                stage: self.exits.stage(),
+                reason,
+            });
         }
-        // SAFETY: `run` is the start of this vCPU's mapping of `run_bytes` bytes, which lives as
-        // long as `vcpu`; KVM_RUN has just returned 0, and only `&mut self` can start it again.
-        match unsafe { exit::classify(self.run, self.run_bytes) }? {
+        self.exits.count(reason);
+        match exit? {
             Exit::Doorbell(Op::Trap, _) => Err(self.trap()),
             other => Ok(other),
         }
+    }
+
+    /// The part of the trial that exits belong to from now on.
+    pub const fn enter(&mut self, stage: Stage) {
+        self.exits.enter(stage);
+    }
+
+    /// The first exits with their instants, if that was asked for.
+    pub fn take_noted(&mut self) -> Vec<Noted> {
+        self.noted.take().unwrap_or_default()
+    }
+
+    /// KVM's own counters of this VM and its vCPU that are not 0.
+    ///
+    /// # Errors
+    /// As [`statistics::read`].
+    pub fn statistics(&self) -> io::Result<Vec<(String, u64)>> {
+        let mut all = statistics::read(&self.vcpu)?;
+        all.extend(statistics::read(&self.vm)?);
+        Ok(all)
     }
 
     /// Reads what a fault stub left on the ring-0 stack (see [`descriptors`]).
@@ -203,9 +247,9 @@ impl Machine {
             .map_err(|error| Failure::VmExit(format!("doorbell page: {error}")))
     }
 
-    /// How often the vCPU came back.
+    /// How often the vCPU came back, and why.
     #[must_use]
-    pub const fn exits(&self) -> u64 {
+    pub const fn exits(&self) -> Exits {
         self.exits
     }
 

@@ -24,3 +24,4 @@ pub mod memory;
 pub mod paging;
 pub mod session;
 pub mod stack;
+pub mod statistics;

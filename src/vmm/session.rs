@@ -94,7 +94,7 @@ impl Session {
                 Op::Null => {
                     // A signal that lands outside KVM_RUN is lost; a ringing guest gives many
                     // occasions to notice.
-                    if machine.exits().is_multiple_of(LOOK_EVERY) {
+                    if machine.exits().total().is_multiple_of(LOOK_EVERY) {
                         self.look(watchdog)?;
                     }
                 }
@@ -102,6 +102,7 @@ impl Session {
                     let came_back = now();
                     let bytes = machine.frame()?;
                     self.frame(&bytes, came_back)?;
+                    machine.enter(self.transcript.stage());
                     self.resumed = now();
                 }
                 Op::Wait => {

@@ -108,6 +108,7 @@ impl Recipe {
                         clock: "same".to_owned(),
                         clock_bound: Nanos(160),
                         exits: None,
+                        exit_counts: Vec::new(),
                         phases: Vec::new(),
                         unaccounted: ns(start),
                         teardown: Vec::new(),
@@ -212,6 +213,7 @@ impl Recipe {
             metrics: Vec::new(),
             ratios: Vec::new(),
             memory: Vec::new(),
+            boundary: Vec::new(),
             isolation: Vec::new(),
             ladder: None,
         }

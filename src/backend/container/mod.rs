@@ -31,7 +31,8 @@ use crate::backend::child::{Child, Deadline};
 use crate::backend::group::Throttling;
 use crate::backend::guardian;
 use crate::backend::launcher::{self, Launcher, probe};
-use crate::backend::{Backend, Footprint, Instance, Limitation, Unavailable};
+use crate::backend::{Backend, Footprint, Instance, Limitation, Unavailable, trace};
+use crate::exits::Crossings;
 use crate::metric::Bytes;
 use crate::sys::clock;
 use crate::sys::program::{Arguments, Grants};
@@ -236,6 +237,19 @@ impl Backend for Container {
             throttled: throttling.map(|t| t.time),
             ..child.observation(t0, t4, t5, log, &teardown)?
         })
+    }
+
+    fn count(&mut self, launch: &Launch) -> Result<Option<Crossings>, Failure> {
+        let arguments = Arguments::new(&launch.task.argv());
+        self.launcher.trace(true);
+        let started = self.start(launch, &arguments, false, &mut PhaseLog::new());
+        self.launcher.trace(false);
+        let (mut belongings, mut child) = started?;
+        let counted = trace::calls(&mut child, launch);
+        drop(child);
+        let removed = belongings.remove();
+        removed.map_err(|e| Failure::Leftover(e.to_string()))?;
+        counted.map(Some)
     }
 
     fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {

@@ -82,6 +82,7 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
             metrics: summary.metrics,
             ratios: summary.ratios,
             memory: summary.memory,
+            boundary: summary.boundary,
             isolation: summary.isolation,
             ladder: ladder_of(records),
         };

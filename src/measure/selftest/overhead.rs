@@ -39,6 +39,7 @@ pub fn check(clock: &Clock, blocks: u32, seed: u64) -> Result<Vec<Check>, Stop> 
         configurations: vec![Configuration::Process],
         tasks: vec![(profile.task(Workload::Noop, 0), blocks)],
         isolation: false,
+        boundary: false,
         density: None,
         ladder: None,
         bursts: None,

@@ -1,0 +1,73 @@
+//! `isobench explain`: one trial, instant by instant.
+
+use std::time::Duration;
+
+use crate::backend;
+use crate::cli::args::ExplainArgs;
+use crate::cli::error::CliError;
+use crate::cli::output::print;
+use crate::cli::plan;
+use crate::measure::clock::Clock;
+use crate::measure::explain;
+use crate::measure::session::RunError;
+use crate::report;
+use crate::sys::interrupt;
+use crate::trial::{Failure, Launch};
+use crate::workload::{known_answer, payload};
+
+/// Runs one trial of each task on each configuration and tells it.
+pub fn explain(args: &ExplainArgs) -> Result<u8, CliError> {
+    let (configurations, tasks) = plan::explain(args)?;
+    interrupt::install().map_err(|e| CliError::System(super::run::WATCH, e))?;
+    let clock = Clock::calibrate(Duration::from_millis(100))?;
+    let image = payload::image_fold().map_err(RunError::from)?;
+    let mut opened = Vec::new();
+    let mut reasons = Vec::new();
+    for configuration in configurations {
+        match backend::open(&configuration) {
+            Ok(backend) => opened.push((configuration, backend)),
+            Err(why) => reasons.push(format!(
+                "{configuration}: {} (to fix it: {})",
+                why.reason, why.remedy
+            )),
+        }
+    }
+    if opened.is_empty() {
+        return Err(CliError::NothingRuns(reasons));
+    }
+    let mut out = String::new();
+    let mut status = 0;
+    for task in tasks {
+        let answer = known_answer(&task).map_err(RunError::from)?;
+        let launch = Launch {
+            task,
+            deadline: Duration::from_secs(30),
+        };
+        for (configuration, backend) in &mut opened {
+            // What is loaded and faulted in once is no part of a trial: in a run, too, the first
+            // trial of each only warms up.
+            let told = backend
+                .trial(&launch)
+                .and_then(|_| explain::explain(backend.as_mut(), &launch, (answer, image), &clock));
+            let heading = format!("{configuration} · {task}");
+            match told {
+                Ok(trial) => out.push_str(&report::explain::render(&heading, &trial)),
+                Err(Failure::Interrupted) => {
+                    print(out)?;
+                    let signal = interrupt::requested().unwrap_or(libc::SIGINT);
+                    return Ok(u8::try_from(128 + signal).unwrap_or(130));
+                }
+                Err(failure) => {
+                    out.push_str(&format!("{heading}\n  {}: {failure}\n", failure.kind()));
+                    status = 4;
+                }
+            }
+            out.push('\n');
+        }
+    }
+    for reason in reasons {
+        out.push_str(&format!("skipped: {reason}\n"));
+    }
+    print(out)?;
+    Ok(status)
+}

@@ -1,0 +1,77 @@
+//! What crosses the boundary of a payload: counted in a launch of its own for each task and
+//! configuration, because counting system calls slows them down. Nothing of it is timed.
+
+use super::check;
+use super::session::{Observer, Opened, RunError};
+use crate::exits::Crossings;
+use crate::store::document::{Crossed, CrossingCount, KvmCounter};
+use crate::store::record::{BoundaryRecord, FailureRecord, Record};
+use crate::sys::interrupt;
+use crate::trial::{Failure, Launch};
+use crate::workload::Answer;
+
+/// Counts one task on every configuration that can tell. `None` is an interrupt.
+///
+/// # Errors
+/// A record cannot be kept. What cannot be counted is a record with a failure.
+pub(super) fn count(
+    opened: &mut [Opened],
+    (launch, answer, image): (&Launch, Answer, u64),
+    observer: &mut dyn Observer,
+) -> Result<Option<()>, RunError> {
+    for Opened {
+        configuration,
+        backend,
+    } in opened
+    {
+        let Ok(backend) = backend else { continue };
+        if interrupt::requested().is_some() {
+            return Ok(None);
+        }
+        observer.progress(0, 0, &format!("{configuration} {}: counted", launch.task));
+        let counted = backend.count(launch).and_then(|counted| {
+            if let Some(counted) = &counted {
+                check::answered(&counted.report, answer, image)?;
+            }
+            Ok(counted)
+        });
+        let (crossed, failure) = match counted {
+            Ok(None) => continue,
+            Ok(Some(counted)) => (Some(crossed(&counted)), None),
+            Err(Failure::Interrupted) => return Ok(None),
+            Err(failure) => (None, Some(FailureRecord::from(&failure))),
+        };
+        observer.record(Record::Boundary(Box::new(BoundaryRecord {
+            backend: configuration.id(),
+            workload: launch.task.to_string(),
+            crossed,
+            failure,
+        })))?;
+    }
+    Ok(Some(()))
+}
+
+/// The counts as they are kept.
+#[must_use]
+pub fn crossed(counted: &Crossings) -> Crossed {
+    let counts = counted.counts.iter();
+    Crossed {
+        by: counted.boundary.name().to_owned(),
+        total: counts.clone().map(|(_, _, count)| count).sum(),
+        counts: counts
+            .map(|(stage, what, count)| CrossingCount {
+                stage: stage.name().to_owned(),
+                what: what.clone(),
+                count: *count,
+            })
+            .collect(),
+        kvm: counted
+            .kvm
+            .iter()
+            .map(|(name, value)| KvmCounter {
+                name: name.clone(),
+                value: *value,
+            })
+            .collect(),
+    }
+}
