@@ -2,7 +2,7 @@
 //! for a pipe (`backend::child`) and for a doorbell (`vmm::session`): a payload is hostile on either.
 //!
 //! ```text
-//!   Ready  (Log | Fact | Waiting | Awake)*  Result        or, anywhere after Ready:  Fault
+//!   Ready  (Log | Fact | Waiting | Awake | Answer)*  Result   or, anywhere after Ready:  Fault
 //! ```
 
 use isobench_abi::{
@@ -49,7 +49,8 @@ pub struct Transcript {
     next_seq: u16,
     ready: Option<(Ready, Ticks)>,
     waiting: Option<u64>,
-    awake: bool,
+    /// When the harness had its reply to the request, and the digest of `warm`'s answer.
+    replied: Option<(Ticks, Option<u64>)>,
     report: Option<Report>,
     fault: Option<(GuestFault, u64)>,
     answers: Vec<Answer>,
@@ -106,14 +107,20 @@ impl Transcript {
                 return Err(Failure::Protocol("waiting twice"));
             }
             (Message::Mark(Mark::Waiting(bytes)), true) => self.waiting = Some(bytes),
-            (Message::Mark(Mark::Awake), true) if self.waiting.is_none() => {
+            (Message::Mark(Mark::Awake | Mark::Answer(_)), true) if self.waiting.is_none() => {
                 return Err(Failure::Protocol("awake without having waited"));
             }
-            (Message::Mark(Mark::Awake), true) if self.awake => {
+            (Message::Mark(Mark::Awake | Mark::Answer(_)), true) if self.replied.is_some() => {
                 return Err(Failure::Protocol("awake twice"));
             }
-            (Message::Mark(Mark::Awake), true) => self.awake = true,
-            (Message::Result(report), true) => self.report = Some(report),
+            (Message::Mark(Mark::Awake), true) => self.replied = Some((at, None)),
+            (Message::Mark(Mark::Answer(digest)), true) => self.replied = Some((at, Some(digest))),
+            (Message::Result(report), true) => {
+                if matches!(self.replied, Some((_, Some(digest))) if digest != report.digest) {
+                    return Err(Failure::Protocol("the result is another than the answer"));
+                }
+                self.report = Some(report);
+            }
             (Message::Fault(fault, detail), true) => self.fault = Some((fault, detail)),
             (Message::Fact(fact), true) => self.fact(&fact)?,
             (Message::Log(text), true) => tracing::debug!(payload = %text.escape_ascii()),
@@ -157,7 +164,7 @@ impl Transcript {
         std::mem::take(&mut self.answers)
     }
 
-    /// Whether the payload has said that it has touched its memory and waits (`idle`).
+    /// Whether the payload has said that it has touched its memory and waits (`idle`, `warm`).
     #[must_use]
     pub const fn is_waiting(&self) -> bool {
         self.waiting.is_some()
@@ -177,10 +184,10 @@ impl Transcript {
         }
     }
 
-    /// Whether it has answered a request (`idle`).
+    /// When the harness had its reply to the request (`idle`, `warm`), if there was one.
     #[must_use]
-    pub const fn is_awake(&self) -> bool {
-        self.awake
+    pub fn replied(&self) -> Option<Ticks> {
+        self.replied.map(|(at, _)| at)
     }
 
     /// Why the payload gave up, if it did.
@@ -246,7 +253,7 @@ mod tests {
         let awake = Message::Mark(Mark::Awake);
         let transcript = say(&[READY, log, waiting, awake, RESULT]).unwrap();
         transcript.waits_with(4096).unwrap();
-        assert!(transcript.is_awake());
+        assert_eq!(transcript.replied(), Some(Ticks(3)));
         let (_, at, report) = transcript.finish().unwrap();
         assert_eq!((at, report.end), (Ticks(0), 3));
     }
@@ -259,6 +266,8 @@ mod tests {
             first_instruction: 1,
             abi: ABI_VERSION + 1,
         });
+        let answer = |digest| Message::Mark(Mark::Answer(digest));
+        say(&[READY, waiting, answer(0), RESULT]).unwrap();
         for wrong in [
             &[RESULT][..],
             &[other],
@@ -266,6 +275,9 @@ mod tests {
             &[READY, awake],
             &[READY, waiting, waiting],
             &[READY, waiting, awake, awake],
+            &[READY, answer(0)],
+            &[READY, waiting, answer(0), awake],
+            &[READY, waiting, answer(7), RESULT],
             &[waiting],
             &[READY, RESULT, RESULT],
         ] {

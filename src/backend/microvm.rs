@@ -247,6 +247,7 @@ impl Backend for MicroVm {
         log.close_at(instants.t1);
         Ok(Observation {
             instants,
+            reply: outcome.reply,
             phases: log.phases().to_vec(),
             teardown: teardown.phases().to_vec(),
             report: outcome.report,

@@ -1,7 +1,7 @@
 //! The conversation with a running payload: what it may say, in which order, and how much of it.
 //!
 //! ```text
-//!   Ready ─► (Log | Fact | Waiting ─► Wait ─► Awake)* ─► Result ─► exit 0
+//!   Ready ─► (Log | Fact | Waiting ─► Wait ─► Awake | Answer)* ─► Result ─► exit 0
 //!                                          or, anywhere after Ready:  Fault
 //! ```
 //!
@@ -40,6 +40,8 @@ pub struct Session {
     limit: Duration,
     started: Ticks,
     resumed: Ticks,
+    /// When a payload that waited got its request: it works from then on, over several messages.
+    asked: Option<Ticks>,
     transcript: Transcript,
     /// The guest's counter when it sent "ready", and when it sent its result.
     said_ready: u64,
@@ -53,6 +55,8 @@ pub struct Session {
 pub struct Outcome {
     /// The payload's report, in guest time.
     pub report: Report,
+    /// The harness had the reply to its request.
+    pub reply: Option<Ticks>,
     started: Ticks,
     t1: u64,
     t2: Ticks,
@@ -68,6 +72,7 @@ impl Session {
             limit,
             started: start,
             resumed: start,
+            asked: None,
             transcript: Transcript::default(),
             said_ready: 0,
             said_result: 0,
@@ -82,6 +87,9 @@ impl Session {
     /// Every [`Failure`] that a payload, a hostile guest, KVM, the clock or the user can cause.
     pub fn run(&mut self, machine: &mut Machine, watchdog: &Armed) -> Result<Pause, Failure> {
         self.resumed = now();
+        if self.waited {
+            self.asked = Some(self.resumed);
+        }
         loop {
             let (op, argument) = match machine.run()? {
                 Exit::Doorbell(op, argument) => (op, argument),
@@ -143,21 +151,22 @@ impl Session {
     /// One message: within the protocol, and with readings that were taken while the guest ran.
     fn frame(&mut self, bytes: &[u8], came_back: Ticks) -> Result<(), Failure> {
         let (frame, message) = self.transcript.frame(bytes, now())?;
-        let mut witness = |guest| self.brackets.witness(self.resumed, guest, came_back);
-        witness(frame.sent);
+        let since_request = self.asked.unwrap_or(self.resumed);
+        let mut witness = |since, guest| self.brackets.witness(since, guest, came_back);
+        witness(self.resumed, frame.sent);
         match message {
             Message::Ready(ready) => {
-                witness(ready.first_instruction);
+                witness(self.resumed, ready.first_instruction);
                 self.said_ready = frame.sent;
             }
-            Message::Mark(Mark::Awake) if !self.waited => {
+            Message::Mark(Mark::Awake | Mark::Answer(_)) if !self.waited => {
                 return Err(Failure::Protocol("awake without having waited"));
             }
             Message::Mark(_) | Message::Log(_) | Message::Fact(_) => {}
             Message::Fault(fault, detail) => return Err(Failure::Payload(fault, detail)),
             Message::Result(report) => {
-                witness(report.start);
-                witness(report.end);
+                witness(since_request, report.start);
+                witness(since_request, report.end);
                 self.said_result = frame.sent;
             }
         }
@@ -178,7 +187,8 @@ impl Session {
             return Err(Failure::Status(u32::from(status)));
         }
         let (ready, t2, report) = self.transcript.finish()?;
-        if self.waited && !self.transcript.is_awake() {
+        let reply = self.transcript.replied();
+        if self.waited && reply.is_none() {
             return Err(Failure::Protocol("the payload did not answer the request"));
         }
         let readings = [
@@ -201,6 +211,7 @@ impl Session {
             started: self.started,
             t1: ready.first_instruction,
             t2,
+            reply,
             brackets: self.brackets,
         })
     }

@@ -63,8 +63,10 @@ fn what_the_protocol_does_not_have_is_refused() {
         first_instruction: 1_000,
         abi: ABI_VERSION + 1,
     });
+    let answer = Message::Mark(Mark::Answer(0));
     for wrong in [
-        &[result(1, 2)][..],
+        &[READY, waiting, answer][..],
+        &[result(1, 2)],
         &[other],
         &[READY, READY],
         &[READY, awake],
