@@ -41,13 +41,27 @@ pub enum Found {
     Skipped,
 }
 
+/// Where the conversation stood when a copy of the payload was taken: it was ready, and had nothing
+/// to say since, but that it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Of its first message.
+    pub first_instruction: u64,
+    /// Messages so far.
+    pub messages: u16,
+    /// The memory that it waits with, if it waits.
+    pub waiting: Option<u64>,
+}
+
 /// The messages so far.
 #[derive(Clone, Debug, Default)]
 pub struct Transcript {
     partial: Vec<u8>,
     total: usize,
     next_seq: u16,
-    ready: Option<(Ready, Ticks)>,
+    ready: Option<Ready>,
+    /// When the harness had the first message.
+    first: Option<Ticks>,
     waiting: Option<u64>,
     /// When the harness had its reply to the request, and the digest of `warm`'s answer.
     replied: Option<(Ticks, Option<u64>)>,
@@ -59,6 +73,34 @@ pub struct Transcript {
 }
 
 impl Transcript {
+    /// The transcript of a copy, before it has said anything itself.
+    #[must_use]
+    pub fn after(said: Said) -> Self {
+        Self {
+            total: usize::from(said.messages) * FRAME_BYTES,
+            next_seq: said.messages,
+            ready: Some(Ready {
+                first_instruction: said.first_instruction,
+                abi: ABI_VERSION,
+            }),
+            waiting: said.waiting,
+            ..Self::default()
+        }
+    }
+
+    /// Where it stands, if a copy can go on from there.
+    #[must_use]
+    pub fn said(&self) -> Option<Said> {
+        let more = self.replied.is_some() || self.report.is_some() || self.fault.is_some();
+        let answers = !self.answers.is_empty() || self.text.is_some() || !self.partial.is_empty();
+        let ready = self.ready.filter(|_| !more && !answers)?;
+        Some(Said {
+            first_instruction: ready.first_instruction,
+            messages: self.next_seq,
+            waiting: self.waiting,
+        })
+    }
+
     /// Takes in bytes as they came, with the instant at which the harness had them.
     ///
     /// # Errors
@@ -94,10 +136,9 @@ impl Transcript {
         if self.text.is_some() && !matches!(message, Message::Fact(_)) {
             return Err(Failure::Protocol("a text is broken off"));
         }
+        self.first.get_or_insert(at);
         match (message, self.ready.is_some()) {
-            (Message::Ready(ready), false) if ready.abi == ABI_VERSION => {
-                self.ready = Some((ready, at));
-            }
+            (Message::Ready(ready), false) if ready.abi == ABI_VERSION => self.ready = Some(ready),
             (Message::Ready(_), false) => {
                 return Err(Failure::Protocol("the payload speaks another ABI version"));
             }
@@ -196,7 +237,8 @@ impl Transcript {
         self.fault
     }
 
-    /// Ends the transcript: first message with the instant it arrived, and the report.
+    /// Ends the transcript: what it said when it was ready, the instant at which its first message
+    /// arrived (of a copy: the copy's own first), and the report.
     ///
     /// # Errors
     /// It stops inside a frame, or before the result.
@@ -209,6 +251,7 @@ impl Transcript {
         }
         let (ready, at) = self
             .ready
+            .zip(self.first)
             .ok_or(Failure::Protocol("the payload ended without a message"))?;
         let report = self
             .report
@@ -291,6 +334,32 @@ mod tests {
             let waits = say(said).unwrap().waits_with(asked);
             assert!(matches!(waits, Err(Failure::Protocol(_))), "{said:?}");
         }
+    }
+
+    #[test]
+    fn a_copy_goes_on_where_it_was_taken() {
+        let waiting = Message::Mark(Mark::Waiting(8));
+        let awake = Message::Mark(Mark::Awake);
+        assert_eq!(say(&[]).unwrap().said(), None);
+        for done in [&[READY, RESULT][..], &[READY, waiting, awake]] {
+            assert_eq!(say(done).unwrap().said(), None);
+        }
+        let said = say(&[READY, waiting]).unwrap().said().unwrap();
+        assert_eq!((said.messages, said.waiting), (2, Some(8)));
+        let mut copy = Transcript::after(said);
+        let mut go_on =
+            |message: Message, seq, at| copy.frame(&message.encode(seq, 0).to_bytes(), Ticks(at));
+        assert!(go_on(awake, 0, 70).is_err(), "the numbers go on, too");
+        let mut copy = Transcript::after(said);
+        for (message, seq) in [(awake, 2), (RESULT, 3)] {
+            copy.frame(
+                &message.encode(seq, 0).to_bytes(),
+                Ticks(70 + u64::from(seq)),
+            )
+            .unwrap();
+        }
+        let (ready, first, _) = copy.finish().unwrap();
+        assert_eq!((ready.first_instruction, first), (1, Ticks(72)));
     }
 
     #[test]

@@ -13,10 +13,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kvm_ioctls::{Cap, Kvm};
+use sha2::{Digest, Sha256};
 
 use super::launcher::shortage;
 use super::{Backend, Footprint, Instance, Unavailable};
-use crate::metric::Bytes;
+use crate::metric::{Bytes, Ticks};
 use crate::sys::clock::now;
 use crate::sys::watchdog;
 use crate::transcript::Answer;
@@ -35,6 +36,10 @@ use self::smaps::footprint_of;
 #[path = "microvm_smaps.rs"]
 mod smaps;
 
+pub mod pool;
+mod shelf;
+pub mod snapshot;
+
 /// The version of KVM's interface, fixed since Linux 2.6.22 (KVM API, 4.1).
 const API_VERSION: i32 = 12;
 /// What the VMM uses beyond the basic interface.
@@ -47,6 +52,8 @@ const NEEDED: [(Cap, &str); 3] = [
 /// The backend.
 #[derive(Debug)]
 pub struct MicroVm {
+    /// SHA-256 of the payload's file.
+    payload: [u8; 32],
     image: Image,
     template: Template,
     cpu: Cpu,
@@ -94,6 +101,7 @@ impl MicroVm {
             remedy: "raise the limit on pending signals (`ulimit -i`)".to_owned(),
         })?;
         Ok(Self {
+            payload: Sha256::digest(elf).into(),
             image,
             template,
             cpu,
@@ -184,6 +192,7 @@ fn check(version: i32, has: impl Fn(Cap) -> bool) -> Result<(), Unavailable> {
 }
 
 /// A VM under way: from t0 to the payload's first pause.
+#[derive(Debug)]
 struct Running {
     machine: Machine,
     session: Session,
@@ -211,19 +220,16 @@ impl MicroVm {
             watchdog,
         })
     }
-}
 
-impl Backend for MicroVm {
-    fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
-        let start = self.plan(launch)?;
-        let began = Instant::now();
-        let t0 = now();
-        let mut running = self.launch(&start, launch.deadline, began)?;
-        if running.pause == Pause::Waiting {
-            running.pause = running
-                .session
-                .run(&mut running.machine, &running.watchdog)?;
-        }
+    /// What a VM that has come to its exit amounts to, and the VM, if it is to be kept; else it is
+    /// closed between t4 and t5.
+    fn see_out(
+        &self,
+        running: Running,
+        t0: Ticks,
+        answers: &mut Vec<Answer>,
+        keep: bool,
+    ) -> Result<(Observation, Option<Machine>), Failure> {
         let t4 = now();
         let Running {
             machine,
@@ -239,13 +245,18 @@ impl Backend for MicroVm {
             .then(|| teardown.time("get_tsc_offset", || machine.tsc_offset().ok()))
             .flatten();
         let exits = machine.exits();
-        machine.close(&mut teardown);
+        let kept = if keep {
+            Some(machine)
+        } else {
+            machine.close(&mut teardown);
+            None
+        };
         let t5 = now();
         answers.append(&mut session.take_answers());
         let outcome = session.finish(status(pause)?)?;
         let (instants, clock) = outcome.map(tsc_offset, [t0, t4, t5])?;
         log.close_at(instants.t1);
-        Ok(Observation {
+        let seen = Observation {
             instants,
             reply: outcome.reply,
             phases: log.phases().to_vec(),
@@ -254,7 +265,24 @@ impl Backend for MicroVm {
             clock,
             exits: Some(exits),
             throttled: None,
-        })
+        };
+        Ok((seen, kept))
+    }
+}
+
+impl Backend for MicroVm {
+    fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
+        let start = self.plan(launch)?;
+        let began = Instant::now();
+        let t0 = now();
+        let mut running = self.launch(&start, launch.deadline, began)?;
+        if running.pause == Pause::Waiting {
+            running.pause = running
+                .session
+                .run(&mut running.machine, &running.watchdog)?;
+        }
+        let (seen, _) = self.see_out(running, t0, answers, false)?;
+        Ok(seen)
     }
 
     fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {

@@ -96,6 +96,14 @@ impl Workload {
     }
 }
 
+impl Workload {
+    /// Whether it waits for a request before it leaves.
+    #[must_use]
+    pub const fn waits(self) -> bool {
+        matches!(self, Self::Idle | Self::Warm)
+    }
+}
+
 /// Largest SIZE in bytes of a workload that owns memory: 1 GiB (`triad`: of each array).
 pub const MAX_BYTES: u64 = 1 << 30;
 /// Largest side of a matrix.
