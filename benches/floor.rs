@@ -149,7 +149,7 @@ fn floors(
         Configuration::Container(_) => {
             return Err("the container's floor runs as root only".to_owned());
         }
-        Configuration::MicroVm => vec![
+        Configuration::MicroVm(_) => vec![
             ("microvm", vm(microvm::Model::Avx)?),
             ("microvm, floor without AVX", vm(microvm::Model::None)?),
         ],

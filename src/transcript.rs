@@ -2,7 +2,7 @@
 //! for a pipe (`backend::child`) and for a doorbell (`vmm::session`): a payload is hostile on either.
 //!
 //! ```text
-//!   Ready  (Log | Fact | Waiting | Awake)*  Result        or, anywhere after Ready:  Fault
+//!   Ready  (Log | Fact | Waiting | Awake | Answer)*  Result   or, anywhere after Ready:  Fault
 //! ```
 
 use isobench_abi::{
@@ -42,15 +42,30 @@ pub enum Found {
     Skipped,
 }
 
+/// Where the conversation stood when a copy of the payload was taken: it was ready, and had nothing
+/// to say since, but that it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Of its first message.
+    pub first_instruction: u64,
+    /// Messages so far.
+    pub messages: u16,
+    /// The memory that it waits with, if it waits.
+    pub waiting: Option<u64>,
+}
+
 /// The messages so far.
 #[derive(Clone, Debug, Default)]
 pub struct Transcript {
     partial: Vec<u8>,
     total: usize,
     next_seq: u16,
-    ready: Option<(Ready, Ticks)>,
+    ready: Option<Ready>,
+    /// When the harness had the first message.
+    first: Option<Ticks>,
     waiting: Option<u64>,
-    awake: bool,
+    /// When the harness had its reply to the request, and the digest of `warm`'s answer.
+    replied: Option<(Ticks, Option<u64>)>,
     report: Option<Report>,
     fault: Option<(GuestFault, u64)>,
     answers: Vec<Answer>,
@@ -59,6 +74,34 @@ pub struct Transcript {
 }
 
 impl Transcript {
+    /// The transcript of a copy, before it has said anything itself.
+    #[must_use]
+    pub fn after(said: Said) -> Self {
+        Self {
+            total: usize::from(said.messages) * FRAME_BYTES,
+            next_seq: said.messages,
+            ready: Some(Ready {
+                first_instruction: said.first_instruction,
+                abi: ABI_VERSION,
+            }),
+            waiting: said.waiting,
+            ..Self::default()
+        }
+    }
+
+    /// Where it stands, if a copy can go on from there.
+    #[must_use]
+    pub fn said(&self) -> Option<Said> {
+        let more = self.replied.is_some() || self.report.is_some() || self.fault.is_some();
+        let answers = !self.answers.is_empty() || self.text.is_some() || !self.partial.is_empty();
+        let ready = self.ready.filter(|_| !more && !answers)?;
+        Some(Said {
+            first_instruction: ready.first_instruction,
+            messages: self.next_seq,
+            waiting: self.waiting,
+        })
+    }
+
     /// Takes in bytes as they came, with the instant at which the harness had them.
     ///
     /// # Errors
@@ -94,10 +137,9 @@ impl Transcript {
         if self.text.is_some() && !matches!(message, Message::Fact(_)) {
             return Err(Failure::Protocol("a text is broken off"));
         }
+        self.first.get_or_insert(at);
         match (message, self.ready.is_some()) {
-            (Message::Ready(ready), false) if ready.abi == ABI_VERSION => {
-                self.ready = Some((ready, at));
-            }
+            (Message::Ready(ready), false) if ready.abi == ABI_VERSION => self.ready = Some(ready),
             (Message::Ready(_), false) => {
                 return Err(Failure::Protocol("the payload speaks another ABI version"));
             }
@@ -107,14 +149,20 @@ impl Transcript {
                 return Err(Failure::Protocol("waiting twice"));
             }
             (Message::Mark(Mark::Waiting(bytes)), true) => self.waiting = Some(bytes),
-            (Message::Mark(Mark::Awake), true) if self.waiting.is_none() => {
+            (Message::Mark(Mark::Awake | Mark::Answer(_)), true) if self.waiting.is_none() => {
                 return Err(Failure::Protocol("awake without having waited"));
             }
-            (Message::Mark(Mark::Awake), true) if self.awake => {
+            (Message::Mark(Mark::Awake | Mark::Answer(_)), true) if self.replied.is_some() => {
                 return Err(Failure::Protocol("awake twice"));
             }
-            (Message::Mark(Mark::Awake), true) => self.awake = true,
-            (Message::Result(report), true) => self.report = Some(report),
+            (Message::Mark(Mark::Awake), true) => self.replied = Some((at, None)),
+            (Message::Mark(Mark::Answer(digest)), true) => self.replied = Some((at, Some(digest))),
+            (Message::Result(report), true) => {
+                if matches!(self.replied, Some((_, Some(digest))) if digest != report.digest) {
+                    return Err(Failure::Protocol("the result is another than the answer"));
+                }
+                self.report = Some(report);
+            }
             (Message::Fault(fault, detail), true) => self.fault = Some((fault, detail)),
             (Message::Fact(fact), true) => self.fact(&fact)?,
             (Message::Log(text), true) => tracing::debug!(payload = %text.escape_ascii()),
@@ -158,7 +206,7 @@ impl Transcript {
         std::mem::take(&mut self.answers)
     }
 
-    /// Whether the payload has said that it has touched its memory and waits (`idle`).
+    /// Whether the payload has said that it has touched its memory and waits (`idle`, `warm`).
     #[must_use]
     pub const fn is_waiting(&self) -> bool {
         self.waiting.is_some()
@@ -188,10 +236,10 @@ impl Transcript {
         }
     }
 
-    /// Whether it has answered a request (`idle`).
+    /// When the harness had its reply to the request (`idle`, `warm`), if there was one.
     #[must_use]
-    pub const fn is_awake(&self) -> bool {
-        self.awake
+    pub fn replied(&self) -> Option<Ticks> {
+        self.replied.map(|(at, _)| at)
     }
 
     /// Why the payload gave up, if it did.
@@ -200,7 +248,8 @@ impl Transcript {
         self.fault
     }
 
-    /// Ends the transcript: first message with the instant it arrived, and the report.
+    /// Ends the transcript: what it said when it was ready, the instant at which its first message
+    /// arrived (of a copy: the copy's own first), and the report.
     ///
     /// # Errors
     /// It stops inside a frame, or before the result.
@@ -213,6 +262,7 @@ impl Transcript {
         }
         let (ready, at) = self
             .ready
+            .zip(self.first)
             .ok_or(Failure::Protocol("the payload ended without a message"))?;
         let report = self
             .report
@@ -257,7 +307,7 @@ mod tests {
         let awake = Message::Mark(Mark::Awake);
         let transcript = say(&[READY, log, waiting, awake, RESULT]).unwrap();
         transcript.waits_with(4096).unwrap();
-        assert!(transcript.is_awake());
+        assert_eq!(transcript.replied(), Some(Ticks(3)));
         let (_, at, report) = transcript.finish().unwrap();
         assert_eq!((at, report.end), (Ticks(0), 3));
     }
@@ -270,6 +320,8 @@ mod tests {
             first_instruction: 1,
             abi: ABI_VERSION + 1,
         });
+        let answer = |digest| Message::Mark(Mark::Answer(digest));
+        say(&[READY, waiting, answer(0), RESULT]).unwrap();
         for wrong in [
             &[RESULT][..],
             &[other],
@@ -277,6 +329,9 @@ mod tests {
             &[READY, awake],
             &[READY, waiting, waiting],
             &[READY, waiting, awake, awake],
+            &[READY, answer(0)],
+            &[READY, waiting, answer(0), awake],
+            &[READY, waiting, answer(7), RESULT],
             &[waiting],
             &[READY, RESULT, RESULT],
         ] {
@@ -290,6 +345,32 @@ mod tests {
             let waits = say(said).unwrap().waits_with(asked);
             assert!(matches!(waits, Err(Failure::Protocol(_))), "{said:?}");
         }
+    }
+
+    #[test]
+    fn a_copy_goes_on_where_it_was_taken() {
+        let waiting = Message::Mark(Mark::Waiting(8));
+        let awake = Message::Mark(Mark::Awake);
+        assert_eq!(say(&[]).unwrap().said(), None);
+        for done in [&[READY, RESULT][..], &[READY, waiting, awake]] {
+            assert_eq!(say(done).unwrap().said(), None);
+        }
+        let said = say(&[READY, waiting]).unwrap().said().unwrap();
+        assert_eq!((said.messages, said.waiting), (2, Some(8)));
+        let mut copy = Transcript::after(said);
+        let mut go_on =
+            |message: Message, seq, at| copy.frame(&message.encode(seq, 0).to_bytes(), Ticks(at));
+        assert!(go_on(awake, 0, 70).is_err(), "the numbers go on, too");
+        let mut copy = Transcript::after(said);
+        for (message, seq) in [(awake, 2), (RESULT, 3)] {
+            copy.frame(
+                &message.encode(seq, 0).to_bytes(),
+                Ticks(70 + u64::from(seq)),
+            )
+            .unwrap();
+        }
+        let (ready, first, _) = copy.finish().unwrap();
+        assert_eq!((ready.first_instruction, first), (1, Ticks(72)));
     }
 
     #[test]

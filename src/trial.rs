@@ -193,6 +193,8 @@ impl ClockMap {
 pub struct Observation {
     /// The six instants.
     pub instants: Instants,
+    /// The harness has the reply to its request, where the payload waited for one.
+    pub reply: Option<Ticks>,
     /// Named phases of `t0..t1`.
     pub phases: Vec<Phase>,
     /// Named phases of `t4..t5`.

@@ -67,8 +67,11 @@ fn every_mechanism_is_a_rung_or_skipped_by_name() {
             }
             for side in sides {
                 let side = side.as_ref().unwrap();
-                let [low, high] = side.ci95.unwrap();
-                assert!(low <= side.difference && side.difference <= high);
+                // Rounds of memory are bounded by time; from six on there is an interval.
+                assert_eq!(side.ci95.is_some(), side.pairs >= 6, "{name}: {side:?}");
+                if let Some([low, high]) = side.ci95 {
+                    assert!(low <= side.difference && side.difference <= high);
+                }
                 assert!(side.pairs <= 8);
             }
         }

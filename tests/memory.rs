@@ -123,7 +123,7 @@ fn a_container_that_touches_64_mib_shows_64_mib() {
 
 #[test]
 fn a_micro_vm_that_touches_64_mib_shows_64_mib() {
-    check(&Configuration::MicroVm);
+    check(&Configuration::microvm());
 }
 
 /// The size is part of the task everywhere: a payload that is asked for a size it cannot have is

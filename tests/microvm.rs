@@ -99,6 +99,7 @@ fn every_workload_reports_with_instants_in_order() {
         (Workload::Crossing, 0, 200),
         (Workload::Clock, 0, 1000),
         (Workload::Idle, 0, 1),
+        (Workload::Warm, 1 << 20, 1),
         (Workload::Probe, 0, 51),
     ] {
         let seen = vm
@@ -109,6 +110,8 @@ fn every_workload_reports_with_instants_in_order() {
         assert!(order.windows(2).all(|p| p[1] - p[0] > 0), "{order:?}");
         assert_eq!(seen.report.units, workload.units(size, reps));
         assert_ne!(seen.report.image, 0);
+        let waits = matches!(workload, Workload::Idle | Workload::Warm);
+        assert_eq!(seen.reply.is_some(), waits, "{workload:?}");
         let crossings = if workload == Workload::Crossing {
             reps
         } else {

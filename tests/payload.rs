@@ -74,9 +74,15 @@ fn check(task: &Task) -> Report {
     let output = run(&arguments);
     let said = messages(&output);
     assert_eq!(output.status.code(), Some(0), "{task:?}: {said:?}");
-    if task.workload == Workload::Idle {
+    let answer = known_answer(task).unwrap();
+    let reply = match task.workload {
+        Workload::Idle => Some(Mark::Awake),
+        Workload::Warm => Some(Mark::Answer(answer.digest)),
+        _ => None,
+    };
+    if let Some(reply) = reply {
         let waiting = Message::Mark(Mark::Waiting(task.size));
-        assert_eq!(said[1..3], [waiting, Message::Mark(Mark::Awake)]);
+        assert_eq!(said[1..3], [waiting, Message::Mark(reply)]);
         assert_eq!(said.len(), 4, "{task:?}: {said:?}");
     } else {
         assert_eq!(said.len(), 2, "{task:?}: {said:?}");
@@ -84,7 +90,6 @@ fn check(task: &Task) -> Report {
     let Some(Message::Result(report)) = said.last() else {
         panic!("{task:?}: {said:?}");
     };
-    let answer = known_answer(task).unwrap();
     assert_eq!(
         (report.digest, report.units),
         (answer.digest, answer.units),
@@ -108,6 +113,12 @@ fn check_all(workload: Workload, cases: &[(u64, u64)]) {
 fn noop_and_idle_answer_at_once() {
     check_all(Workload::Noop, &[(0, 1)]);
     check_all(Workload::Idle, &[(0, 1), (4096, 1), (1 << 20, 1)]);
+}
+
+#[test]
+fn warm_answers_from_its_state() {
+    check_all(Workload::Warm, &[(4096, 1), (12_288, 1), (1 << 20, 1)]);
+    check_all(Workload::Warm, &[(16 << 20, 1), (64 << 20, 1)]);
 }
 
 #[test]

@@ -167,10 +167,9 @@ impl Child {
         let exit = self.reap()?;
         self.close();
         self.verdict(exit)?;
-        if self.transcript.is_awake() {
-            Ok(())
-        } else {
-            Err(Failure::Protocol("the payload did not answer the request"))
+        match self.transcript.replied() {
+            Some(_) => Ok(()),
+            None => Err(Failure::Protocol("the payload did not answer the request")),
         }
     }
 
@@ -300,6 +299,7 @@ impl Child {
         start.close_at(instants.t1);
         Ok(Observation {
             instants,
+            reply: self.transcript.replied(),
             phases: start.phases().to_vec(),
             teardown: teardown.phases().to_vec(),
             report,

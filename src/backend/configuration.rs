@@ -13,7 +13,38 @@ pub enum Configuration {
     /// The project's own launcher.
     Container(Options),
     /// The project's own VMM, no guest operating system.
-    MicroVm,
+    MicroVm(MicroVmKind),
+}
+
+/// How a micro-VM comes to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MicroVmKind {
+    /// Started anew for each trial.
+    Cold,
+    /// Copied from a snapshot for each trial.
+    Snapshot,
+    /// Kept, and given its snapshot's state for each trial.
+    Pool,
+}
+
+impl MicroVmKind {
+    /// Every kind, the plain one first.
+    pub const ALL: [Self; 3] = [Self::Cold, Self::Snapshot, Self::Pool];
+
+    /// Spelling behind the colon.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Snapshot => "snapshot",
+            Self::Pool => "pool",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, ConfigurationError> {
+        let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
+        found.ok_or_else(|| ConfigurationError::MicroVm(text.to_owned()))
+    }
 }
 
 /// Why a name is no configuration.
@@ -25,6 +56,9 @@ pub enum ConfigurationError {
     /// A backend that takes no options got some.
     #[error("{0} takes no options")]
     NoOptions(&'static str),
+    /// Not a kind of `microvm`.
+    #[error("microvm: there is no kind {0:?}; expected one of {known}", known = MicroVmKind::ALL.map(MicroVmKind::name).join(", "))]
+    MicroVm(String),
     /// An option of `container`.
     #[error("container: {0}")]
     Container(#[from] OptionError),
@@ -37,13 +71,19 @@ impl Configuration {
     /// Every configuration that `run` takes by default, reference first.
     #[must_use]
     pub fn defaults() -> Vec<Self> {
-        vec![Self::Process, Self::container(), Self::MicroVm]
+        vec![Self::Process, Self::container(), Self::microvm()]
     }
 
     /// `container` with its default options.
     #[must_use]
     pub fn container() -> Self {
         Self::Container(Options::default())
+    }
+
+    /// `microvm` as it is started anew for each trial.
+    #[must_use]
+    pub const fn microvm() -> Self {
+        Self::MicroVm(MicroVmKind::Cold)
     }
 
     /// Id in results: the backend and the shortest spelling of its options.
@@ -61,7 +101,17 @@ impl Configuration {
                 "own launcher: pid, net, ipc, mnt, uts, cgroup (and user) namespaces, fresh root, \
                  cgroup limits, no capabilities, seccomp"
             }
-            Self::MicroVm => "own VMM on KVM: no firmware, no guest OS, the payload at CPL 3",
+            Self::MicroVm(MicroVmKind::Cold) => {
+                "own VMM on KVM: no firmware, no guest OS, the payload at CPL 3"
+            }
+            Self::MicroVm(MicroVmKind::Snapshot) => {
+                "a copy-on-write copy of a micro-VM that was taken when its payload was ready: a \
+                 copy, not a boot"
+            }
+            Self::MicroVm(MicroVmKind::Pool) => {
+                "one micro-VM kept, its memory and registers given back their snapshot's state at \
+                 the start of each trial"
+            }
         }
     }
 }
@@ -79,7 +129,9 @@ impl FromStr for Configuration {
         };
         match backend {
             "process" => plain(Self::Process, "process"),
-            "microvm" => plain(Self::MicroVm, "microvm"),
+            "microvm" => Ok(Self::MicroVm(
+                options.map_or(Ok(MicroVmKind::Cold), MicroVmKind::parse)?,
+            )),
             "container" => Ok(Self::Container(
                 options.map_or_else(|| Ok(Options::default()), Options::parse)?,
             )),
@@ -93,7 +145,8 @@ impl fmt::Display for Configuration {
         match self {
             Self::Process => f.write_str("process"),
             Self::Container(options) => write!(f, "container{options}"),
-            Self::MicroVm => f.write_str("microvm"),
+            Self::MicroVm(MicroVmKind::Cold) => f.write_str("microvm"),
+            Self::MicroVm(kind) => write!(f, "microvm:{}", kind.name()),
         }
     }
 }
@@ -112,10 +165,13 @@ mod tests {
             "container:without=net",
             "container:with=user+time",
             "microvm",
+            "microvm:snapshot",
+            "microvm:pool",
         ] {
             let configuration: Configuration = name.parse().unwrap();
             assert_eq!(configuration.id(), name);
         }
+        assert_eq!("microvm:cold".parse(), Ok(Configuration::microvm()));
         let same: Configuration = "container:only=pid".parse().unwrap();
         assert_eq!(same.id(), "container:ns=pid");
     }
@@ -126,7 +182,8 @@ mod tests {
             ("processs", "no backend \"processs\""),
             ("", "no backend \"\""),
             ("process:none", "process takes no options"),
-            ("microvm:", "microvm takes no options"),
+            ("microvm:", "microvm: there is no kind \"\""),
+            ("microvm:hot", "expected one of cold, snapshot, pool"),
             ("container:", "container: there is no option \"\""),
         ] {
             let error = name.parse::<Configuration>().unwrap_err().to_string();

@@ -13,11 +13,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kvm_ioctls::{Cap, Kvm};
+use sha2::{Digest, Sha256};
 
 use super::launcher::shortage;
 use super::{Backend, Footprint, Instance, Unavailable};
 use crate::exits::{Boundary, Crossings, Exits};
-use crate::metric::Bytes;
+use crate::metric::{Bytes, Ticks};
 use crate::sys::clock::now;
 use crate::sys::watchdog;
 use crate::transcript::Answer;
@@ -36,6 +37,10 @@ use self::smaps::footprint_of;
 #[path = "microvm_smaps.rs"]
 mod smaps;
 
+pub mod pool;
+mod shelf;
+pub mod snapshot;
+
 /// The version of KVM's interface, fixed since Linux 2.6.22 (KVM API, 4.1).
 const API_VERSION: i32 = 12;
 /// What the VMM uses beyond the basic interface.
@@ -48,6 +53,8 @@ const NEEDED: [(Cap, &str); 3] = [
 /// The backend.
 #[derive(Debug)]
 pub struct MicroVm {
+    /// SHA-256 of the payload's file.
+    payload: [u8; 32],
     image: Image,
     template: Template,
     cpu: Cpu,
@@ -95,6 +102,7 @@ impl MicroVm {
             remedy: "raise the limit on pending signals (`ulimit -i`)".to_owned(),
         })?;
         Ok(Self {
+            payload: Sha256::digest(elf).into(),
             image,
             template,
             cpu,
@@ -189,6 +197,7 @@ fn check(version: i32, has: impl Fn(Cap) -> bool) -> Result<(), Unavailable> {
 }
 
 /// A VM under way: from t0 to the payload's first pause.
+#[derive(Debug)]
 struct Running {
     machine: Machine,
     session: Session,
@@ -216,9 +225,7 @@ impl MicroVm {
             watchdog,
         })
     }
-}
 
-impl MicroVm {
     /// A whole life. `look` is called once the payload has ended, before anything is taken down.
     fn live(
         &self,
@@ -235,6 +242,20 @@ impl MicroVm {
                 .session
                 .run(&mut running.machine, &running.watchdog)?;
         }
+        let (seen, _) = self.see_out(running, t0, answers, false, look)?;
+        Ok(seen)
+    }
+
+    /// What a VM that has come to its exit amounts to, and the VM, if it is to be kept; else it is
+    /// closed between t4 and t5.
+    fn see_out(
+        &self,
+        running: Running,
+        t0: Ticks,
+        answers: &mut Vec<Answer>,
+        keep: bool,
+        look: impl FnOnce(&mut Machine, &mut PhaseLog),
+    ) -> Result<(Observation, Option<Machine>), Failure> {
         let t4 = now();
         let Running {
             mut machine,
@@ -251,21 +272,28 @@ impl MicroVm {
             .flatten();
         look(&mut machine, &mut teardown);
         let exits = machine.exits();
-        machine.close(&mut teardown);
+        let kept = if keep {
+            Some(machine)
+        } else {
+            machine.close(&mut teardown);
+            None
+        };
         let t5 = now();
         answers.append(&mut session.take_answers());
         let outcome = session.finish(status(pause)?)?;
         let (instants, clock) = outcome.map(tsc_offset, [t0, t4, t5])?;
         log.close_at(instants.t1);
-        Ok(Observation {
+        let seen = Observation {
             instants,
+            reply: outcome.reply,
             phases: log.phases().to_vec(),
             teardown: teardown.phases().to_vec(),
             report: outcome.report,
             clock,
             exits: Some(exits),
             throttled: None,
-        })
+        };
+        Ok((seen, kept))
     }
 }
 

@@ -12,7 +12,7 @@ pub mod microvm;
 pub mod process;
 mod trace;
 
-pub use configuration::Configuration;
+pub use configuration::{Configuration, MicroVmKind};
 pub(crate) use launcher::shortage;
 
 use std::fmt;
@@ -82,7 +82,14 @@ pub fn open(configuration: &Configuration) -> Result<Box<dyn Backend>, Unavailab
     Ok(match configuration {
         Configuration::Process => Box::new(process::Process::new()?),
         Configuration::Container(options) => Box::new(container::Container::new(*options)?),
-        Configuration::MicroVm => Box::new(microvm::MicroVm::new()?),
+        Configuration::MicroVm(kind) => {
+            let vm = microvm::MicroVm::new()?;
+            match kind {
+                MicroVmKind::Cold => Box::new(vm),
+                MicroVmKind::Snapshot => Box::new(microvm::snapshot::Copies::of(vm)),
+                MicroVmKind::Pool => Box::new(microvm::pool::Pool::of(vm)),
+            }
+        }
     })
 }
 

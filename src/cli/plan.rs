@@ -383,7 +383,7 @@ mod tests {
         let plan = plan(&["--backends", "microvm, process"]).unwrap().plan;
         assert_eq!(
             plan.configurations,
-            [Configuration::Process, Configuration::MicroVm]
+            [Configuration::Process, Configuration::microvm()]
         );
     }
 }

@@ -42,6 +42,13 @@ pub fn measured(
         t4,
         t5,
     } = seen.instants;
+    if let Some(reply) = seen.reply
+        && (reply - t2 < 0 || t4 - reply < 0)
+    {
+        return Err(Failure::Clock(
+            "the reply does not lie between the first message and the exit".to_owned(),
+        ));
+    }
     let after = |t: Ticks| clock.between(t0, t);
     Ok(Measured {
         t1: after(t1),
@@ -49,6 +56,7 @@ pub fn measured(
         t3: after(t3),
         t4: after(t4),
         t5: after(t5),
+        reply: seen.reply.map(after),
         timed: clock.nanos((report.end - report.start).cast_signed()),
         units: report.units,
         digest: format!("{:016x}", report.digest),

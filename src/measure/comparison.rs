@@ -44,7 +44,10 @@ impl Default for Rule {
 pub fn threshold(task: &Task, metric: &Metric) -> f64 {
     /// A first-level data cache, or a little more.
     const FIRST_LEVEL: u64 = 64 << 10;
-    let of_launch = matches!(metric.name, "startup" | "ready" | "total" | "teardown");
+    let of_launch = matches!(
+        metric.name,
+        "startup" | "ready" | "reply" | "total" | "teardown"
+    );
     let by_chance = match task.workload {
         Workload::Chase => task.size > FIRST_LEVEL,
         Workload::Triad | Workload::Crossing => true,

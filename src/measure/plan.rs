@@ -114,7 +114,7 @@ fn typical(configuration: &Configuration) -> Bytes {
         Configuration::Process => 64 << 10,
         Configuration::Container(options) if options.mechanisms().has(Mechanism::Net) => 256 << 10,
         Configuration::Container(_) => 96 << 10,
-        Configuration::MicroVm => 256 << 10,
+        Configuration::MicroVm(_) => 256 << 10,
     })
 }
 

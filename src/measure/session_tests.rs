@@ -86,7 +86,7 @@ fn plan(max_time: Duration) -> Plan {
     let tasks = [Workload::Noop, Workload::Sha256, Workload::Branch]
         .map(|workload| profile.tasks_of(workload)[0]);
     Plan {
-        configurations: vec![Configuration::Process, Configuration::MicroVm],
+        configurations: vec![Configuration::Process, Configuration::microvm()],
         tasks: tasks.map(|task| (task, 1_000_000)).to_vec(),
         density: None,
         isolation: false,

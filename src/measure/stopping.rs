@@ -145,6 +145,7 @@ mod tests {
             t3: Nanos(ns * 2),
             t4: Nanos(ns * 3),
             t5: Nanos(ns * 4),
+            reply: None,
             timed: Nanos(1),
             units: 1,
             digest: String::new(),

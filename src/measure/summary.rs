@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::balance;
 use crate::backend::Configuration;
-use crate::metric::{KERNEL, MARGINAL, Metric, PRIVATE, PSS, READY, STARTUP, TEARDOWN, TOTAL};
+use crate::metric::{
+    KERNEL, MARGINAL, Metric, PRIVATE, PSS, READY, REPLY, STARTUP, TEARDOWN, TOTAL,
+};
 use crate::stats;
 use crate::stats::outlier::Severity;
 use crate::store::document::{
@@ -131,6 +133,12 @@ pub fn metrics_of(task: &Task) -> Vec<(Metric, Value)> {
             (TEARDOWN, Box::new(|m| Some((m.t5.0 - m.t4.0) as f64))),
         ];
     }
+    if task.workload == Workload::Warm {
+        return vec![
+            (STARTUP, Box::new(|m| Some(m.t1.0 as f64))),
+            (REPLY, Box::new(|m| Some(m.reply?.0 as f64))),
+        ];
+    }
     let entry = catalogue::entry(task.workload);
     let value = |m: &Measured| entry.value(m.units, m.timed.0 as f64 / 1e9);
     entry
@@ -148,6 +156,7 @@ fn is_blurred(metric: &Metric, m: &Measured) -> bool {
     let value = match metric.name {
         "startup" => m.t1.0,
         "ready" if m.clock == "same" => m.t2.0,
+        "reply" if m.clock == "same" => m.reply.map_or(0, |reply| reply.0),
         "total" if m.clock == "same" => m.t4.0,
         "teardown" if m.clock == "same" => m.t5.0 - m.t4.0,
         _ => return false,

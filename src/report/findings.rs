@@ -13,6 +13,7 @@ fn phrase(workload: &str, metric: &str) -> Option<String> {
     let name = workload.split('@').next().unwrap_or(workload);
     Some(match (name, metric) {
         ("noop", "startup") => "time to the first instruction".to_owned(),
+        ("warm", "reply") => format!("the first reply of {workload}"),
         ("noop", "teardown") => "clean-up".to_owned(),
         (_, "bandwidth") if name == "sha256" => "hashing (sha256)".to_owned(),
         (_, "flops") => "vectorised arithmetic (matmul)".to_owned(),

@@ -99,19 +99,22 @@ fn table(view: &View) -> String {
     );
     for group in &view.groups {
         out.push_str(&format!("{} ({})\n", group.heading, group.direction));
-        out.push_str(&rows(
-            group.rows.iter().map(|row| {
-                [
-                    &row.backend,
-                    &row.median,
-                    &row.interval,
-                    &row.to_process,
-                    &row.to_container,
-                ]
-                .map(String::as_str)
-            }),
-            WIDTHS,
-        ));
+        for row in &group.rows {
+            let mut cells = [
+                &row.backend,
+                &row.median,
+                &row.interval,
+                &row.to_process,
+                &row.to_container,
+            ]
+            .map(String::as_str);
+            // A name too long for its column has a line to itself.
+            if row.backend.chars().count() >= usize::from(WIDTHS[0]) {
+                out.push_str(&format!("{}\n", row.backend));
+                cells[0] = "";
+            }
+            out.push_str(&rows(std::iter::once(cells), WIDTHS));
+        }
     }
     out.push('\n');
     out

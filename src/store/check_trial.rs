@@ -81,6 +81,13 @@ fn check_measured(m: &Measured) -> Result<(), Refusal> {
     for (name, value) in [("t2", m.t2), ("t4", m.t4), ("t5", m.t5), ("timed", m.timed)] {
         within(name, value, 0)?;
     }
+    if let Some(reply) = m.reply {
+        within("reply", reply, 0)?;
+        if reply.0 < m.t2.0 - 1 || m.t4.0 < reply.0 - 1 {
+            let problem = format!("{} ns is not between t2 and t4", reply.0);
+            return Err(Refusal::new(at("reply"), problem));
+        }
+    }
     for (name, value) in [("t1", m.t1), ("t3", m.t3), ("unaccounted", m.unaccounted)] {
         within(name, value, -slack)?;
     }

@@ -62,6 +62,9 @@ pub struct Measured {
     pub t4: Nanos,
     /// Nothing is left.
     pub t5: Nanos,
+    /// The harness has the reply to its request, where the payload waited for one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reply: Option<Nanos>,
     /// Between the payload's own start and end marks.
     pub timed: Nanos,
     /// Units of work done in that time.

@@ -135,10 +135,48 @@ pub fn sealed_memory(name: &std::ffi::CStr, bytes: &[u8]) -> io::Result<OwnedFd>
     };
     let mut file = File::from(own(fd)?);
     file.write_all(bytes)?;
-    let seals = libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
+    seal(&file)?;
+    Ok(file.into())
+}
+
+/// An empty memory file that is never executed (memfd_create(2)).
+///
+/// # Errors
+/// Not enough memory, or descriptors.
+pub fn memory(name: &std::ffi::CStr) -> io::Result<File> {
+    let create = |flags| {
+        // SAFETY: `name` is NUL-terminated; the call only opens a descriptor.
+        Errno::result(unsafe { libc::memfd_create(name.as_ptr(), flags) })
+    };
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    let fd = match create(flags | libc::MFD_NOEXEC_SEAL) {
+        // Before Linux 6.3 there is no such flag.
+        Err(Errno::EINVAL) => create(flags)?,
+        other => other?,
+    };
+    Ok(own(fd)?.into())
+}
+
+/// All that keeps a memory file as it is.
+const SEALS: libc::c_int = libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK;
+
+/// Seals a memory file: nobody can change it any more, nor take the seals off.
+///
+/// # Errors
+/// It is no memory file, or mapped for writing.
+pub fn seal(file: &File) -> io::Result<()> {
+    let seals = SEALS | libc::F_SEAL_SEAL;
     // SAFETY: F_ADD_SEALS takes an integer and touches no memory.
     Errno::result(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) })?;
-    Ok(file.into())
+    Ok(())
+}
+
+/// Whether nobody can change a file any more.
+#[must_use]
+pub fn is_sealed(file: &File) -> bool {
+    // SAFETY: F_GET_SEALS takes no argument; −1 (no memory file) has to be told from a set of seals.
+    let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
+    seals >= 0 && seals & SEALS == SEALS
 }
 
 /// Every byte of a file, whatever its offset.
@@ -191,6 +229,8 @@ mod tests {
         let sealed = sealed_memory(c"sealed", b"bytes").unwrap();
         assert_eq!(contents(sealed.as_fd()).unwrap(), b"bytes");
         let file = File::from(sealed);
+        assert!(is_sealed(&file) && !is_sealed(&memory(c"open").unwrap()));
+        assert!(!is_sealed(&File::open("/dev/null").unwrap()));
         for refused in [
             file.write_all_at(b"x", 0),
             file.write_all_at(b"x", 5),

@@ -6,6 +6,7 @@ use kvm_bindings::{
     kvm_segment, kvm_sregs, kvm_xcr, kvm_xcrs,
 };
 use kvm_ioctls::{Cap, Kvm, VcpuFd};
+use sha2::{Digest, Sha256};
 
 use super::{descriptors, layout};
 
@@ -52,6 +53,15 @@ pub struct Cpu {
     entry: u64,
 }
 
+/// A CPU model. Special registers follow from it and from this program's layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Model {
+    /// SHA-256 over CPUID's leaves and XCR0.
+    pub digest: [u8; 32],
+    /// The components of XSAVE state that a vCPU can have.
+    pub states: u64,
+}
+
 impl Cpu {
     /// Asks KVM what it supports, and tries the answer on a vCPU.
     ///
@@ -77,6 +87,23 @@ impl Cpu {
             sync_regs: kvm.check_extension_int(Cap::SyncRegs) & SYNC_NEEDED == SYNC_NEEDED,
             entry,
         })
+    }
+
+    /// What a snapshot's CPU must agree with.
+    #[must_use]
+    pub fn model(&self) -> Model {
+        let mut hash = Sha256::new();
+        for e in self.cpuid.as_slice() {
+            for word in [e.function, e.index, e.flags, e.eax, e.ebx, e.ecx, e.edx] {
+                hash.update(word.to_le_bytes());
+            }
+        }
+        let states = self.xcrs.as_ref().map(|xcrs| xcrs.xcrs[0].value);
+        hash.update(states.unwrap_or(0).to_le_bytes());
+        Model {
+            digest: hash.finalize().into(),
+            states: states.unwrap_or(X87_SSE),
+        }
     }
 
     /// General registers at the payload's first instruction.

@@ -6,7 +6,8 @@ use std::os::fd::AsRawFd;
 
 use isobench_abi::{FRAME_BYTES, Op};
 use kvm_bindings::{
-    KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, kvm_device_attr, kvm_run, kvm_userspace_memory_region,
+    KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, kvm_device_attr, kvm_regs, kvm_run,
+    kvm_userspace_memory_region, kvm_xsave,
 };
 use kvm_ioctls::{Kvm, SyncReg, VcpuFd, VmFd};
 
@@ -18,6 +19,10 @@ use super::{descriptors, layout, statistics};
 use crate::exits::{Exits, Noted, Reason, Stage};
 use crate::sys::clock::now;
 use crate::trial::{Failure, PhaseLog};
+
+mod restore;
+
+pub use restore::{CaptureError, Vcpu};
 
 /// `_IO(KVMIO, 0x41)` (include/uapi/linux/kvm.h). By hand, so that creating the vCPU and mapping
 /// its `kvm_run` are two phases.
@@ -67,6 +72,27 @@ fn step<T, E: Into<io::Error>>(
         .map_err(|cause| Failure::setup(phase, cause))
 }
 
+/// Special and general registers: with the next KVM_RUN where KVM takes them so.
+fn set_registers(
+    vcpu: &mut VcpuFd,
+    cpu: &Cpu,
+    regs: &kvm_regs,
+    log: &mut PhaseLog,
+) -> Result<(), Failure> {
+    if cpu.sync_regs {
+        log.time("sync_regs", || {
+            let shared = vcpu.sync_regs_mut();
+            shared.sregs = cpu.sregs;
+            shared.regs = *regs;
+            vcpu.set_sync_dirty_reg(SyncReg::SystemRegister);
+            vcpu.set_sync_dirty_reg(SyncReg::Register);
+        });
+        return Ok(());
+    }
+    step(log, "set_sregs", || vcpu.set_sregs(&cpu.sregs))?;
+    step(log, "set_regs", || vcpu.set_regs(regs))
+}
+
 impl Machine {
     /// Everything up to, and without, the first KVM_RUN. Whatever fails, what was made before is
     /// dropped.
@@ -88,6 +114,22 @@ impl Machine {
             ram.load(&start.stack, start.heap_len)
                 .map_err(io::Error::other)
         })?;
+        let regs = cpu.regs(start.stack.rsp());
+        let mut machine = Self::assemble(kvm, ram, cpu, (&regs, None), log)?;
+        machine.noted = start.note_exits.then(|| Vec::with_capacity(MOST_NOTED));
+        Ok(machine)
+    }
+
+    /// A VM around memory that is ready, with a vCPU in this state: everything that a cold start and
+    /// a copy have in common. The order is CPUID, XCR0, the state of the FPU (which XCR0 admits), then
+    /// special and general registers.
+    fn assemble(
+        kvm: Kvm,
+        ram: GuestRam,
+        cpu: &Cpu,
+        (regs, fpu): (&kvm_regs, Option<&kvm_xsave>),
+        log: &mut PhaseLog,
+    ) -> Result<Self, Failure> {
         let vm = step(log, "create_vm", || kvm.create_vm())?;
         let region = kvm_userspace_memory_region {
             slot: 0,
@@ -120,19 +162,10 @@ impl Machine {
         if let Some(xcrs) = &cpu.xcrs {
             step(log, "set_xcrs", || vcpu.set_xcrs(xcrs))?;
         }
-        let regs = cpu.regs(start.stack.rsp());
-        if cpu.sync_regs {
-            log.time("sync_regs", || {
-                let shared = vcpu.sync_regs_mut();
-                shared.sregs = cpu.sregs;
-                shared.regs = regs;
-                vcpu.set_sync_dirty_reg(SyncReg::SystemRegister);
-                vcpu.set_sync_dirty_reg(SyncReg::Register);
-            });
-        } else {
-            step(log, "set_sregs", || vcpu.set_sregs(&cpu.sregs))?;
-            step(log, "set_regs", || vcpu.set_regs(&regs))?;
+        if let Some(fpu) = fpu {
+            step(log, "set_xsave", || restore::set_fpu(&vcpu, fpu))?;
         }
+        set_registers(&mut vcpu, cpu, regs, log)?;
         let run: *const kvm_run = vcpu.get_kvm_run();
         let run_bytes = vm.run_size();
         Ok(Self {
@@ -140,7 +173,7 @@ impl Machine {
             run,
             run_bytes,
             exits: Exits::new(),
-            noted: start.note_exits.then(|| Vec::with_capacity(MOST_NOTED)),
+            noted: None,
             vm,
             ram,
             kvm,

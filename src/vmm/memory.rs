@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::AsRawFd;
 use std::ptr::{self, NonNull};
 
 use isobench_abi::DoorbellPage;
@@ -17,6 +17,7 @@ use super::elf::{ElfError, Image};
 use super::paging::{self, Access};
 use super::stack::InitialStack;
 use super::{descriptors, layout};
+use crate::sys::fd;
 
 /// The prepared image.
 #[derive(Debug)]
@@ -45,25 +46,9 @@ impl Template {
     pub fn new(payload: &[u8], image: &Image) -> Result<Self, TemplateError> {
         let bytes = compose(payload, image)?;
         verify(&bytes, payload, image)?;
-        // SAFETY: a NUL-terminated literal; the descriptor, checked before use, is owned by nobody
-        // else.
-        let mut file = unsafe {
-            let fd = libc::memfd_create(
-                c"isobench-guest".as_ptr(),
-                libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING,
-            );
-            if fd < 0 {
-                return Err(io::Error::last_os_error().into());
-            }
-            File::from_raw_fd(fd)
-        };
+        let mut file = fd::memory(c"isobench-guest")?;
         file.write_all(&bytes)?;
-        let seals =
-            libc::F_SEAL_WRITE | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
-        // SAFETY: F_ADD_SEALS takes an int; the descriptor is open.
-        if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } != 0 {
-            return Err(io::Error::last_os_error().into());
-        }
+        fd::seal(&file)?;
         Ok(Self {
             file,
             len: bytes.len(),
@@ -205,31 +190,38 @@ impl GuestRam {
     /// # Errors
     /// mmap(2).
     pub fn map(template: &Template, heap_len: u64) -> io::Result<Self> {
+        let len = if heap_len == 0 {
+            template.len
+        } else {
+            usize::try_from(layout::HEAP_PHYS + heap_len).map_err(|_| too_much())?
+        };
+        Self::over(&template.file, 0, template.len, len)
+    }
+
+    /// Maps `filled` bytes of a file from `offset` on (both whole pages), copy-on-write, and behind
+    /// them fresh memory up to `len`.
+    ///
+    /// # Errors
+    /// mmap(2); `filled` is more than `len`.
+    pub fn over(file: &File, offset: i64, filled: usize, len: usize) -> io::Result<Self> {
         let prot = libc::PROT_READ | libc::PROT_WRITE;
-        let file = template.file.as_raw_fd();
-        if heap_len == 0 {
+        let file = file.as_raw_fd();
+        if filled > len {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        if filled == len && len as u64 <= layout::HEAP_PHYS {
             // SAFETY: a new mapping at an address of the kernel's choice.
-            let at = unsafe {
-                libc::mmap(
-                    ptr::null_mut(),
-                    template.len,
-                    prot,
-                    libc::MAP_PRIVATE,
-                    file,
-                    0,
-                )
-            };
+            let at =
+                unsafe { libc::mmap(ptr::null_mut(), len, prot, libc::MAP_PRIVATE, file, offset) };
             let mapping = mapped(at)?;
             return Ok(Self {
                 mapping,
-                mapped: template.len,
+                mapped: len,
                 base: mapping.cast(),
-                len: template.len,
+                len,
             });
         }
-        let too_much = || io::Error::from_raw_os_error(libc::ENOMEM);
         let large = layout::LARGE_PAGE as usize;
-        let len = usize::try_from(layout::HEAP_PHYS + heap_len).map_err(|_| too_much())?;
         let reserve = len.checked_add(large).ok_or_else(too_much)?;
         // Anonymous, so that the heap's pages are as any process's; one large page more than
         // needed, so that host and guest addresses agree modulo 2 MiB and both can use large pages.
@@ -246,16 +238,16 @@ impl GuestRam {
             base,
             len,
         };
-        // SAFETY: MAP_FIXED replaces the first `template.len` bytes (at most HEAP_PHYS, by
-        // layout's asserts) of the mapping that `ram` owns and that nobody uses yet.
+        // SAFETY: MAP_FIXED replaces the first `filled` bytes, at most `len`, of the mapping that
+        // `ram` owns and that nobody uses yet.
         let over = unsafe {
             libc::mmap(
                 ram.base.as_ptr().cast(),
-                template.len,
+                filled,
                 prot,
                 libc::MAP_PRIVATE | libc::MAP_FIXED,
                 file,
-                0,
+                offset,
             )
         };
         mapped(over)?;
@@ -309,6 +301,31 @@ impl GuestRam {
         Ok(bytes)
     }
 
+    /// Copies out of guest memory as much as there is room for.
+    ///
+    /// # Errors
+    /// Not all of it lies inside.
+    pub fn read_into(&self, at: u64, bytes: &mut [u8]) -> Result<(), VolatileMemoryError> {
+        self.slice(at, bytes.len())?.copy_to(bytes);
+        Ok(())
+    }
+
+    /// Forgets everything that was written: the memory is what was mapped again, the file's bytes and
+    /// zeros behind them (madvise(2), MADV_DONTNEED on a private mapping).
+    ///
+    /// # Errors
+    /// madvise(2).
+    pub fn forget(&mut self) -> io::Result<()> {
+        let base = self.base.as_ptr().cast();
+        // SAFETY: exactly this VM's memory, private and mapped while `self` lives; nobody holds a
+        // view of it (`&mut self`), and what its bytes become is part of this method's contract.
+        if unsafe { libc::madvise(base, self.len, libc::MADV_DONTNEED) } == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+
     /// Writes what one launch has of its own: the initial stack, the heap's tables, and where the
     /// heap lies.
     ///
@@ -338,6 +355,10 @@ impl Drop for GuestRam {
 
 // SAFETY: the mapping belongs to this value alone and has no thread affinity.
 unsafe impl Send for GuestRam {}
+
+fn too_much() -> io::Error {
+    io::Error::from_raw_os_error(libc::ENOMEM)
+}
 
 /// The answer of mmap(2).
 fn mapped(at: *mut libc::c_void) -> io::Result<NonNull<libc::c_void>> {

@@ -5,7 +5,8 @@
 //!   elf ─► memory::Template ──map──► memory::GuestRam ─┐
 //!   stack ──────────────────────────────────load───────┤
 //!   layout, paging, descriptors                        ├─► machine::Machine ─► exit ─► session
-//!   cpu: CPUID, XCR0, registers ───────────────────────┘                        clock ◄──┘
+//!   cpu: CPUID, XCR0, registers ───────────────────────┘     │   ▲               clock ◄──┘
+//!                                                    snapshot ◄┘   └─ copy, reset
 //! ```
 //!
 //! What of it is KVM's hardware side and needs no work here: a CPU without "unrestricted guest"
@@ -23,5 +24,6 @@ pub mod machine;
 pub mod memory;
 pub mod paging;
 pub mod session;
+pub mod snapshot;
 pub mod stack;
 pub mod statistics;

@@ -1,7 +1,7 @@
 //! The conversation with a running payload: what it may say, in which order, and how much of it.
 //!
 //! ```text
-//!   Ready ─► (Log | Fact | Waiting ─► Wait ─► Awake)* ─► Result ─► exit 0
+//!   Ready ─► (Log | Fact | Waiting ─► Wait ─► Awake | Answer)* ─► Result ─► exit 0
 //!                                          or, anywhere after Ready:  Fault
 //! ```
 //!
@@ -18,7 +18,7 @@ use super::machine::Machine;
 use crate::metric::Ticks;
 use crate::sys::clock::now;
 use crate::sys::watchdog::{Armed, Verdict};
-use crate::transcript::{Answer, Transcript};
+use crate::transcript::{Answer, Said, Transcript};
 use crate::trial::{ClockMap, Failure, Instants};
 
 /// Doorbells between two looks at the clock: some tens of milliseconds of the cheapest ones even
@@ -40,11 +40,15 @@ pub struct Session {
     limit: Duration,
     started: Ticks,
     resumed: Ticks,
+    /// When a payload that waited got its request: it works from then on, over several messages.
+    asked: Option<Ticks>,
     transcript: Transcript,
     /// The guest's counter when it sent "ready", and when it sent its result.
     said_ready: u64,
     said_result: u64,
     waited: bool,
+    /// Of a copy: the counter when it sent its own first message.
+    copy: Option<Option<u64>>,
     brackets: Brackets,
 }
 
@@ -53,9 +57,12 @@ pub struct Session {
 pub struct Outcome {
     /// The payload's report, in guest time.
     pub report: Report,
+    /// The harness had the reply to its request.
+    pub reply: Option<Ticks>,
     started: Ticks,
     t1: u64,
     t2: Ticks,
+    copy: bool,
     brackets: Brackets,
 }
 
@@ -68,12 +75,34 @@ impl Session {
             limit,
             started: start,
             resumed: start,
+            asked: None,
             transcript: Transcript::default(),
             said_ready: 0,
             said_result: 0,
             waited: false,
+            copy: None,
             brackets: Brackets::default(),
         }
+    }
+
+    /// The session of a copy: it goes on where the snapshot was taken. What the payload read off its
+    /// counter before that was another vCPU's, at another time, and is no witness here.
+    #[must_use]
+    pub fn after(said: Said, limit: Duration) -> Self {
+        Self {
+            transcript: Transcript::after(said),
+            waited: said.waiting.is_some(),
+            copy: Some(None),
+            ..Self::new(limit)
+        }
+    }
+
+    /// Where a snapshot would find the conversation, if one can be taken now.
+    #[must_use]
+    pub fn said(&self) -> Option<Said> {
+        self.transcript
+            .said()
+            .filter(|said| said.waiting.is_some() == self.waited)
     }
 
     /// Lets the payload run until it waits or exits.
@@ -81,7 +110,35 @@ impl Session {
     /// # Errors
     /// Every [`Failure`] that a payload, a hostile guest, KVM, the clock or the user can cause.
     pub fn run(&mut self, machine: &mut Machine, watchdog: &Armed) -> Result<Pause, Failure> {
+        loop {
+            if let Some(pause) = self.converse(machine, watchdog, false)? {
+                return Ok(pause);
+            }
+        }
+    }
+
+    /// Lets the payload run until the harness has its first message.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn until_ready(&mut self, machine: &mut Machine, watchdog: &Armed) -> Result<(), Failure> {
+        match self.converse(machine, watchdog, true)? {
+            None => Ok(()),
+            Some(_) => Err(Failure::Protocol("the payload ended without a message")),
+        }
+    }
+
+    /// Until the payload waits or exits, or, if asked to, until the next message (`None`).
+    fn converse(
+        &mut self,
+        machine: &mut Machine,
+        watchdog: &Armed,
+        one: bool,
+    ) -> Result<Option<Pause>, Failure> {
         self.resumed = now();
+        if self.waited {
+            self.asked = Some(self.resumed);
+        }
         loop {
             let (op, argument) = match machine.run()? {
                 Exit::Doorbell(op, argument) => (op, argument),
@@ -103,6 +160,9 @@ impl Session {
                     let bytes = machine.frame()?;
                     self.frame(&bytes, came_back)?;
                     machine.enter(self.transcript.stage());
+                    if one {
+                        return Ok(None);
+                    }
                     self.resumed = now();
                 }
                 Op::Wait => {
@@ -110,12 +170,12 @@ impl Session {
                         return Err(Failure::Protocol("a wait out of order"));
                     }
                     self.waited = true;
-                    return Ok(Pause::Waiting);
+                    return Ok(Some(Pause::Waiting));
                 }
                 Op::Exit => {
                     let status = u8::try_from(argument)
                         .map_err(|_| Failure::Protocol("an exit status beyond 255"))?;
-                    return Ok(Pause::Exited(status));
+                    return Ok(Some(Pause::Exited(status)));
                 }
                 // `Machine::run` has turned it into a failure.
                 Op::Trap => return Err(Failure::Protocol("a trap out of order")),
@@ -144,21 +204,25 @@ impl Session {
     /// One message: within the protocol, and with readings that were taken while the guest ran.
     fn frame(&mut self, bytes: &[u8], came_back: Ticks) -> Result<(), Failure> {
         let (frame, message) = self.transcript.frame(bytes, now())?;
-        let mut witness = |guest| self.brackets.witness(self.resumed, guest, came_back);
-        witness(frame.sent);
+        if let Some(first) = &mut self.copy {
+            first.get_or_insert(frame.sent);
+        }
+        let since_request = self.asked.unwrap_or(self.resumed);
+        let mut witness = |since, guest| self.brackets.witness(since, guest, came_back);
+        witness(self.resumed, frame.sent);
         match message {
             Message::Ready(ready) => {
-                witness(ready.first_instruction);
+                witness(self.resumed, ready.first_instruction);
                 self.said_ready = frame.sent;
             }
-            Message::Mark(Mark::Awake) if !self.waited => {
+            Message::Mark(Mark::Awake | Mark::Answer(_)) if !self.waited => {
                 return Err(Failure::Protocol("awake without having waited"));
             }
             Message::Mark(_) | Message::Log(_) | Message::Fact(_) => {}
             Message::Fault(fault, detail) => return Err(Failure::Payload(fault, detail)),
             Message::Result(report) => {
-                witness(report.start);
-                witness(report.end);
+                witness(since_request, report.start);
+                witness(since_request, report.end);
                 self.said_result = frame.sent;
             }
         }
@@ -179,29 +243,33 @@ impl Session {
             return Err(Failure::Status(u32::from(status)));
         }
         let (ready, t2, report) = self.transcript.finish()?;
-        if self.waited && !self.transcript.is_awake() {
+        let reply = self.transcript.replied();
+        if self.waited && reply.is_none() {
             return Err(Failure::Protocol("the payload did not answer the request"));
         }
-        let readings = [
-            ready.first_instruction,
-            self.said_ready,
-            report.start,
-            report.end,
-            self.said_result,
-        ];
-        for pair in readings.windows(2) {
-            // Signed: a guest's counter may wrap.
-            if pair[1].wrapping_sub(pair[0]).cast_signed() < 0 {
-                return Err(Failure::Clock(format!(
-                    "the guest's readings run backwards: {readings:?}"
-                )));
+        let work = [report.start, report.end, self.said_result];
+        let t1 = match self.copy {
+            None => {
+                in_order(&[ready.first_instruction, self.said_ready, report.start])?;
+                ready.first_instruction
             }
-        }
+            Some(first) => {
+                // The earliest reading that a copy tells: of its first message, or of the start of
+                // its work.
+                let first = first.unwrap_or(self.said_result);
+                in_order(&[first, self.said_result])?;
+                let before = first.wrapping_sub(report.start).cast_signed() < 0;
+                if before { first } else { report.start }
+            }
+        };
+        in_order(&work)?;
         Ok(Outcome {
             report,
             started: self.started,
-            t1: ready.first_instruction,
+            t1,
             t2,
+            reply,
+            copy: self.copy.is_some(),
             brackets: self.brackets,
         })
     }
@@ -230,21 +298,40 @@ impl Outcome {
             t5,
         };
         // The brackets imply it; stated all the same, since every number rests on it.
-        let order = [
-            t0,
-            self.started,
-            instants.t1,
-            instants.t2,
-            instants.t3,
-            t4,
-            t5,
-        ];
-        // `idle`, `noop` and kin: t3 follows t2, for the host answered before the work began.
-        if order.windows(2).any(|pair| pair[1] - pair[0] < 0) {
-            return Err(Failure::Clock(format!("instants out of order: {order:?}")));
+        let Instants { t1, t2, t3, .. } = instants;
+        let orders = if self.copy {
+            // The first message of a copy may be its result.
+            [
+                [t0, self.started, t1, t2, t4, t5],
+                [t0, self.started, t1, t3, t4, t5],
+            ]
+        } else {
+            // t3 follows t2, for the host answered before the work began.
+            [
+                [t0, self.started, t1, t2, t3, t4],
+                [t0, self.started, t1, t2, t4, t5],
+            ]
+        };
+        for order in orders {
+            if order.windows(2).any(|pair| pair[1] - pair[0] < 0) {
+                return Err(Failure::Clock(format!("instants out of order: {order:?}")));
+            }
         }
         Ok((instants, clock))
     }
+}
+
+/// Readings of the guest's counter, none of which lies before the one before it.
+fn in_order(readings: &[u64]) -> Result<(), Failure> {
+    for pair in readings.windows(2) {
+        // Signed: a guest's counter may wrap.
+        if pair[1].wrapping_sub(pair[0]).cast_signed() < 0 {
+            return Err(Failure::Clock(format!(
+                "the guest's readings run backwards: {readings:?}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

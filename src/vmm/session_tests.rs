@@ -4,7 +4,7 @@ use isobench_abi::frame::LOG_BYTES;
 use isobench_abi::{ABI_VERSION, GuestFault, Ready};
 
 use super::*;
-use crate::transcript::MAX_OUTPUT;
+use crate::transcript::{MAX_OUTPUT, Said};
 
 const READY: Message = Message::Ready(Ready {
     first_instruction: 1_000,
@@ -63,8 +63,10 @@ fn what_the_protocol_does_not_have_is_refused() {
         first_instruction: 1_000,
         abi: ABI_VERSION + 1,
     });
+    let answer = Message::Mark(Mark::Answer(0));
     for wrong in [
-        &[result(1, 2)][..],
+        &[READY, waiting, answer][..],
+        &[result(1, 2)],
         &[other],
         &[READY, READY],
         &[READY, awake],
@@ -86,6 +88,60 @@ fn what_the_protocol_does_not_have_is_refused() {
         Err(Failure::Payload(GuestFault::NoMemory, 9))
     ));
     assert!(matches!(session().finish(3), Err(Failure::Status(3))));
+}
+
+/// A copy's session: the original said ready at a time that means nothing here.
+fn copy(waits: bool, messages: &[Message]) -> Result<(Instants, ClockMap), Failure> {
+    let said = Said {
+        first_instruction: u64::MAX / 3,
+        messages: 1,
+        waiting: waits.then_some(0),
+    };
+    let mut session = Session::after(said, Duration::from_secs(1));
+    session.started = Ticks(900);
+    session.resumed = Ticks(950);
+    session.asked = waits.then_some(Ticks(950));
+    for (n, message) in messages.iter().enumerate() {
+        let sent = 1_100 + 100 * n as u64;
+        let frame = message.encode(n as u16 + 1, sent).to_bytes();
+        session.frame(&frame, Ticks(sent + 10))?;
+        session.resumed = Ticks(sent + 20);
+    }
+    let mut outcome = session.finish(0)?;
+    outcome.t2 = Ticks(1_115);
+    outcome.map(None, [Ticks(800), Ticks(5_000), Ticks(6_000)])
+}
+
+#[test]
+fn a_copys_first_instruction_is_the_first_reading_of_its_own() {
+    let awake = Message::Mark(Mark::Awake);
+    let answer = Message::Mark(Mark::Answer(0));
+    for (waits, messages, t1) in [
+        (false, &[result(1_000, 1_050)][..], 1_000),
+        (true, &[awake, result(1_150, 1_160)], 1_100),
+        (true, &[answer, result(1_000, 1_050)], 1_000),
+    ] {
+        let (instants, _) = copy(waits, messages).unwrap();
+        assert_eq!(instants.t1, Ticks(t1), "{messages:?}");
+    }
+    for (waits, messages) in [
+        // Before the copy ran; backwards; after the message.
+        (false, &[result(100, 1_050)][..]),
+        (false, &[result(1_050, 1_000)]),
+        (false, &[result(1_050, 1_105)]),
+        (true, &[answer, result(100, 1_050)]),
+        (true, &[answer, result(1_000, 1_300)]),
+    ] {
+        let forged = copy(waits, messages);
+        assert!(
+            matches!(forged, Err(Failure::Clock(_))),
+            "{messages:?}: {forged:?}"
+        );
+    }
+    let unasked = copy(true, &[result(1_000, 1_050)]);
+    assert!(matches!(unasked, Err(Failure::Protocol(_))), "{unasked:?}");
+    let again = copy(false, &[READY]);
+    assert!(matches!(again, Err(Failure::Protocol(_))), "{again:?}");
 }
 
 #[test]

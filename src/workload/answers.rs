@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use isobench_abi::Fold64;
 use isobench_abi::workload::{
-    BRANCH_REGISTERS, BRANCH_STEP, LINE, PAGE, PROGRAM, SEED, TRIAD_SCALAR, instruction, matrix_a,
-    matrix_b, sattolo, triad_entry, xorshift,
+    BRANCH_REGISTERS, BRANCH_STEP, LINE, PAGE, PROGRAM, SEED, TRIAD_SCALAR, WARM_LOOKUPS,
+    WARM_REQUEST, instruction, matrix_a, matrix_b, sattolo, triad_entry, warm_place, xorshift,
 };
 use sha2::{Digest, Sha256};
 
@@ -55,6 +55,7 @@ fn compute(task: Task) -> Answer {
         Workload::Triad => triad(size, reps),
         Workload::Chase => chase(size, reps),
         Workload::Fault | Workload::Idle => (1..=size / PAGE).fold(Fold64::EMPTY, Fold64::word),
+        Workload::Warm => warm(size),
         Workload::Crossing | Workload::Clock => Fold64::EMPTY.word(reps),
         // What it was asked; what it found is nobody's known answer.
         Workload::Probe => (size..size + reps).fold(Fold64::EMPTY, Fold64::word),
@@ -73,7 +74,7 @@ const fn units(task: Task) -> u64 {
         reps,
     } = task;
     match workload {
-        Workload::Noop | Workload::Idle => 1,
+        Workload::Noop | Workload::Idle | Workload::Warm => 1,
         Workload::Sha256 | Workload::Branch => reps * size,
         // One multiplication and one addition for each of n³ products.
         Workload::Matmul => reps * size.pow(3) * 2,
@@ -189,6 +190,36 @@ fn chase(size: u64, reps: u64) -> Fold64 {
     Fold64::EMPTY.word(reached.into())
 }
 
+/// Without the state: the word at a place is made when it is looked up, by jumping ahead in the
+/// sequence. A step of xorshift is linear over GF(2), so 2^k steps are one 64×64 matrix of bits, the
+/// square of the one for 2^(k−1) (Haramoto et al. 2008, *Efficient Jump Ahead for F2-Linear Random
+/// Number Generators*).
+fn warm(size: u64) -> Fold64 {
+    let words = size / 8;
+    let apply = |matrix: &[u64; 64], state: u64| {
+        let set = (0..64).filter(|bit| state >> bit & 1 == 1);
+        set.fold(0, |sum, bit: usize| sum ^ matrix[bit])
+    };
+    let step: [u64; 64] = std::array::from_fn(|bit| xorshift(1 << bit).0);
+    let jumps: Vec<[u64; 64]> = std::iter::successors(Some(step), |half| {
+        Some(half.map(|column| apply(half, column)))
+    })
+    .take(64 - words.leading_zeros() as usize)
+    .collect();
+    let word = |place: u64| {
+        let jumps = jumps.iter().enumerate();
+        let needed = jumps.filter(|(power, _)| place >> power & 1 == 1);
+        xorshift(needed.fold(SEED, |state, (_, matrix)| apply(matrix, state))).1
+    };
+    let lookups = std::iter::successors(Some(WARM_REQUEST), |&found| {
+        Some(word(warm_place(words, found)))
+    });
+    lookups
+        .skip(1)
+        .take(WARM_LOOKUPS as usize)
+        .fold(Fold64::EMPTY, Fold64::word)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,6 +284,26 @@ mod tests {
             seen.sort_by_key(|fold| fold.finish());
             seen.dedup();
             assert_eq!(seen.len(), all);
+        }
+    }
+
+    #[test]
+    fn a_jump_ahead_is_that_many_steps() {
+        for size in [PAGE, 3 * PAGE, 1 << 16] {
+            let mut state = SEED;
+            let words: Vec<u64> = std::iter::repeat_with(|| {
+                let (next, output) = xorshift(state);
+                state = next;
+                output
+            })
+            .take(size as usize / 8)
+            .collect();
+            let mut found = WARM_REQUEST;
+            let fold = (0..WARM_LOOKUPS).fold(Fold64::EMPTY, |fold, _| {
+                found = words[((u128::from(found >> 32) * words.len() as u128) >> 32) as usize];
+                fold.word(found)
+            });
+            assert_eq!(warm(size), fold, "{size}");
         }
     }
 

@@ -109,7 +109,7 @@ impl Entry {
 }
 
 /// Every workload, in the order of [`Workload::ALL`].
-pub const CATALOGUE: [Entry; 11] = [
+pub const CATALOGUE: [Entry; 12] = [
     Entry {
         workload: Workload::Noop,
         group: Group::Startup,
@@ -177,6 +177,13 @@ pub const CATALOGUE: [Entry; 11] = [
         workload: Workload::Idle,
         group: Group::Density,
         description: "says ready, touches its memory (none by default), waits: what one more costs",
+        size: Size::Bytes,
+        metric: None,
+    },
+    Entry {
+        workload: Workload::Warm,
+        group: Group::Density,
+        description: "fills its memory, waits, answers one request from it: what a snapshot saves",
         size: Size::Bytes,
         metric: None,
     },

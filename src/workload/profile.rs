@@ -67,6 +67,8 @@ impl Profile {
             (Workload::Chase, Self::Quick) => &[16 * KIB, MIB, 64 * MIB],
             (Workload::Chase, Self::Full) => &[16 * KIB, MIB, 64 * MIB, 256 * MIB],
             // A VM under shadow paging takes about 10 µs a page.
+            (Workload::Warm, Self::Smoke) => &[MIB],
+            (Workload::Warm, Self::Quick | Self::Full) => &[MIB, 16 * MIB, 64 * MIB],
             (Workload::Fault, Self::Smoke) => &[MIB],
             (Workload::Fault, Self::Quick) => &[4 * MIB],
             (Workload::Fault, Self::Full) => &[64 * MIB],
@@ -87,7 +89,7 @@ impl Profile {
             Self::Full => 100_000_000.0,
         };
         let reps = match (workload, self) {
-            (Workload::Noop | Workload::Idle | Workload::Fault, _) => 1,
+            (Workload::Noop | Workload::Idle | Workload::Warm | Workload::Fault, _) => 1,
             (Workload::Probe, _) => u64::from(FACTS),
             // A crossing out of a VM may take fifty microseconds.
             (Workload::Crossing, Self::Smoke) => 1_000,
@@ -161,6 +163,7 @@ fn repetition_ns(workload: Workload, size: u64) -> f64 {
         // Not made of a time: see `Profile::task`.
         Workload::Noop
         | Workload::Idle
+        | Workload::Warm
         | Workload::Fault
         | Workload::Crossing
         | Workload::Clock

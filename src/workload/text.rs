@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(
             message("chsae"),
             "no workload is called `chsae` (did you mean `chase`?); there are noop, sha256, \
-             matmul, branch, triad, chase, fault, crossing, clock, idle, probe"
+             matmul, branch, triad, chase, fault, crossing, clock, idle, warm, probe"
         );
         assert!(message("zebra-crossing-light").starts_with("no workload is called"));
         assert!(message("").contains("there are noop"));

@@ -66,7 +66,7 @@ pub mod frame {
     }
 
     /// `mov rdi, page`, then one `mov rax, word; mov [rdi + 8·n], rax` a word.
-    fn store(message: &Message, seq: u16) -> Vec<u8> {
+    pub fn store(message: &Message, seq: u16) -> Vec<u8> {
         let bytes = message.encode(seq, 0).to_bytes();
         let mut code = vec![0x48, 0xbf];
         code.extend(layout::DOORBELL.to_le_bytes());
@@ -79,7 +79,7 @@ pub mod frame {
     }
 
     /// `rdtsc` into the word at this offset of the page.
-    fn stamp(offset: u8) -> Vec<u8> {
+    pub fn stamp(offset: u8) -> Vec<u8> {
         let mut code = vec![0x0f, 0x31, 0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xd0];
         code.extend([0x48, 0x89, 0x47, offset]);
         code

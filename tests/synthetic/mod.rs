@@ -101,6 +101,7 @@ impl Recipe {
                         t3: ns(start + work),
                         t4: ns(end),
                         t5: ns(end + rest),
+                        reply: None,
                         timed: ns(work),
                         units: 1 << 20,
                         digest: "0123456789abcdef".to_owned(),

@@ -73,9 +73,11 @@ pub struct Ready {
 pub enum Mark {
     /// `idle` answered the host's request.
     Awake,
-    /// `idle` has touched this many bytes of fresh memory and will now wait: from here on its
+    /// `idle` or `warm` has this many bytes of memory in place and will now wait: from here on its
     /// memory stands still.
     Waiting(u64),
+    /// `warm` answered the host's request: the digest of its answer, which its result repeats.
+    Answer(u64),
 }
 
 /// What a workload did.
@@ -163,6 +165,7 @@ impl Message {
             Self::Ready(r) => (Kind::Ready, [r.first_instruction, r.abi, 0, 0, 0, 0]),
             Self::Mark(Mark::Awake) => (Kind::Mark, [1, 0, 0, 0, 0, 0]),
             Self::Mark(Mark::Waiting(bytes)) => (Kind::Mark, [2, bytes, 0, 0, 0, 0]),
+            Self::Mark(Mark::Answer(digest)) => (Kind::Mark, [3, digest, 0, 0, 0, 0]),
             Self::Result(r) => (
                 Kind::Result,
                 [r.start, r.end, r.units, r.digest, r.image, r.isa],
@@ -254,6 +257,7 @@ impl Frame {
                     1 if w[1] == 0 => Ok(Message::Mark(Mark::Awake)),
                     1 => Err(DecodeError::Reserved),
                     2 => Ok(Message::Mark(Mark::Waiting(w[1]))),
+                    3 => Ok(Message::Mark(Mark::Answer(w[1]))),
                     other => Err(DecodeError::Field(other)),
                 }
             }
@@ -316,6 +320,7 @@ mod tests {
             Message::Mark(Mark::Awake),
             Message::Mark(Mark::Waiting(0)),
             Message::Mark(Mark::Waiting(u64::MAX)),
+            Message::Mark(Mark::Answer(u64::MAX)),
             Message::Result(report),
             Message::Log([b'x'; LOG_BYTES]),
             Message::Fact(Fact {
@@ -354,7 +359,7 @@ mod tests {
         };
         assert_eq!(mark([1, 1, 0, 0, 0, 0]), Err(DecodeError::Reserved));
         assert_eq!(mark([2, 1, 1, 0, 0, 0]), Err(DecodeError::Reserved));
-        assert_eq!(mark([3, 0, 0, 0, 0, 0]), Err(DecodeError::Field(3)));
+        assert_eq!(mark([4, 0, 0, 0, 0, 0]), Err(DecodeError::Field(4)));
         assert_eq!(
             with(|f| {
                 f.kind = Kind::Fault as u16;

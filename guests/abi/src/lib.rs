@@ -23,7 +23,7 @@ pub use frame::{DecodeError, FRAME_BYTES, Frame, GuestFault, Mark, Message, Read
 pub use question::{Ask, Question};
 
 /// Version of this boundary; the payload says it in its first message.
-pub const ABI_VERSION: u64 = 3;
+pub const ABI_VERSION: u64 = 4;
 
 /// Type of the auxiliary-vector entry that selects the doorbell transport. Its value is the
 /// guest-virtual address of a [`DoorbellPage`]. Absent on Linux. The number ("isob") lies far
@@ -42,7 +42,7 @@ pub enum Op {
     Frame = 1,
     /// Nothing: the cheapest crossing there is (`crossing`).
     Null = 2,
-    /// Wait until the host has a request (`idle`).
+    /// Wait until the host has a request (`idle`, `warm`).
     Wait = 3,
     /// Done; the exit status is the argument (bits 8..16 of `eax`).
     Exit = 4,

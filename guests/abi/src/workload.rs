@@ -42,6 +42,11 @@ pub enum Workload {
     /// wait for one request, answer it with [`crate::Mark::Awake`], leave. SIZE may be 0. Digest:
     /// the words that were written, read back.
     Idle,
+    /// Say ready, fill SIZE bytes of fresh memory with [`xorshift`]'s outputs from state [`SEED`] on,
+    /// say [`crate::Mark::Waiting`], wait for one request, answer it from that memory with
+    /// [`crate::Mark::Answer`], leave. The answer is [`WARM_LOOKUPS`] lookups, each where the word
+    /// found before says ([`warm_place`], from [`WARM_REQUEST`]). Digest: the words found.
+    Warm,
     /// Answers REPS questions about its surroundings, from number SIZE on
     /// ([`Ask`](crate::question::Ask)), each with a fact ([`crate::fact`]). Digest: the numbers of
     /// the questions, since what it finds is the host's and no known answer.
@@ -50,7 +55,7 @@ pub enum Workload {
 
 impl Workload {
     /// Every workload, in the catalogue's order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Noop,
         Self::Sha256,
         Self::Matmul,
@@ -61,6 +66,7 @@ impl Workload {
         Self::Crossing,
         Self::Clock,
         Self::Idle,
+        Self::Warm,
         Self::Probe,
     ];
 
@@ -78,6 +84,7 @@ impl Workload {
             Self::Crossing => "crossing",
             Self::Clock => "clock",
             Self::Idle => "idle",
+            Self::Warm => "warm",
             Self::Probe => "probe",
         }
     }
@@ -86,6 +93,14 @@ impl Workload {
     #[must_use]
     pub fn from_name(name: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|w| w.name().as_bytes() == name)
+    }
+}
+
+impl Workload {
+    /// Whether it waits for a request before it leaves.
+    #[must_use]
+    pub const fn waits(self) -> bool {
+        matches!(self, Self::Idle | Self::Warm)
     }
 }
 
@@ -105,6 +120,17 @@ pub const PAGE: u64 = 4096;
 pub const PROBE_BYTES: u64 = 4 * PAGE;
 /// Seed of every pseudo-random sequence.
 pub const SEED: u64 = 0x1505_be4c_6973_6f62;
+
+/// `warm`: lookups that make one answer.
+pub const WARM_LOOKUPS: u64 = 64;
+/// `warm`: the request, from which the first lookup's place comes.
+pub const WARM_REQUEST: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// `warm`: which of `words` words a lookup reads, by the word that the lookup before it found.
+#[must_use]
+pub const fn warm_place(words: u64, found: u64) -> u64 {
+    ((found >> 32) * words) >> 32
+}
 
 /// What SIZE and REPS of a workload may be. The payload refuses anything else with
 /// [`crate::GuestFault::BadArgument`] and the offending value; the host does not start it.
@@ -148,7 +174,7 @@ impl Workload {
             Self::Branch => (1, MAX_INSTRUCTIONS, 1, MAX_REPS),
             Self::Triad => (LINE, MAX_BYTES, LINE, TRIAD_MAX_REPS),
             Self::Chase => (2 * LINE, MAX_BYTES, LINE, MAX_REPS),
-            Self::Fault => (PAGE, MAX_BYTES, PAGE, 1),
+            Self::Fault | Self::Warm => (PAGE, MAX_BYTES, PAGE, 1),
             Self::Probe => (0, END as u64 - 1, 1, END as u64),
         };
         Limits {
@@ -165,7 +191,7 @@ impl Workload {
     /// | workload | unit |
     /// |---|---|
     /// | `noop` | 1 |
-    /// | `idle` | requests answered: 1 |
+    /// | `idle`, `warm` | requests answered: 1 |
     /// | `sha256` | bytes hashed |
     /// | `matmul` | floating-point operations: 2·SIZE³ a repetition |
     /// | `branch` | interpreted instructions |
@@ -178,7 +204,7 @@ impl Workload {
     #[must_use]
     pub const fn units(self, size: u64, reps: u64) -> u64 {
         match self {
-            Self::Noop | Self::Idle => 1,
+            Self::Noop | Self::Idle | Self::Warm => 1,
             Self::Sha256 | Self::Branch => size * reps,
             Self::Matmul => 2 * size * size * size * reps,
             Self::Triad => 10 * size * reps,
@@ -193,7 +219,7 @@ impl Workload {
     pub const fn heap_bytes(self, size: u64) -> u64 {
         let bytes = match self {
             Self::Noop | Self::Crossing | Self::Clock | Self::Branch => 0,
-            Self::Sha256 | Self::Chase | Self::Fault | Self::Idle => size,
+            Self::Sha256 | Self::Chase | Self::Fault | Self::Idle | Self::Warm => size,
             // A, B, C and a rearranged copy of B.
             Self::Matmul => 4 * 8 * matrix_stride(size) * matrix_stride(size),
             Self::Triad => 3 * size,
@@ -329,6 +355,13 @@ mod tests {
             assert!(opcode < 5 || opcode == 7 || immediate as usize % PROGRAM != index);
         }
         assert!(seen.iter().all(|&n| n > 8), "{seen:?}");
+    }
+
+    #[test]
+    fn a_lookup_stays_inside() {
+        let most = MAX_BYTES / 8;
+        assert_eq!(warm_place(most, u64::MAX), most - 1);
+        assert_eq!(warm_place(PAGE / 8, 0), 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What there is: backends, workloads, metrics, facts.
 
-use crate::backend::Configuration;
 use crate::backend::container::mechanism::Mechanism;
+use crate::backend::{Configuration, MicroVmKind};
 use crate::cli::args::{ListArgs, What};
 use crate::cli::error::CliError;
 use crate::cli::output::print;
@@ -38,6 +38,11 @@ fn backends(out: &mut String) {
     out.push_str("Backends (--backends)\n");
     for configuration in Configuration::defaults() {
         entry(out, &configuration.id(), configuration.describe());
+    }
+    for kind in MicroVmKind::ALL.into_iter().skip(1) {
+        let configuration = Configuration::MicroVm(kind);
+        let text = format!("  {configuration}: {}", configuration.describe());
+        out.push_str(&wrap(&text, 80, 13));
     }
     let names = Mechanism::ALL.map(Mechanism::name).join(" ");
     let options = format!(

@@ -153,6 +153,7 @@ impl Backend for Fake {
                 t4,
                 t5,
             },
+            reply: None,
             phases: Vec::new(),
             teardown: Vec::new(),
             report: Report {

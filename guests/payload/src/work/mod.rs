@@ -12,10 +12,14 @@ mod matmul;
 mod probe;
 mod sha256;
 mod triad;
+mod warm;
 
 use core::hint::black_box;
 
-use isobench_abi::{Fold64, GuestFault, workload::Workload};
+use isobench_abi::{
+    Fold64, GuestFault,
+    workload::{SEED, Workload, xorshift},
+};
 
 use crate::transport::Link;
 
@@ -55,6 +59,7 @@ pub fn run(workload: Workload, size: u64, reps: u64, link: &mut Link) -> Result<
         Workload::Crossing => crossing::run(reps, link),
         Workload::Clock => clock::run(reps),
         Workload::Idle => idle::run(heap, link),
+        Workload::Warm => warm::run(heap, link),
         Workload::Probe => probe::run(heap, size, reps, link),
     }
 }
@@ -66,6 +71,16 @@ fn noop() -> Done {
         end: now,
         digest: Fold64::EMPTY,
         isa: 0,
+    }
+}
+
+/// The pseudo-random words that `sha256` hashes and `warm` looks up.
+fn fill(words: &mut [u64]) {
+    let mut state = SEED;
+    for word in words {
+        let (next, output) = xorshift(state);
+        state = next;
+        *word = output;
     }
 }
 

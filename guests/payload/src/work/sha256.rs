@@ -1,21 +1,13 @@
 //! SHA-256 (FIPS 180-4), in plain scalar code: the same instructions on every CPU.
 
-use isobench_abi::{
-    Fold64,
-    workload::{SEED, xorshift},
-};
+use isobench_abi::Fold64;
 
-use super::{Done, timed};
+use super::{Done, fill, timed};
 
 /// Hashes `size` bytes, `reps` times, each digest written over the first 32 bytes.
 pub fn run(heap: &mut [u64], size: u64, reps: u64) -> Done {
     let message = &mut heap[..size as usize / 8];
-    let mut state = SEED;
-    for word in message.iter_mut() {
-        let (next, output) = xorshift(state);
-        state = next;
-        *word = output;
-    }
+    fill(message);
     let (start, digest, end) = timed((message, reps), |(message, reps)| {
         let mut digest = [0; 8];
         for _ in 0..reps {

@@ -1,0 +1,127 @@
+//! `microvm:pool`: one VM for each task, given back its snapshot's state at the start of each trial.
+//!
+//! Prepared once for each task, outside every trial: the snapshot, a copy of it, and one life of that
+//! copy, so that every reset that is measured is of a VM that was used. Paid by every trial: the
+//! reset, between t0 and t1, and not the VM, which stays: it is left out of t5. A VM whose trial
+//! failed is closed and replaced.
+
+use std::time::Instant;
+
+use super::shelf::Shelf;
+use super::snapshot::hold_copy;
+use super::{MicroVm, status};
+use crate::backend::{Backend, Instance, Unavailable};
+use crate::sys::clock::now;
+use crate::transcript::Answer;
+use crate::trial::{Failure, Launch, Observation, PhaseLog};
+use crate::vmm::machine::Machine;
+use crate::vmm::session::Session;
+use crate::vmm::snapshot::Snapshot;
+
+/// The backend.
+#[derive(Debug)]
+pub struct Pool {
+    vm: MicroVm,
+    shelf: Shelf<Kept>,
+}
+
+/// A snapshot and, between trials that went well, the VM that is given back its state.
+#[derive(Debug)]
+struct Kept {
+    snapshot: Snapshot,
+    machine: Option<Machine>,
+}
+
+impl Kept {
+    /// Most memory it can take.
+    fn bytes(&self) -> usize {
+        let written = self.machine.as_ref().map_or(0, Machine::memory);
+        self.snapshot.stored().saturating_add(written)
+    }
+}
+
+impl Pool {
+    /// Finds out whether VMs can be made here, and prepares what all of them share.
+    ///
+    /// # Errors
+    /// As [`MicroVm::new`].
+    pub fn new() -> Result<Self, Unavailable> {
+        Ok(Self::of(MicroVm::new()?))
+    }
+
+    /// A pool of this backend's VMs.
+    #[must_use]
+    pub fn of(vm: MicroVm) -> Self {
+        Self {
+            vm,
+            shelf: Shelf::default(),
+        }
+    }
+
+    fn kept(&mut self, launch: &Launch) -> Result<Kept, Failure> {
+        match self.shelf.take(&launch.task) {
+            Some(kept) => Ok(kept),
+            None => Ok(Kept {
+                snapshot: self.vm.snapshot(launch)?,
+                machine: None,
+            }),
+        }
+    }
+
+    fn keep(&mut self, launch: &Launch, kept: Kept) {
+        self.shelf.put(launch.task, kept.bytes(), kept);
+    }
+
+    /// A copy that has lived once.
+    fn used(&self, snapshot: &Snapshot, launch: &Launch) -> Result<Machine, Failure> {
+        let began = Instant::now();
+        let mut log = PhaseLog::new();
+        let machine = Machine::restore(snapshot, &self.vm.cpu, &mut log)?;
+        let session = Session::after(snapshot.said(), launch.deadline);
+        let running = self.vm.go_on(machine, session, log, (began, launch))?;
+        running.session.finish(status(running.pause)?)?;
+        Ok(running.machine)
+    }
+
+    /// One trial on a VM that was used before.
+    fn again(
+        &self,
+        snapshot: &Snapshot,
+        mut machine: Machine,
+        launch: &Launch,
+        answers: &mut Vec<Answer>,
+    ) -> Result<(Observation, Option<Machine>), Failure> {
+        let began = Instant::now();
+        let t0 = now();
+        let mut log = PhaseLog::new();
+        machine.reset(snapshot, &self.vm.cpu, &mut log)?;
+        let session = Session::after(snapshot.said(), launch.deadline);
+        let running = self.vm.go_on(machine, session, log, (began, launch))?;
+        self.vm.see_out(running, t0, answers, true, |_, _| {})
+    }
+}
+
+impl Backend for Pool {
+    fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
+        let mut kept = self.kept(launch)?;
+        let machine = match kept.machine.take() {
+            Some(machine) => Ok(machine),
+            None => self.used(&kept.snapshot, launch),
+        };
+        let outcome = machine.and_then(|m| self.again(&kept.snapshot, m, launch, answers));
+        let seen = outcome.map(|(seen, machine)| {
+            kept.machine = machine;
+            seen
+        });
+        self.keep(launch, kept);
+        seen
+    }
+
+    /// An instance of its own: a copy, as `microvm:snapshot` has it.
+    fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {
+        let kept = self.kept(launch)?;
+        let held = hold_copy(&self.vm, &kept.snapshot, launch);
+        self.keep(launch, kept);
+        held
+    }
+}

@@ -1,0 +1,148 @@
+//! A VM's state taken, given to another VM, and given back to the same one.
+//!
+//! What a payload at CPL 3 can change is memory, general registers and the state of the FPU; of the
+//! special registers only the data segments, which no payload here does, so that a copy gets the
+//! special registers of a cold start. Model-specific and debug registers, XCR0 and the descriptor
+//! tables' registers are out of its reach, and ring 0 here is a few instructions that touch none.
+
+use std::io;
+
+use kvm_bindings::{kvm_regs, kvm_sregs, kvm_xsave};
+use kvm_ioctls::{Kvm, VcpuFd};
+
+use super::{Machine, set_registers, step};
+use crate::exits::{Exits, Stage};
+use crate::trial::{Failure, PhaseLog};
+use crate::vmm::cpu::Cpu;
+use crate::vmm::memory::GuestRam;
+use crate::vmm::snapshot::Snapshot;
+
+/// Of a vCPU, what a payload can have changed.
+#[derive(Debug)]
+pub struct Vcpu {
+    /// General registers.
+    pub regs: kvm_regs,
+    /// x87, SSE, AVX and AVX-512 state, as XSAVE lays it out (Intel SDM vol. 1, 13.4).
+    pub fpu: Box<kvm_xsave>,
+}
+
+/// Why a VM's state cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// KVM refused.
+    #[error("{0}: {1}")]
+    Kvm(&'static str, #[source] io::Error),
+    /// The vCPU has something left to do that registers do not say.
+    #[error("the vCPU does not come to rest: {0}")]
+    Busy(String),
+    /// A segment is not what it was at the start.
+    #[error("the payload changed segment {0}, which a copy does not keep")]
+    Segment(&'static str),
+}
+
+/// KVM_SET_XSAVE.
+pub(super) fn set_fpu(vcpu: &VcpuFd, fpu: &kvm_xsave) -> io::Result<()> {
+    // SAFETY: KVM reads 4096 bytes, the size of the structure, unless this process has enabled
+    // features beyond them with arch_prctl(ARCH_REQ_XCOMP_GUEST_PERM), which it never does.
+    unsafe { vcpu.set_xsave(fpu) }.map_err(io::Error::from)
+}
+
+impl Machine {
+    /// A copy: a new VM with a snapshot's memory, copy-on-write, and its vCPU's state. Everything up
+    /// to, and without, the first KVM_RUN.
+    ///
+    /// # Errors
+    /// [`Failure::Setup`] with the phase's name.
+    pub fn restore(snapshot: &Snapshot, cpu: &Cpu, log: &mut PhaseLog) -> Result<Self, Failure> {
+        let kvm = step(log, "open_kvm", Kvm::new)?;
+        let ram = step(log, "mmap_snapshot", || snapshot.map())?;
+        let vcpu = snapshot.vcpu();
+        let mut machine = Self::assemble(kvm, ram, cpu, (&vcpu.regs, Some(&vcpu.fpu)), log)?;
+        machine.begin_again();
+        Ok(machine)
+    }
+
+    /// Gives this VM, itself a copy, back the snapshot's state, whatever its guest has done.
+    ///
+    /// # Errors
+    /// [`Failure::Setup`] with the phase's name.
+    pub fn reset(
+        &mut self,
+        snapshot: &Snapshot,
+        cpu: &Cpu,
+        log: &mut PhaseLog,
+    ) -> Result<(), Failure> {
+        // First the instruction that the guest left with: KVM ends it at the next entry, and would
+        // else do so in the midst of the next life.
+        step(log, "complete_exit", || {
+            self.settle().map_err(io::Error::other)
+        })?;
+        step(log, "forget_memory", || self.ram.forget())?;
+        let vcpu = snapshot.vcpu();
+        step(log, "set_xsave", || set_fpu(&self.vcpu, &vcpu.fpu))?;
+        set_registers(&mut self.vcpu, cpu, &vcpu.regs, log)?;
+        self.begin_again();
+        Ok(())
+    }
+
+    /// A payload that was ready before has said its first message: what it does now is its work.
+    const fn begin_again(&mut self) {
+        self.exits = Exits::new();
+        self.exits.enter(Stage::Work);
+    }
+
+    /// Brings the vCPU to rest after an exit: a port access is complete only once KVM is entered
+    /// again, which a KVM_RUN that must leave at once does without running the guest (KVM API, 5,
+    /// "immediate_exit").
+    fn settle(&mut self) -> Result<(), CaptureError> {
+        self.vcpu.set_kvm_immediate_exit(1);
+        let answer = self.vcpu.run().map(|exit| format!("{exit:?}"));
+        self.vcpu.set_kvm_immediate_exit(0);
+        match answer {
+            Err(error) if error.errno() == libc::EINTR => Ok(()),
+            Err(error) => Err(CaptureError::Kvm("KVM_RUN", error.into())),
+            Ok(exit) => Err(CaptureError::Busy(exit)),
+        }
+    }
+
+    /// Takes the vCPU's state, after an exit.
+    ///
+    /// # Errors
+    /// See [`CaptureError`].
+    pub fn capture(&mut self, cpu: &Cpu) -> Result<Vcpu, CaptureError> {
+        self.settle()?;
+        let kvm = |what| move |error: kvm_ioctls::Error| CaptureError::Kvm(what, error.into());
+        let regs = self.vcpu.get_regs().map_err(kvm("KVM_GET_REGS"))?;
+        let sregs = self.vcpu.get_sregs().map_err(kvm("KVM_GET_SREGS"))?;
+        let fpu = self.vcpu.get_xsave().map_err(kvm("KVM_GET_XSAVE"))?;
+        unchanged(&sregs, &cpu.sregs)?;
+        Ok(Vcpu {
+            regs,
+            fpu: Box::new(fpu),
+        })
+    }
+
+    /// Guest memory.
+    #[must_use]
+    pub const fn ram(&self) -> &GuestRam {
+        &self.ram
+    }
+}
+
+/// Whether the segments are those of a start. A selector says enough: its descriptor is the same as
+/// then, for the guest cannot write to the table.
+fn unchanged(now: &kvm_sregs, start: &kvm_sregs) -> Result<(), CaptureError> {
+    for (name, now, start) in [
+        ("CS", now.cs, start.cs),
+        ("SS", now.ss, start.ss),
+        ("DS", now.ds, start.ds),
+        ("ES", now.es, start.es),
+        ("FS", now.fs, start.fs),
+        ("GS", now.gs, start.gs),
+    ] {
+        if (now.selector, now.base) != (start.selector, start.base) {
+            return Err(CaptureError::Segment(name));
+        }
+    }
+    Ok(())
+}
