@@ -1,0 +1,199 @@
+//! What is done inside, in this order.
+
+use std::env;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Words, comma separated: only steps whose name contains one of them are done.
+pub const CHOICE: &str = "ISOBENCH_NESTED_STEPS";
+
+/// A command run inside, and what must come of it.
+pub struct Step {
+    pub name: &'static str,
+    /// Words, of which the first is a program of this build: `isobench`, a test binary by its name,
+    /// or the library's tests as `lib`.
+    pub command: &'static str,
+    /// Who runs it, and owns the groups of [`Group::Delegated`].
+    pub user: User,
+    pub group: Group,
+    /// Then it is killed, which is a failure.
+    pub limit: Duration,
+    pub expect: Expect,
+}
+
+/// Who runs it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum User {
+    Root,
+    Nobody,
+}
+
+/// Where in the one hierarchy it begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// In the root group, which alone may have processes and hand controllers down. Before the first
+    /// step of the other kind it hands down none.
+    Root,
+    /// In a group without controllers, below one that hands them down and belongs to the user: what
+    /// systemd makes for a service or for a user's scope.
+    Delegated,
+}
+
+/// What must come of it, beside status 0.
+pub enum Expect {
+    /// So many tests pass, and exactly these say that they are not for this machine or user.
+    Tests {
+        at_least: u64,
+        idle: &'static [&'static str],
+    },
+    /// JSON on standard output that this takes.
+    Json(fn(&Value) -> Result<(), String>),
+}
+
+const DOCTOR: &str = "isobench doctor --format json";
+/// Not `idle`: it takes half a minute, and what memory costs is no question for an emulator.
+const RUN: &str = "isobench run --profile smoke --blocks 2 --seed 1 --max-time 5m --out /run \
+                   --format json \
+                   --workloads noop,sha256,matmul,branch,triad,chase,fault,crossing,clock";
+/// The modules that touch the machine.
+const LIB: &str = "lib --nocapture backend:: host:: sys:: vmm::";
+const CONTAINER: &str = "container --nocapture";
+const CONFINEMENT: &str = "confinement --nocapture";
+
+/// Every step.
+const ALL: &[Step] = &[
+    json("doctor", DOCTOR, everything_works),
+    json("doctor-delegated", DOCTOR, everything_works).delegated(),
+    json("doctor-nobody", DOCTOR, everything_works).delegated_to_nobody(),
+    tests("lib", LIB, 55, &[]).delegated(),
+    tests("microvm", "microvm --nocapture", 13, &[]),
+    tests("microvm-nobody", "microvm --nocapture", 13, &[]).delegated_to_nobody(),
+    tests("process", "process --nocapture", 5, &[]),
+    tests("container", CONTAINER, 10, &[]),
+    tests("container-delegated", CONTAINER, 10, &[]).delegated(),
+    tests("container-nobody", CONTAINER, 10, &["an ordinary user"]).delegated_to_nobody(),
+    tests("confinement", CONFINEMENT, 7, &[]),
+    tests("confinement-delegated", CONFINEMENT, 7, &[]).delegated(),
+    tests(
+        "confinement-nobody",
+        CONFINEMENT,
+        7,
+        &["an ordinary user", "host name"],
+    )
+    .delegated_to_nobody(),
+    json("run", RUN, all_measured).delegated(),
+];
+
+const fn step(name: &'static str, command: &'static str, expect: Expect) -> Step {
+    Step {
+        name,
+        command,
+        user: User::Root,
+        group: Group::Root,
+        limit: Duration::from_secs(240),
+        expect,
+    }
+}
+
+const fn json(
+    name: &'static str,
+    command: &'static str,
+    takes: fn(&Value) -> Result<(), String>,
+) -> Step {
+    step(name, command, Expect::Json(takes))
+}
+
+pub const fn tests(
+    name: &'static str,
+    command: &'static str,
+    at_least: u64,
+    idle: &'static [&'static str],
+) -> Step {
+    step(name, command, Expect::Tests { at_least, idle })
+}
+
+impl Step {
+    const fn delegated(self) -> Self {
+        Self {
+            group: Group::Delegated,
+            ..self
+        }
+    }
+
+    const fn delegated_to_nobody(self) -> Self {
+        Self {
+            group: Group::Delegated,
+            user: User::Nobody,
+            ..self
+        }
+    }
+
+    pub fn program(&self) -> &'static str {
+        self.command.split(' ').next().unwrap_or_default()
+    }
+
+    pub fn arguments(&self) -> impl Iterator<Item = &'static str> {
+        self.command.split_whitespace().skip(1)
+    }
+}
+
+/// The steps to be done: all of them, or those that [`CHOICE`] names.
+pub fn chosen() -> impl Iterator<Item = &'static Step> {
+    let words = env::var(CHOICE).unwrap_or_default();
+    ALL.iter()
+        .filter(move |step| words.split(',').any(|word| step.name.contains(word)))
+}
+
+/// `doctor`: the machine is what this bed is for, and every backend runs with all it can have.
+fn everything_works(doctor: &Value) -> Result<(), String> {
+    must_be(&doctor["clock_refused"], &Value::Null, "clock_refused")?;
+    this_bed(&doctor["host"])?;
+    for backend in backends(doctor)? {
+        let id = &backend["id"];
+        must_be(&backend["usable"], &true.into(), &format!("{id}: usable"))?;
+        let none = Value::Array(Vec::new());
+        must_be(
+            &backend["limitations"],
+            &none,
+            &format!("{id}: limitations"),
+        )?;
+    }
+    Ok(())
+}
+
+/// `run`: every backend gave a number for everything.
+fn all_measured(run: &Value) -> Result<(), String> {
+    this_bed(&run["host"])?;
+    must_be(&run["complete"], &true.into(), "complete")?;
+    for backend in backends(run)? {
+        let id = &backend["id"];
+        must_be(
+            &backend["status"],
+            &"measured".into(),
+            &format!("{id}: status"),
+        )?;
+        must_be(&backend["failures"], &0.into(), &format!("{id}: failures"))?;
+    }
+    Ok(())
+}
+
+fn this_bed(host: &Value) -> Result<(), String> {
+    must_be(&host["kvm"], &"hardware-svm".into(), "kvm")?;
+    must_be(&host["cgroup"], &"v2".into(), "cgroup")
+}
+
+/// The three default ones.
+fn backends(document: &Value) -> Result<&Vec<Value>, String> {
+    let all = document["backends"].as_array();
+    all.filter(|all| all.len() >= 3)
+        .ok_or_else(|| format!("backends: {}", document["backends"]))
+}
+
+fn must_be(found: &Value, wanted: &Value, field: &str) -> Result<(), String> {
+    if found == wanted {
+        Ok(())
+    } else {
+        Err(format!("{field} is {found} instead of {wanted}"))
+    }
+}
