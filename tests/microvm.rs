@@ -19,7 +19,7 @@ use isobench_abi::{DOORBELL_PORT, Op};
 
 use guest::{Guest, frame};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 fn launch(workload: Workload, size: u64, reps: u64) -> Launch {
     let task = Task {
