@@ -13,8 +13,6 @@ use crate::kit::Kit;
 
 /// Where the modules lie, numbered in the order of loading.
 pub const MODULES: &str = "/modules";
-/// Programs of this host that tests call.
-const TOOLS: [&str; 2] = ["/bin/sh", "/usr/bin/unshare"];
 
 /// Writes the image into this folder.
 pub fn write(kit: &Kit, folder: &Path) -> PathBuf {
@@ -33,10 +31,9 @@ pub fn write(kit: &Kit, folder: &Path) -> PathBuf {
         tree.file(&place, 0o755, read(&stripped)).unwrap();
         fs::remove_file(stripped).unwrap();
     }
-    for tool in TOOLS.map(Path::new) {
-        let name = tool.file_name().unwrap().to_string_lossy();
-        libraries.extend(needed(tool));
-        tree.file(&format!("/bin/{name}"), 0o755, read(tool))
+    for (name, path) in &kit.tools {
+        libraries.extend(needed(path));
+        tree.file(&format!("/bin/{name}"), 0o755, read(path))
             .unwrap();
     }
     for library in libraries {

@@ -40,6 +40,13 @@ pub fn run() -> ! {
     ));
     say(&port, "step init");
     load_modules();
+    let up = Command::new("/bin/ip")
+        .args(["link", "set", "lo", "up"])
+        .status();
+    assert!(
+        up.is_ok_and(|status| status.success()),
+        "the loopback interface"
+    );
     say(&port, "end init: ready");
     for step in steps::chosen() {
         say(&port, &format!("step {}", step.name));
@@ -83,6 +90,11 @@ fn mount_file_systems() {
     mounted("proc", "/proc", "proc", none, "");
     mounted("sysfs", "/sys", "sysfs", none, "");
     mounted("devtmpfs", "/dev", "devtmpfs", none, "");
+    for folder in ["/dev/pts", "/dev/shm"] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    mounted("devpts", "/dev/pts", "devpts", none, "");
+    mounted("tmpfs", "/dev/shm", "tmpfs", none, "mode=1777");
     mounted("tmpfs", "/tmp", "tmpfs", none, "mode=1777");
     mounted("cgroup2", CGROUPS, "cgroup2", none, "");
 }
@@ -133,6 +145,10 @@ fn perform(step: &Step, port: &Arc<Mutex<File>>) -> String {
     command
         .env("ISOBENCH_BIN", "/bin/isobench")
         .env("RUST_BACKTRACE", "1");
+    // Not as often as on a machine that is one.
+    command
+        .env("ISOBENCH_KILLS", "1")
+        .env("ISOBENCH_SOAK", "20");
     let user = match step.user {
         User::Root => 0,
         User::Nobody => NOBODY,

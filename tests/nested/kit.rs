@@ -13,19 +13,33 @@ use crate::steps::{self, Step};
 const KERNEL: &str = "ISOBENCH_NESTED_KERNEL";
 /// The emulator, where it is not `qemu-system-x86_64` on the path.
 const QEMU: &str = "ISOBENCH_NESTED_QEMU";
-/// Modules in the order in which they are loaded.
-const MODULES: [&str; 3] = [
+/// Modules in the order in which they are loaded: KVM's, and those of what containers have
+/// (file systems, networks) and must not have.
+const MODULES: [&str; 10] = [
     "kernel/virt/lib/irqbypass.ko",
     "kernel/arch/x86/kvm/kvm.ko",
     "kernel/arch/x86/kvm/kvm-amd.ko",
+    "kernel/fs/overlayfs/overlay.ko",
+    "kernel/crypto/af_alg.ko",
+    "kernel/net/vmw_vsock/vsock.ko",
+    "kernel/net/llc/llc.ko",
+    "kernel/net/802/stp.ko",
+    "kernel/net/bridge/bridge.ko",
+    "kernel/drivers/net/veth.ko",
+];
+
+/// Programs of this host that `init` and the tests call.
+const TOOLS: [&str; 9] = [
+    "ip", "mount", "script", "setpriv", "setsid", "sh", "sleep", "true", "unshare",
 ];
 
 /// Everything that the image and the machine are made of.
 pub struct Kit {
     pub qemu: OsString,
     pub kernel: PathBuf,
-    pub modules: [PathBuf; 3],
+    pub modules: [PathBuf; MODULES.len()],
     /// Programs of this build by the name they get in the image.
+    pub tools: Vec<(&'static str, PathBuf)>,
     pub programs: BTreeMap<String, PathBuf>,
 }
 
@@ -47,10 +61,23 @@ impl Kit {
         if let Some(missing) = modules.iter().find(|module| !module.exists()) {
             return Err(format!("{} does not exist", missing.display()));
         }
+        let mut tools = Vec::new();
+        for name in TOOLS {
+            let folders = ["/bin", "/usr/bin", "/sbin", "/usr/sbin"].map(Path::new);
+            let found = folders
+                .map(|folder| folder.join(name))
+                .into_iter()
+                .find(|path| path.exists());
+            tools.push((
+                name,
+                found.ok_or_else(|| format!("this host has no {name}"))?,
+            ));
+        }
         Ok(Self {
             qemu,
             kernel,
             modules,
+            tools,
             programs: programs(),
         })
     }

@@ -42,10 +42,10 @@ pub enum Group {
 
 /// What must come of it, beside status 0.
 pub enum Expect {
-    /// So many tests pass, and exactly these say that they are not for this machine or user.
+    /// So many tests pass, and what says that it was not run here says it with one of these.
     Tests {
         at_least: u64,
-        idle: &'static [&'static str],
+        excuses: &'static [&'static str],
     },
     /// JSON on standard output that this takes.
     Json(fn(&Value) -> Result<(), String>),
@@ -56,9 +56,12 @@ const DOCTOR: &str = "isobench doctor --format json";
 const RUN: &str = "isobench run --profile smoke --blocks 2 --seed 1 --max-time 5m --out /run \
                    --format json \
                    --workloads noop,sha256,matmul,branch,triad,chase,fault,crossing,clock";
+const LADDER: &str = "isobench run --ladder namespaces --profile smoke --blocks 2 --seed 1 \
+                      --max-time 5m --out /ladder --format json";
 /// The modules that touch the machine.
 const LIB: &str = "lib --nocapture backend:: host:: sys:: vmm::";
 const CONTAINER: &str = "container --nocapture";
+const ATTACKS: &str = "attacks --nocapture";
 const CONFINEMENT: &str = "confinement --nocapture";
 
 /// Every step.
@@ -66,24 +69,33 @@ const ALL: &[Step] = &[
     json("doctor", DOCTOR, everything_works),
     json("doctor-delegated", DOCTOR, everything_works).delegated(),
     json("doctor-nobody", DOCTOR, everything_works).delegated_to_nobody(),
-    tests("lib", LIB, 55, &[]).delegated(),
+    tests("lib", LIB, 75, &[OLD_TIME]).delegated(),
     tests("microvm", "microvm --nocapture", 13, &[]),
     tests("microvm-nobody", "microvm --nocapture", 13, &[]).delegated_to_nobody(),
     tests("process", "process --nocapture", 5, &[]),
-    tests("container", CONTAINER, 10, &[]),
-    tests("container-delegated", CONTAINER, 10, &[]).delegated(),
-    tests("container-nobody", CONTAINER, 10, &["an ordinary user"]).delegated_to_nobody(),
+    tests("container", CONTAINER, 9, &[]),
+    tests("container-delegated", CONTAINER, 9, &[]).delegated(),
+    tests("container-nobody", CONTAINER, 9, &[ONLY_ROOT]).delegated_to_nobody(),
     tests("confinement", CONFINEMENT, 7, &[]),
     tests("confinement-delegated", CONFINEMENT, 7, &[]).delegated(),
-    tests(
-        "confinement-nobody",
-        CONFINEMENT,
-        7,
-        &["an ordinary user", "host name"],
-    )
-    .delegated_to_nobody(),
+    tests("confinement-nobody", CONFINEMENT, 7, &[ONLY_ROOT]).delegated_to_nobody(),
+    tests("attacks", ATTACKS, 12, &[VERSION_1, X32]).delegated(),
+    tests("attacks-nobody", ATTACKS, 12, &[VERSION_1, X32]).delegated_to_nobody(),
+    tests("mechanisms", "mechanisms --nocapture", 3, &[OLD_TIME]).delegated(),
+    tests("isolation", "isolation --nocapture", 7, &[NO_TIME]).delegated(),
+    tests("soak", "soak --nocapture", 3, &[OLD_TIME]).delegated(),
+    json("ladder", LADDER, all_measured).delegated(),
     json("run", RUN, all_measured).delegated(),
 ];
+
+/// Excuses of tests, in their words.
+const ONLY_ROOT: &str = "only root can";
+const VERSION_1: &str = "no memory hierarchy of version 1";
+/// Debian's kernel has no x32.
+const X32: &str = "x32 system calls: this kernel has no such call";
+/// Debian 12's kernel is 6.1.
+const OLD_TIME: &str = "time_offsets: Permission denied";
+const NO_TIME: &str = "a container with one of them cannot be made here";
 
 const fn step(name: &'static str, command: &'static str, expect: Expect) -> Step {
     Step {
@@ -108,9 +120,9 @@ pub const fn tests(
     name: &'static str,
     command: &'static str,
     at_least: u64,
-    idle: &'static [&'static str],
+    excuses: &'static [&'static str],
 ) -> Step {
-    step(name, command, Expect::Tests { at_least, idle })
+    step(name, command, Expect::Tests { at_least, excuses })
 }
 
 impl Step {
@@ -162,18 +174,18 @@ fn everything_works(doctor: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// `run`: every backend gave a number for everything.
+/// `run`: every backend gave a number for everything, but for a time namespace on an old kernel.
 fn all_measured(run: &Value) -> Result<(), String> {
     this_bed(&run["host"])?;
     must_be(&run["complete"], &true.into(), "complete")?;
     for backend in backends(run)? {
         let id = &backend["id"];
-        must_be(
-            &backend["status"],
-            &"measured".into(),
-            &format!("{id}: status"),
-        )?;
-        must_be(&backend["failures"], &0.into(), &format!("{id}: failures"))?;
+        let reason = backend["reason"].as_str().unwrap_or_default();
+        if backend["status"] != "skipped" || !reason.contains(OLD_TIME) {
+            let status = format!("{id}: status ({reason})");
+            must_be(&backend["status"], &"measured".into(), &status)?;
+            must_be(&backend["failures"], &0.into(), &format!("{id}: failures"))?;
+        }
     }
     Ok(())
 }
