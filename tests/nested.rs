@@ -10,7 +10,9 @@
 //!   report ◄──────── second serial port ────── steps, one after the other
 //! ```
 //!
-//! To add a check, add a [`steps::Step`]; to give it a file, add that to [`image`].
+//! There are two such machines, a test each. To add a check, add a [`steps::Step`] to one of them; to
+//! give it a file, add that to [`image`]. `ISOBENCH_NESTED_STEPS=WORD,…` does only the steps whose names
+//! contain one of the words; `ISOBENCH_NESTED_FULL=1` kills at each phase a hundred times and soaks in full.
 // Helpers of tests are tests: they state their expectations with panic.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used)]
 #![allow(clippy::print_stdout)]
@@ -34,17 +36,31 @@ use std::time::{Duration, Instant};
 
 use kit::Kit;
 use machine::Machine;
-use report::Line;
+use report::Report;
+use steps::Bed;
 
 /// More than the steps' own limits add up to in practice; then QEMU is killed.
 const LIMIT: Duration = Duration::from_secs(9 * 60);
 
 #[test]
-fn nested_svm_and_cgroup_v2() {
+fn svm() {
+    run(&steps::SVM);
+}
+
+#[test]
+fn cgroup2() {
+    run(&steps::GROUPS);
+}
+
+fn run(bed: &'static Bed) {
+    if bed.chosen().next().is_none() {
+        eprintln!("skipped: nested {}: no step is chosen", bed.name);
+        return;
+    }
     let kit = match Kit::find() {
         Ok(kit) => kit,
         Err(why) => {
-            eprintln!("skipped: nested: {why}");
+            eprintln!("skipped: nested {}: {why}", bed.name);
             return;
         }
     };
@@ -52,15 +68,13 @@ fn nested_svm_and_cgroup_v2() {
     let image = image::write(&kit, folder.path());
     let mut log = File::create(folder.path().join("steps.log")).unwrap();
     let begun = Instant::now();
-    let machine = Machine::start(&kit, &image, folder.path());
-    let mut report = report::Report::default();
-    while let Some(line) = machine.line(LIMIT.saturating_sub(begun.elapsed())) {
+    let limit = LIMIT * if steps::full() { 20 } else { 1 };
+    let machine = Machine::start(&kit, bed, &image, folder.path());
+    let mut report = Report::new(bed);
+    while let Some(line) = machine.line(limit.saturating_sub(begun.elapsed())) {
         writeln!(log, "{:>9.3?} {line}", begun.elapsed()).unwrap();
-        report.take(&line);
-        match Line::parse(&line) {
-            Line::Begin("init") => println!("nested: booted after {:.0?}", begun.elapsed()),
-            Line::End(step, how) => println!("nested {step}: {how}"),
-            _ => {}
+        for said in report.take(&line) {
+            println!("{said}");
         }
         if report.complete() {
             break;
@@ -68,12 +82,15 @@ fn nested_svm_and_cgroup_v2() {
     }
     let console = machine.console_tail();
     drop(machine);
-    println!("nested: {:.0?} in all", begun.elapsed());
-    let failures = report.failures();
-    if !failures.is_empty() {
+    let (said, wrong) = report.judged();
+    for what in said {
+        println!("{what}");
+    }
+    println!("nested {}: {:.0?} in all", bed.name, begun.elapsed());
+    if !wrong.is_empty() {
         folder.disable_cleanup(true);
-        let (said, logs) = (failures.join("\n"), folder.path().display());
-        panic!("{said}\n--- the end of the kernel's log\n{console}\n--- all of it: {logs}");
+        let (wrong, logs) = (wrong.join("\n"), folder.path().display());
+        panic!("{wrong}\n--- the end of the kernel's log\n{console}\n--- all of it: {logs}");
     }
 }
 

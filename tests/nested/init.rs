@@ -20,7 +20,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::image;
-use crate::steps::{self, Group, Step, User};
+use crate::steps::{self, Bed, Group, Step, User};
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// Hands controllers down.
@@ -40,6 +40,8 @@ pub fn run() -> ! {
     ));
     say(&port, "step init");
     load_modules();
+    // Linux 6.2 and newer; else nothing shows that the terminal is protected from what could be done.
+    let _ = fs::write("/proc/sys/dev/tty/legacy_tiocsti", "1");
     let up = Command::new("/bin/ip")
         .args(["link", "set", "lo", "up"])
         .status();
@@ -48,7 +50,8 @@ pub fn run() -> ! {
         "the loopback interface"
     );
     say(&port, "end init: ready");
-    for step in steps::chosen() {
+    let bed = std::env::var(steps::BED).unwrap();
+    for step in Bed::named(&bed).unwrap().chosen() {
         say(&port, &format!("step {}", step.name));
         let begun = Instant::now();
         let before = traces();
@@ -144,11 +147,17 @@ fn perform(step: &Step, port: &Arc<Mutex<File>>) -> String {
         .env("TMPDIR", "/tmp");
     command
         .env("ISOBENCH_BIN", "/bin/isobench")
-        .env("RUST_BACKTRACE", "1");
-    // Not as often as on a machine that is one.
+        .env("RUST_BACKTRACE", "1")
+        // One after the other, or their names and results could not be told apart.
+        .env("RUST_TEST_THREADS", "1");
+    let (kills, part) = if steps::full() {
+        ("100", "1")
+    } else {
+        ("1", "5")
+    };
     command
-        .env("ISOBENCH_KILLS", "1")
-        .env("ISOBENCH_SOAK", "20");
+        .env("ISOBENCH_KILLS", kills)
+        .env("ISOBENCH_SOAK", part);
     let user = match step.user {
         User::Root => 0,
         User::Nobody => NOBODY,
@@ -175,7 +184,7 @@ fn perform(step: &Step, port: &Arc<Mutex<File>>) -> String {
         Err(error) => return format!("not started: {error}"),
     };
     let streams = [("out", out), ("err", err)].map(|(word, pipe)| forward(word, pipe, port));
-    let end = await_end(child, step.limit);
+    let end = await_end(child, step.limit());
     // Whoever still holds a pipe after this is not waited for.
     let patience = Instant::now() + Duration::from_secs(2);
     while streams.iter().any(|s| !s.is_finished()) && Instant::now() < patience {

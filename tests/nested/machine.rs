@@ -10,16 +10,22 @@ use std::thread;
 use std::time::Duration;
 
 use crate::kit::Kit;
-use crate::steps;
+use crate::report::tail;
+use crate::steps::{self, Bed};
 
-/// What the kernel is told: its log goes to the first serial port, a panic ends QEMU, and `/init` is
+/// What the kernel is told: its log, without a line for each call that is refused, goes to the first
+/// serial port, a panic ends QEMU, and `/init` is
 /// this test binary with the arguments behind `--`.
-fn command_line() -> String {
+fn command_line(bed: &Bed) -> String {
     let choice = env::var(steps::CHOICE).unwrap_or_default();
+    let full = if steps::full() { "1" } else { "" };
     format!(
-        "console=ttyS0 panic=-1 mitigations=off ISOBENCH_TEST_INNER=init {}={choice} \
+        "console=ttyS0 panic=-1 mitigations=off audit=0 ISOBENCH_TEST_INNER=init {}={} {}={choice} {}={full} \
          -- --exact inner_is_process_1 --nocapture",
-        steps::CHOICE
+        steps::BED,
+        bed.name,
+        steps::CHOICE,
+        steps::FULL
     )
 }
 
@@ -40,7 +46,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn start(kit: &Kit, image: &Path, folder: &Path) -> Self {
+    pub fn start(kit: &Kit, bed: &Bed, image: &Path, folder: &Path) -> Self {
         let console = folder.join("console");
         // The kernel ends QEMU with this thread, even if that is killed.
         let mut command = Command::new("setpriv");
@@ -49,7 +55,7 @@ impl Machine {
         command.args(["-nodefaults", "-no-reboot", "-display", "none"]);
         command.arg("-kernel").arg(&kit.kernel);
         command.arg("-initrd").arg(image);
-        command.arg("-append").arg(command_line());
+        command.arg("-append").arg(command_line(bed));
         command
             .arg("-serial")
             .arg(format!("file:{}", console.display()));
@@ -88,8 +94,7 @@ impl Machine {
     pub fn console_tail(&self) -> String {
         let bytes = fs::read(&self.console).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<_> = text.lines().collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
+        tail(&text, 40)
     }
 }
 

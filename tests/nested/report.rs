@@ -3,7 +3,7 @@
 //! A line is `step NAME`, `out TEXT`, `err TEXT`, `end NAME: HOW`; inside only `init` writes the first
 //! word, so nothing that a step prints is taken for the end of it.
 
-use crate::steps::{self, Expect, Step};
+use crate::steps::{self, Bed, Expect, Step};
 
 /// One line, understood.
 pub enum Line<'a> {
@@ -29,9 +29,9 @@ impl<'a> Line<'a> {
     }
 }
 
-/// What is known of each step.
-#[derive(Default)]
+/// What is known of the steps of a machine.
 pub struct Report {
+    bed: &'static Bed,
     seen: Vec<Seen>,
 }
 
@@ -40,60 +40,112 @@ struct Seen {
     output: String,
     /// Both streams, as they came.
     all: String,
+    results: Results,
     end: Option<String>,
 }
 
 impl Report {
-    pub fn take(&mut self, line: &str) {
+    pub fn new(bed: &'static Bed) -> Self {
+        Self {
+            bed,
+            seen: Vec::new(),
+        }
+    }
+
+    /// Takes in a line. What it says to whoever waits: the result of a test, what was not done, how a
+    /// step ended.
+    pub fn take(&mut self, line: &str) -> Vec<String> {
         if let Line::Begin(name) = Line::parse(line) {
             self.seen.push(Seen {
                 name: name.to_owned(),
                 output: String::new(),
                 all: String::new(),
+                results: Results::default(),
                 end: None,
             });
         }
         let Some(current) = self.seen.last_mut() else {
-            return;
+            return Vec::new();
         };
-        let mut add = |text: &str| {
-            current.all.push_str(text);
-            current.all.push('\n');
-        };
-        match Line::parse(line) {
+        let step = format!("{} {}", self.bed.name, current.name);
+        let text = match Line::parse(line) {
             Line::Output(text) => {
-                add(text);
                 current.output.push_str(text);
                 current.output.push('\n');
+                text
             }
-            Line::Error(text) => add(text),
-            Line::End(name, how) if name == current.name => current.end = Some(how.to_owned()),
-            _ => {}
-        }
+            Line::Error(text) => text,
+            Line::End(name, how) if name == current.name => {
+                current.end = Some(how.to_owned());
+                return vec![format!("nested {step}: {how}")];
+            }
+            _ => return Vec::new(),
+        };
+        current.all.push_str(text);
+        current.all.push('\n');
+        let result = match Line::parse(line) {
+            Line::Output(text) => current.results.take(text),
+            _ => None,
+        };
+        let result = result.map(|(test, result)| format!("nested {step}: {test}: {result}"));
+        let skipped = not_done(text).map(|what| format!("skipped: nested {step}: {what}"));
+        skipped.into_iter().chain(result).collect()
     }
 
     /// The last step has ended.
     pub fn complete(&self) -> bool {
-        let last = steps::chosen().last().map(|step| step.name);
+        let last = self.bed.chosen().last().map(|step| step.name);
         let seen = self.seen.last().filter(|seen| seen.end.is_some());
         seen.is_some_and(|seen| Some(seen.name.as_str()) == last)
     }
 
-    /// One text for each step that is not as it must be.
-    pub fn failures(&self) -> Vec<String> {
-        let judged = steps::chosen().map(|step| {
-            let seen = self.seen.iter().find(|seen| seen.name == step.name);
-            let Some(seen) = seen else {
-                return Err(format!("step {}: not begun", step.name));
-            };
-            judge(step, seen)
-                .map_err(|why| format!("step {}: {why}\n{}", step.name, tail(&seen.all, 60)))
-        });
-        judged.filter_map(Result::err).collect()
+    /// For each step that is as it must be what its document says; for each other what is wrong.
+    pub fn judged(&self) -> (Vec<String>, Vec<String>) {
+        let (mut said, mut wrong) = (Vec::new(), Vec::new());
+        for step in self.bed.chosen() {
+            let name = format!("{} {}", self.bed.name, step.name);
+            match self.seen.iter().find(|seen| seen.name == step.name) {
+                None => wrong.push(format!("{name}: not begun")),
+                Some(seen) => match judge(step, seen) {
+                    Ok(what) if what.is_empty() => {}
+                    Ok(what) => said.push(format!("nested {name}: {what}")),
+                    Err(why) => wrong.push(format!("{name}: {why}\n{}", tail(&seen.all, 60))),
+                },
+            }
+        }
+        (said, wrong)
     }
 }
 
-fn judge(step: &Step, seen: &Seen) -> Result<(), String> {
+/// The results that libtest prints with `--nocapture` and one thread: `test NAME ... RESULT`, or what the
+/// test prints between the two. Tests that run tests show theirs there; those are within them.
+#[derive(Default)]
+struct Results {
+    /// Begun and without a result, the outermost first.
+    open: Vec<String>,
+}
+
+impl Results {
+    /// A test and its result, if this line completes that.
+    fn take(&mut self, line: &str) -> Option<(String, String)> {
+        let begins = line
+            .strip_prefix("test ")
+            .and_then(|l| l.split_once(" ... "));
+        let rest = match begins {
+            Some((test, rest)) => {
+                self.open.push(test.to_owned());
+                rest
+            }
+            None => line,
+        };
+        let is_result = ["ok", "FAILED"].contains(&rest) || rest.starts_with("ignored");
+        let test = is_result.then(|| self.open.pop())??;
+        self.open.is_empty().then(|| (test, rest.to_owned()))
+    }
+}
+
+/// What there is to say of a step, or what is wrong with it.
+fn judge(step: &Step, seen: &Seen) -> Result<String, String> {
     match seen.end.as_deref() {
         Some(how) if how.starts_with("exit status: 0 ") => {}
         Some(how) => return Err(how.to_owned()),
@@ -101,10 +153,10 @@ fn judge(step: &Step, seen: &Seen) -> Result<(), String> {
     }
     match step.expect {
         Expect::Tests { at_least, excuses } => {
-            let excused = |line: &str| excuses.iter().any(|excuse| line.contains(excuse));
-            let mut idle = seen.all.lines().filter(|line| did_nothing(line));
-            if let Some(line) = idle.find(|line| !excused(line)) {
-                return Err(format!("has no excuse: {line}"));
+            let excused = |what: &String| excuses.iter().any(|excuse| what.contains(excuse));
+            let mut idle = seen.all.lines().filter_map(not_done);
+            if let Some(what) = idle.find(|what| !excused(what)) {
+                return Err(format!("has no excuse: {what}"));
             }
             // The last one: tests may run this binary again and show what it says.
             let last = seen
@@ -116,7 +168,7 @@ fn judge(step: &Step, seen: &Seen) -> Result<(), String> {
                 rest.split_once(" passed")?.0.parse::<u64>().ok()
             });
             match passed {
-                Some(passed) if passed >= at_least => Ok(()),
+                Some(passed) if passed >= at_least => Ok(String::new()),
                 other => Err(format!(
                     "{other:?} tests passed instead of {at_least} or more"
                 )),
@@ -129,15 +181,20 @@ fn judge(step: &Step, seen: &Seen) -> Result<(), String> {
     }
 }
 
-/// `NAME: not run: WHY` and `skipped: NAME: WHY`, behind the name of a test that libtest may have put
-/// on the same line.
-fn did_nothing(line: &str) -> bool {
+/// `NAME: WHY` of `NAME: not run: WHY` and `skipped: NAME: WHY`, behind the name of a test that libtest
+/// may have put on the same line.
+fn not_done(line: &str) -> Option<String> {
     let said = line.split_once(" ... ").map_or(line, |(_, said)| said);
-    said.starts_with("skipped: ") || said.contains(": not run: ")
+    let skipped = said.strip_prefix("skipped: ").map(str::to_owned);
+    skipped.or_else(|| {
+        let (name, why) = said.split_once(": not run: ")?;
+        Some(format!("{name}: {why}"))
+    })
 }
 
-fn tail(text: &str, lines: usize) -> String {
-    let all: Vec<_> = text.lines().collect();
+/// The last lines, each marked: one that begins with `test result: ` is not this test's.
+pub fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<_> = text.lines().map(|line| format!("| {line}")).collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
@@ -145,16 +202,16 @@ fn tail(text: &str, lines: usize) -> String {
 fn a_step_that_is_not_as_it_must_be_is_told() {
     let step = steps::tests("x", "x", 2, &["only root can"]);
     let told = |lines: &[&str]| {
-        let mut report = Report::default();
+        let mut report = Report::new(&steps::SVM);
         report.take("step x");
-        lines.iter().for_each(|line| report.take(line));
+        lines.iter().for_each(|line| drop(report.take(line)));
         judge(&step, &report.seen[0])
     };
     let idle = "out test a ... as root: not run: only root can";
     let inner = "out test result: ok. 9 passed; 0 failed";
     let ok = "out test result: ok. 2 passed; 0 failed";
     let end = "end x: exit status: 0 (1 s)";
-    assert_eq!(told(&[idle, inner, ok, end]), Ok(()));
+    assert_eq!(told(&[idle, inner, ok, end]), Ok(String::new()));
     for (lines, why) in [
         (&[idle, ok][..], "no end"),
         (&[idle, ok, "end y: exit status: 0 (1 s)"], "no end"),
@@ -176,4 +233,34 @@ fn a_step_that_is_not_as_it_must_be_is_told() {
         let found = told(lines).unwrap_err();
         assert!(found.contains(why), "{lines:?}: {found}");
     }
+}
+
+#[test]
+fn results_and_what_was_not_done_are_told_by_name() {
+    let mut report = Report::new(&steps::SVM);
+    let lines = [
+        "step x",
+        "out running 3 tests",
+        "out test a ... ok",
+        "out test b ... as root: not run: only root can",
+        "err skipped: c of b: no KVM",
+        "out ok",
+        "out test d ... ",
+        "out test a ... ok",
+        "out test result: ok. 1 passed; 0 failed",
+        "out FAILED",
+        "end x: exit status: 101 (1 s)",
+    ];
+    let told: Vec<_> = lines.iter().flat_map(|line| report.take(line)).collect();
+    assert_eq!(
+        told,
+        [
+            "nested svm x: a: ok",
+            "skipped: nested svm x: as root: only root can",
+            "skipped: nested svm x: c of b: no KVM",
+            "nested svm x: b: ok",
+            "nested svm x: d: FAILED",
+            "nested svm x: exit status: 101 (1 s)",
+        ]
+    );
 }

@@ -1,4 +1,4 @@
-//! What is done inside, in this order.
+//! What is done inside, in this order, and what must come of it.
 
 use std::env;
 use std::time::Duration;
@@ -7,6 +7,16 @@ use serde_json::Value;
 
 /// Words, comma separated: only steps whose name contains one of them are done.
 pub const CHOICE: &str = "ISOBENCH_NESTED_STEPS";
+
+/// The name of the bed that a machine is; only inside.
+pub const BED: &str = "ISOBENCH_NESTED_BED";
+/// Anything but nothing: a hundred kills at each phase and a soak as long as outside, with time for it.
+pub const FULL: &str = "ISOBENCH_NESTED_FULL";
+
+/// Whether [`FULL`] is wanted.
+pub fn full() -> bool {
+    env::var_os(FULL).is_some_and(|text| !text.is_empty())
+}
 
 /// A command run inside, and what must come of it.
 pub struct Step {
@@ -18,7 +28,7 @@ pub struct Step {
     pub user: User,
     pub group: Group,
     /// Then it is killed, which is a failure.
-    pub limit: Duration,
+    limit: Duration,
     pub expect: Expect,
 }
 
@@ -48,8 +58,11 @@ pub enum Expect {
         excuses: &'static [&'static str],
     },
     /// JSON on standard output that this takes.
-    Json(fn(&Value) -> Result<(), String>),
+    Json(Takes),
 }
+
+/// What is worth saying of a document, or what is wrong with it.
+pub type Takes = fn(&Value) -> Result<String, String>;
 
 const DOCTOR: &str = "isobench doctor --format json";
 /// Not `idle`: it takes half a minute, and what memory costs is no question for an emulator.
@@ -64,29 +77,49 @@ const CONTAINER: &str = "container --nocapture";
 const ATTACKS: &str = "attacks --nocapture";
 const CONFINEMENT: &str = "confinement --nocapture";
 
-/// Every step.
-const ALL: &[Step] = &[
-    json("doctor", DOCTOR, everything_works),
-    json("doctor-delegated", DOCTOR, everything_works).delegated(),
-    json("doctor-nobody", DOCTOR, everything_works).delegated_to_nobody(),
-    tests("lib", LIB, 75, &[OLD_TIME]).delegated(),
-    tests("microvm", "microvm --nocapture", 13, &[]),
-    tests("microvm-nobody", "microvm --nocapture", 13, &[]).delegated_to_nobody(),
-    tests("process", "process --nocapture", 5, &[]),
-    tests("container", CONTAINER, 9, &[]),
-    tests("container-delegated", CONTAINER, 9, &[]).delegated(),
-    tests("container-nobody", CONTAINER, 9, &[ONLY_ROOT]).delegated_to_nobody(),
-    tests("confinement", CONFINEMENT, 7, &[]),
-    tests("confinement-delegated", CONFINEMENT, 7, &[]).delegated(),
-    tests("confinement-nobody", CONFINEMENT, 7, &[ONLY_ROOT]).delegated_to_nobody(),
-    tests("attacks", ATTACKS, 12, &[VERSION_1, X32]).delegated(),
-    tests("attacks-nobody", ATTACKS, 12, &[VERSION_1, X32]).delegated_to_nobody(),
-    tests("mechanisms", "mechanisms --nocapture", 3, &[OLD_TIME]).delegated(),
-    tests("isolation", "isolation --nocapture", 7, &[NO_TIME]).delegated(),
-    tests("soak", "soak --nocapture", 3, &[OLD_TIME]).delegated(),
-    json("ladder", LADDER, all_measured).delegated(),
-    json("run", RUN, all_measured).delegated(),
-];
+/// A machine and what is done in it. There are two, so that each has a core of this host.
+pub struct Bed {
+    pub name: &'static str,
+    steps: &'static [Step],
+}
+
+/// What a micro-VM needs, and whole runs.
+pub const SVM: Bed = Bed {
+    name: "svm",
+    steps: &[
+        json("doctor", DOCTOR, everything_works),
+        json("doctor-delegated", DOCTOR, everything_works).delegated(),
+        json("doctor-nobody", DOCTOR, everything_works).delegated_to_nobody(),
+        tests("microvm", "microvm --nocapture", 13, &[]),
+        tests("microvm-nobody", "microvm --nocapture", 13, &[]).delegated_to_nobody(),
+        tests("memory", "memory --nocapture", 5, &[]).delegated(),
+        tests("interrupted-runs", "interrupted_runs --nocapture", 7, &[]).delegated(),
+        tests("isolation-harness", "isolation_harness --nocapture", 4, &[]).delegated(),
+        json("run", RUN, all_measured).delegated(),
+    ],
+};
+
+/// What a container needs.
+pub const GROUPS: Bed = Bed {
+    name: "cgroup2",
+    steps: &[
+        json("doctor-groups", DOCTOR, everything_works).delegated(),
+        tests("lib", LIB, 75, &[OLD_TIME]).delegated(),
+        tests("process", "process --nocapture", 6, &[]),
+        tests("container", CONTAINER, 9, &[]),
+        tests("container-delegated", CONTAINER, 9, &[]).delegated(),
+        tests("container-nobody", CONTAINER, 9, &[ONLY_ROOT]).delegated_to_nobody(),
+        tests("confinement", CONFINEMENT, 7, &[]),
+        tests("confinement-delegated", CONFINEMENT, 7, &[]).delegated(),
+        tests("confinement-nobody", CONFINEMENT, 7, &[ONLY_ROOT]).delegated_to_nobody(),
+        tests("attacks", ATTACKS, 12, &[VERSION_1, X32]).delegated(),
+        tests("attacks-nobody", ATTACKS, 12, &[VERSION_1, X32]).delegated_to_nobody(),
+        tests("mechanisms", "mechanisms --nocapture", 3, &[OLD_TIME]).delegated(),
+        tests("isolation", "isolation --nocapture", 7, &[NO_TIME]).delegated(),
+        tests("soak", "soak --nocapture", 3, &[OLD_TIME]).delegated(),
+        json("ladder", LADDER, all_measured).delegated(),
+    ],
+};
 
 /// Excuses of tests, in their words.
 const ONLY_ROOT: &str = "only root can";
@@ -108,11 +141,7 @@ const fn step(name: &'static str, command: &'static str, expect: Expect) -> Step
     }
 }
 
-const fn json(
-    name: &'static str,
-    command: &'static str,
-    takes: fn(&Value) -> Result<(), String>,
-) -> Step {
+const fn json(name: &'static str, command: &'static str, takes: Takes) -> Step {
     step(name, command, Expect::Json(takes))
 }
 
@@ -141,6 +170,10 @@ impl Step {
         }
     }
 
+    pub fn limit(&self) -> Duration {
+        self.limit * if full() { 20 } else { 1 }
+    }
+
     pub fn program(&self) -> &'static str {
         self.command.split(' ').next().unwrap_or_default()
     }
@@ -150,19 +183,28 @@ impl Step {
     }
 }
 
-/// The steps to be done: all of them, or those that [`CHOICE`] names.
-pub fn chosen() -> impl Iterator<Item = &'static Step> {
-    let words = env::var(CHOICE).unwrap_or_default();
-    ALL.iter()
-        .filter(move |step| words.split(',').any(|word| step.name.contains(word)))
+impl Bed {
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        [&SVM, &GROUPS].into_iter().find(|bed| bed.name == name)
+    }
+
+    /// The steps to be done: all of them, or those that [`CHOICE`] names.
+    pub fn chosen(&self) -> impl Iterator<Item = &'static Step> {
+        let words = env::var(CHOICE).unwrap_or_default();
+        self.steps
+            .iter()
+            .filter(move |step| words.split(',').any(|word| step.name.contains(word)))
+    }
 }
 
 /// `doctor`: the machine is what this bed is for, and every backend runs with all it can have.
-fn everything_works(doctor: &Value) -> Result<(), String> {
+fn everything_works(doctor: &Value) -> Result<String, String> {
     must_be(&doctor["clock_refused"], &Value::Null, "clock_refused")?;
     this_bed(&doctor["host"])?;
+    let mut usable = Vec::new();
     for backend in backends(doctor)? {
-        let id = &backend["id"];
+        let id = backend["id"].as_str().unwrap_or_default();
         must_be(&backend["usable"], &true.into(), &format!("{id}: usable"))?;
         let none = Value::Array(Vec::new());
         must_be(
@@ -170,24 +212,38 @@ fn everything_works(doctor: &Value) -> Result<(), String> {
             &none,
             &format!("{id}: limitations"),
         )?;
+        usable.push(id);
     }
-    Ok(())
+    let (kvm, cgroup) = (&doctor["host"]["kvm"], &doctor["host"]["cgroup"]);
+    Ok(format!(
+        "kvm {kvm}, cgroup {cgroup}, usable: {}",
+        usable.join(", ")
+    ))
 }
 
 /// `run`: every backend gave a number for everything, but for a time namespace on an old kernel.
-fn all_measured(run: &Value) -> Result<(), String> {
+fn all_measured(run: &Value) -> Result<String, String> {
     this_bed(&run["host"])?;
     must_be(&run["complete"], &true.into(), "complete")?;
+    let mut measured = 0;
+    let mut skipped = Vec::new();
     for backend in backends(run)? {
-        let id = &backend["id"];
+        let id = backend["id"].as_str().unwrap_or_default();
         let reason = backend["reason"].as_str().unwrap_or_default();
-        if backend["status"] != "skipped" || !reason.contains(OLD_TIME) {
-            let status = format!("{id}: status ({reason})");
-            must_be(&backend["status"], &"measured".into(), &status)?;
-            must_be(&backend["failures"], &0.into(), &format!("{id}: failures"))?;
+        if backend["status"] == "skipped" && reason.contains(OLD_TIME) {
+            skipped.push(id);
+            continue;
         }
+        let status = format!("{id}: status ({reason})");
+        must_be(&backend["status"], &"measured".into(), &status)?;
+        must_be(&backend["failures"], &0.into(), &format!("{id}: failures"))?;
+        measured += 1;
     }
-    Ok(())
+    let skipped = match skipped[..] {
+        [] => String::new(),
+        _ => format!(", without {} ({OLD_TIME})", skipped.join(", ")),
+    };
+    Ok(format!("{measured} configurations measured{skipped}"))
 }
 
 fn this_bed(host: &Value) -> Result<(), String> {
