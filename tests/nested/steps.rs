@@ -76,6 +76,7 @@ const LIB: &str = "lib --nocapture backend:: host:: sys:: vmm::";
 const CONTAINER: &str = "container --nocapture";
 const ATTACKS: &str = "attacks --nocapture";
 const CONFINEMENT: &str = "confinement --nocapture";
+const ROOTFS: &str = "rootfs --nocapture";
 
 /// A machine and what is done in it. There are two, so that each has a core of this host.
 pub struct Bed {
@@ -115,6 +116,9 @@ pub const GROUPS: Bed = Bed {
         tests("attacks", ATTACKS, 12, &[VERSION_1, X32]).delegated(),
         tests("attacks-nobody", ATTACKS, 12, &[VERSION_1, X32]).delegated_to_nobody(),
         tests("mechanisms", "mechanisms --nocapture", 3, &[OLD_TIME]).delegated(),
+        tests("rootfs", ROOTFS, 5, &[]).delegated(),
+        tests("rootfs-nobody", ROOTFS, 5, &[ONLY_ROOT]).delegated_to_nobody(),
+        tests("network", "network --nocapture", 8, &[]).delegated(),
         tests("isolation", "isolation --nocapture", 7, &[NO_TIME]).delegated(),
         tests("soak", "soak --nocapture", 3, &[OLD_TIME]).delegated(),
         json("ladder", LADDER, all_measured).delegated(),
