@@ -72,7 +72,8 @@ const RUN: &str = "isobench run --profile smoke --blocks 2 --seed 1 --max-time 5
 const LADDER: &str = "isobench run --ladder namespaces --profile smoke --blocks 2 --seed 1 \
                       --max-time 5m --out /ladder --format json";
 /// The modules that touch the machine.
-const LIB: &str = "lib --nocapture backend:: host:: sys:: vmm::";
+const LIB: &str = "lib --nocapture backend:: host:: sys:: vmm:: --skip kill_tests";
+const KILLS: &str = "lib --nocapture backend::kill_tests";
 const CONTAINER: &str = "container --nocapture";
 const ATTACKS: &str = "attacks --nocapture";
 const CONFINEMENT: &str = "confinement --nocapture";
@@ -96,6 +97,7 @@ pub const SVM: Bed = Bed {
         tests("memory", "memory --nocapture", 5, &[]).delegated(),
         tests("interrupted-runs", "interrupted_runs --nocapture", 7, &[]).delegated(),
         tests("isolation-harness", "isolation_harness --nocapture", 4, &[]).delegated(),
+        tests("kills", KILLS, 5, &[OLD_TIME]).delegated(),
         json("run", RUN, all_measured).delegated(),
     ],
 };
@@ -105,7 +107,7 @@ pub const GROUPS: Bed = Bed {
     name: "cgroup2",
     steps: &[
         json("doctor-groups", DOCTOR, everything_works).delegated(),
-        tests("lib", LIB, 75, &[OLD_TIME]).delegated(),
+        tests("lib", LIB, 95, &[OLD_TIME]).delegated(),
         tests("process", "process --nocapture", 6, &[]),
         tests("container", CONTAINER, 9, &[]),
         tests("container-delegated", CONTAINER, 9, &[]).delegated(),
@@ -140,7 +142,7 @@ const fn step(name: &'static str, command: &'static str, expect: Expect) -> Step
         command,
         user: User::Root,
         group: Group::Root,
-        limit: Duration::from_secs(240),
+        limit: Duration::from_secs(300),
         expect,
     }
 }
