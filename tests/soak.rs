@@ -15,6 +15,11 @@ const CYCLES: usize = 1_000;
 const AT_ONCE: usize = 20;
 const ROUNDS: usize = 50;
 
+/// `ISOBENCH_SOAK=N` does the Nth part of everything, for a machine that is emulated.
+fn part() -> usize {
+    std::env::var("ISOBENCH_SOAK").map_or(1, |text| text.parse().unwrap())
+}
+
 fn one_after_the_other(backend: &mut dyn Backend, cycles: usize) {
     for _ in 0..cycles {
         backend.trial(&launch(Workload::Noop)).unwrap();
@@ -53,6 +58,7 @@ fn soak(test: &str, configurations: &[(&str, usize)]) {
         return world::enter(test, (INNER, "soak"));
     }
     for &(name, fraction) in configurations {
+        let fraction = fraction * part();
         let configuration: Configuration = name.parse().unwrap();
         let mut backend = match open(&configuration) {
             Ok(backend) => backend,

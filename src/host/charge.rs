@@ -82,8 +82,20 @@ impl Group {
                 ),
                 named: None,
             }),
-            Version::V2 => Charge::parse(&self.file("memory.stat")?),
+            Version::V2 => {
+                self.fold();
+                Charge::parse(&self.file("memory.stat")?)
+            }
         }
+    }
+
+    /// Brings `memory.stat` up to date. Since Linux 6.8 reading it leaves up to 64 pages a CPU where each
+    /// CPU counts them, for up to two seconds (`do_flush_stats` in `mm/memcontrol.c`): a small group
+    /// shows nothing. Reading `cpu.stat`, which every group has, folds all counters of the group; since
+    /// Linux 6.16 its own only, and the two seconds remain.
+    fn fold(&self) {
+        // Without it the figure is late, and not wrong.
+        let _ = self.file("cpu.stat");
     }
 
     fn file(&self, name: &str) -> Option<String> {

@@ -37,6 +37,19 @@ const X87_SSE: u64 = 0b11;
 const AVX: u64 = 1 << 2;
 const AVX512: u64 = 0b111 << 5;
 
+/// Type of the segment in TR. The payload's `out` is looked up in the I/O bitmap of this task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum TaskType {
+    /// "Busy 64-bit TSS": VMX refuses to enter a guest with any other (Intel SDM vol. 3, 28.3.1.2).
+    Busy = 11,
+    /// "Available 64-bit TSS". SVM does not look at it when it enters a guest (AMD APM vol. 2,
+    /// 15.5.1), and this is what LTR leaves in the VMCB of a guest: reading it, KVM adds the busy bit
+    /// (`svm_get_segment` in `arch/x86/kvm/svm/svm.c`). An SVM emulated by QEMU consults the bitmap
+    /// for no other type (`helper_check_io`, below `target/i386/tcg`).
+    Available = 9,
+}
+
 /// The state that every vCPU of a backend starts with, except for the stack pointer.
 #[derive(Clone, Debug)]
 pub struct Cpu {
@@ -67,18 +80,23 @@ impl Cpu {
     ///
     /// # Errors
     /// KVM_GET_SUPPORTED_CPUID, KVM_SET_CPUID2, KVM_GET_SREGS, KVM_SET_SREGS.
-    pub fn new(kvm: &Kvm, vcpu: &VcpuFd, entry: u64) -> Result<Self, kvm_ioctls::Error> {
+    pub fn new(
+        kvm: &Kvm,
+        vcpu: &VcpuFd,
+        entry: u64,
+        task: TaskType,
+    ) -> Result<Self, kvm_ioctls::Error> {
         let cpuid = leaves(&kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?);
         vcpu.set_cpuid2(&cpuid)?;
         let reset = vcpu.get_sregs()?;
         // With XSAVE if this vCPU takes it, plain SSE else: what a start sets is what was tried.
         let extended = xcr0(&cpuid).map(xcrs).filter(|xcrs| {
-            let state = sregs(&reset, true);
+            let state = sregs(&reset, true, task);
             vcpu.set_sregs(&state)
                 .and_then(|()| vcpu.set_xcrs(xcrs))
                 .is_ok()
         });
-        let sregs = sregs(&reset, extended.is_some());
+        let sregs = sregs(&reset, extended.is_some(), task);
         vcpu.set_sregs(&sregs)?;
         Ok(Self {
             cpuid,
@@ -170,8 +188,8 @@ fn xcrs(value: u64) -> kvm_xcrs {
 }
 
 /// Special registers for 64-bit mode at CPL 3, in a state that VMX entry accepts (Intel SDM vol. 3,
-/// 28.3.1): accessed segment types, SS.DPL = CS.DPL = RPL, TR a busy 64-bit TSS, LDTR unusable.
-fn sregs(reset: &kvm_sregs, xsave: bool) -> kvm_sregs {
+/// 28.3.1): accessed segment types, SS.DPL = CS.DPL = RPL, TR a 64-bit TSS, LDTR unusable.
+fn sregs(reset: &kvm_sregs, xsave: bool, task: TaskType) -> kvm_sregs {
     let flat = |selector, type_, long: bool| kvm_segment {
         base: 0,
         limit: 0xffff_ffff,
@@ -199,7 +217,7 @@ fn sregs(reset: &kvm_sregs, xsave: bool) -> kvm_sregs {
             base: descriptors::TSS,
             limit: u32::from(descriptors::TSS_LIMIT),
             selector: descriptors::TASK,
-            type_: 11,
+            type_: task as u8,
             present: 1,
             ..Default::default()
         },
@@ -256,7 +274,7 @@ mod tests {
 
     #[test]
     fn the_first_state_is_one_that_vmx_accepts() {
-        let s = sregs(&kvm_sregs::default(), true);
+        let s = sregs(&kvm_sregs::default(), true, TaskType::Busy);
         assert_eq!((s.cs.l, s.cs.db, s.cs.dpl, s.ss.dpl), (1, 0, 3, 3));
         assert_eq!((s.cs.selector & 3, s.ss.selector & 3), (3, 3));
         assert_eq!((s.tr.type_, s.tr.s, s.ldt.unusable), (11, 0, 1));

@@ -19,6 +19,7 @@ pub mod cpu;
 pub mod descriptors;
 pub mod elf;
 pub mod exit;
+pub mod initramfs;
 pub mod layout;
 pub mod machine;
 pub mod memory;

@@ -41,7 +41,7 @@ pub fn launch(workload: Workload) -> Launch {
             size: 0,
             reps: 1,
         },
-        deadline: Duration::from_secs(10),
+        deadline: Duration::from_secs(60),
     }
 }
 

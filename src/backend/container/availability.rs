@@ -91,6 +91,9 @@ pub(super) fn explain(failure: &Failure, identity: Identity) -> Unavailable {
         ("pivot_root", Some(libc::EINVAL)) => {
             "the root file system is the initramfs, which cannot be left: boot from a disk"
         }
+        // Before "fs/exec: switch timens when a task gets a new mm", a child that shares its parent's
+        // memory enters the namespace at birth, and its offsets are fixed by that.
+        ("time_offsets", Some(libc::EACCES)) => "Linux 6.2 or newer is needed",
         ("execve", Some(libc::EACCES)) => {
             "a security module forbids execution from a new tmpfs, or from a prepared root: then \
              set TMPDIR to another place"

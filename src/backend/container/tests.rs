@@ -90,6 +90,8 @@ fn a_limit_on_processor_time_bites_and_is_told() {
     launch.task.workload = Workload::Sha256;
     launch.task.size = 1 << 20;
     launch.task.reps = 50;
+    // A tenth of an emulated processor is very little.
+    launch.deadline = std::time::Duration::from_secs(120);
     let mut throttled = || {
         let seen = container.trial(&launch).unwrap();
         assert!(seen.teardown.iter().any(|p| p.name == "cgroup_read"));
