@@ -16,7 +16,7 @@ use isobench::backend::microvm::snapshot::Copies;
 use isobench::backend::{Backend, Unavailable};
 use isobench::sys::watchdog;
 use isobench::trial::{Failure, Launch, PhaseLog};
-use isobench::vmm::cpu::Cpu;
+use isobench::vmm::cpu::{Cpu, TaskType};
 use isobench::vmm::elf::Image;
 use isobench::vmm::layout;
 use isobench::vmm::machine::{Machine, Start};
@@ -343,7 +343,8 @@ fn a_reset_leaves_no_byte() {
     let template = Template::new(&elf, &image).unwrap();
     let kvm = Kvm::new().unwrap();
     let (vm, task) = (kvm.create_vm().unwrap(), with_heap().task);
-    let cpu = Cpu::new(&kvm, &vm.create_vcpu(0).unwrap(), image.entry).unwrap();
+    let vcpu = vm.create_vcpu(0).unwrap();
+    let cpu = Cpu::new(&kvm, &vcpu, image.entry, TaskType::of_host()).unwrap();
     let start = Start {
         stack: InitialStack::new(&image, &task.argv()).unwrap(),
         heap_len: HEAP,

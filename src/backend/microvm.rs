@@ -18,7 +18,6 @@ use sha2::{Digest, Sha256};
 use super::launcher::shortage;
 use super::{Backend, Footprint, Instance, Unavailable};
 use crate::exits::{Boundary, Crossings, Exits};
-use crate::host::kvm::{self, KvmKind};
 use crate::metric::{Bytes, Ticks};
 use crate::sys::clock::now;
 use crate::sys::watchdog;
@@ -95,11 +94,7 @@ impl MicroVm {
         let vcpu = vm
             .create_vcpu(0)
             .map_err(|e| refused("KVM_CREATE_VCPU", e))?;
-        let task = match kvm::detect(Path::new("/")).kind {
-            KvmKind::HardwareSvm => TaskType::Available,
-            KvmKind::HardwareVmx | KvmKind::Software | KvmKind::Absent => TaskType::Busy,
-        };
-        let cpu = Cpu::new(&kvm, &vcpu, image.entry, task)
+        let cpu = Cpu::new(&kvm, &vcpu, image.entry, TaskType::of_host())
             .map_err(|e| refused("reading the CPU model KVM supports", e))?;
         let tsc_offset = machine::tsc_offset(&vcpu).is_ok();
         watchdog::prepare().map_err(|error| Unavailable {

@@ -1,6 +1,8 @@
 //! What a vCPU is before its first instruction: CPUID, XCR0, registers. Prepared once, from what
 //! this KVM says it supports and from a vCPU of its own making.
 
+use std::path::Path;
+
 use kvm_bindings::{
     CpuId, KVM_MAX_CPUID_ENTRIES, KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS, kvm_dtable, kvm_regs,
     kvm_segment, kvm_sregs, kvm_xcr, kvm_xcrs,
@@ -9,6 +11,7 @@ use kvm_ioctls::{Cap, Kvm, VcpuFd};
 use sha2::{Digest, Sha256};
 
 use super::{descriptors, layout};
+use crate::host::kvm::{self, KvmKind};
 
 // CR0 (Intel SDM vol. 3, 2.5). NE, because VMX operation demands it; EM and TS stay clear.
 const CR0: u64 = PE | MP | ET | NE | WP | AM | PG;
@@ -48,6 +51,17 @@ pub enum TaskType {
     /// (`svm_get_segment` in `arch/x86/kvm/svm/svm.c`). An SVM emulated by QEMU consults the bitmap
     /// for no other type (`helper_check_io`, below `target/i386/tcg`).
     Available = 9,
+}
+
+impl TaskType {
+    /// What this host's kind of KVM asks for.
+    #[must_use]
+    pub fn of_host() -> Self {
+        match kvm::detect(Path::new("/")).kind {
+            KvmKind::HardwareSvm => Self::Available,
+            KvmKind::HardwareVmx | KvmKind::Software | KvmKind::Absent => Self::Busy,
+        }
+    }
 }
 
 /// The state that every vCPU of a backend starts with, except for the stack pointer.
