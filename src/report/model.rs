@@ -283,7 +283,9 @@ fn notes(run: &Run) -> Vec<String> {
              trials.jsonl)."
         ));
     }
-    notes.extend(balance::notes(run));
+    if run.ladder.is_none() {
+        notes.extend(balance::notes(run));
+    }
     for backend in &run.backends {
         let because = |what: &str| {
             let reason = backend.reason.as_deref().unwrap_or("no reason recorded");
