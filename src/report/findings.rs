@@ -24,11 +24,12 @@ fn phrase(backend: &str, workload: &str, metric: &str) -> Option<String> {
     let name = workload.split('@').next().unwrap_or(workload);
     Some(match (name, metric) {
         ("noop", "startup") if is_copy(backend) => {
-            "time to the first instruction after the copy, which is no boot".to_owned()
+            "time to the copy's first instruction (no boot)".to_owned()
         }
         ("noop", "ready") if is_copy(backend) => "the first reply of noop".to_owned(),
         ("noop", "startup") => "time to the first instruction".to_owned(),
         ("warm", "reply") => format!("the first reply of {workload}"),
+        ("noop", "teardown") if backend == "microvm:pool" => "clean-up (the VM stays)".to_owned(),
         ("noop", "teardown") => "clean-up".to_owned(),
         (_, "bandwidth") if name == "sha256" => "hashing (sha256)".to_owned(),
         (_, "flops") => "vectorised arithmetic (matmul)".to_owned(),
