@@ -18,6 +18,9 @@ use isobench::stats::{Sample, paired, quantile};
 use isobench::trial::{Launch, Observation};
 use isobench::workload::{Profile, Task, Workload};
 
+#[path = "copies/owned.rs"]
+mod owned;
+
 const MIB: u64 = 1 << 20;
 /// Instances held at once to see what one more takes.
 const AT_ONCE: usize = 64;
@@ -93,6 +96,26 @@ fn main() {
     println!();
     if bench {
         memory(&mut kinds);
+    }
+    println!(
+        "\n{:<14} {:>14} {:>18} {:>18} {:>16}",
+        "private", "cold, answered", "copy, untouched", "copy, answered", "guest memory"
+    );
+    for size in [MIB, 16 * MIB, 64 * MIB] {
+        if bench || size == MIB {
+            let task = Profile::Quick.task(Workload::Warm, size);
+            match owned::of(&task) {
+                Ok(owned) => {
+                    let [cold, untouched, answered, guest] =
+                        owned.map(|bytes| quantity(bytes as f64, Unit::Bytes));
+                    println!(
+                        "{:<14} {cold:>14} {untouched:>18} {answered:>18} {guest:>16}",
+                        task.to_string()
+                    );
+                }
+                Err(why) => println!("failed: {task}: {why}"),
+            }
+        }
     }
 }
 

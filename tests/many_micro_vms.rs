@@ -68,7 +68,7 @@ fn alone(test: &str) -> bool {
         return true;
     }
     let status = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .args(["--exact", test, "--nocapture", "--test-threads=2"])
         .env(ALONE, "1")
         .status()
         .unwrap();

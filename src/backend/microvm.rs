@@ -37,7 +37,7 @@ use crate::workload::payload;
 use self::smaps::footprint_of;
 
 #[path = "microvm_smaps.rs"]
-mod smaps;
+pub mod smaps;
 
 pub mod pool;
 mod shelf;
