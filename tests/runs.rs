@@ -6,11 +6,11 @@ mod support;
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use isobench::store::document::{Run, Status};
+use isobench::store::document::{MetricResult, Run, Status};
 use isobench::store::record::Record;
 use isobench::workload::Workload;
 use support::folder::{read_records, read_run};
-use support::{isobench, left_behind, run_into, skipped, start, status, stderr, stdout};
+use support::{isobench, left_behind, run_into, skipped, start, status, stderr, stdout, usable};
 
 /// Every workload once on every backend that works here: one payload, the known answer each time,
 /// nothing left behind.
@@ -271,4 +271,51 @@ fn a_full_disk_ends_the_run_with_the_file_named() {
         }
         _ => skipped("a_full_disk_ends_the_run_with_the_file_named", "needs root"),
     }
+}
+
+/// A copy is never sold as a boot: beside its first instruction stands its first reply, and the report
+/// says what it is.
+#[test]
+fn copies_show_their_first_reply_and_that_they_are_copies() {
+    let test = "copies_show_their_first_reply_and_that_they_are_copies";
+    if !usable("microvm") {
+        return skipped(test, "no micro-VM here");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let flags = [
+        [
+            "--backends",
+            "process,microvm:cold,microvm:snapshot,microvm:pool",
+        ],
+        ["--workloads", "noop,warm@1MiB"],
+        ["--blocks", "6"],
+    ];
+    let output = run_into(flags.as_flattened(), &out).output().unwrap();
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    let document = read_run(&out);
+    for id in ["process", "microvm", "microvm:snapshot", "microvm:pool"] {
+        for (workload, metric) in [
+            ("noop", "startup"),
+            ("noop", "ready"),
+            ("warm@1MiB", "startup"),
+            ("warm@1MiB", "reply"),
+        ] {
+            let of = |m: &&MetricResult| m.workload == workload && m.metric == metric;
+            let found = document.metrics.iter().filter(of).find(|m| m.backend == id);
+            let found = found.unwrap_or_else(|| panic!("{id} {workload} {metric}"));
+            assert_eq!(found.n, 6, "{id} {workload} {metric}");
+        }
+    }
+    let text = stdout(&output)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(
+        text.contains("microvm:snapshot, microvm:pool: each start is a copy"),
+        "{text}"
+    );
+    assert!(text.contains("and no boot"), "{text}");
+    let fits = |line: &str| line.chars().count() <= 80 || !line.trim().contains(' ');
+    assert!(stdout(&output).lines().all(fits), "{}", stdout(&output));
 }

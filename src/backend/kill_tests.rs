@@ -224,7 +224,7 @@ fn a_killed_micro_vm_leaves_nothing_at_any_phase() {
     let test = "backend::kill_tests::a_killed_micro_vm_leaves_nothing_at_any_phase";
     match inner() {
         None => world::enter(test, (INNER, "killer")),
-        Some(_) => kill_everywhere(&["microvm"]),
+        Some(_) => kill_everywhere(&["microvm", "microvm:snapshot", "microvm:pool"]),
     }
 }
 

@@ -4,6 +4,9 @@
 //! a process of its own would add that process and, per idle instance, one thread blocked in
 //! KVM_RUN; neither is in these numbers.
 //!
+//! [`snapshot`] starts copies of a VM that was ready, [`pool`] gives one VM its state back; both use what
+//! is prepared here.
+//!
 //! Prepared once for all trials: the checked payload laid out in a sealed memory file, the CPUID
 //! and register images, this thread's watchdog timer. Paid by every trial: opening `/dev/kvm` and
 //! every ioctl a virtual machine needs.
@@ -35,7 +38,7 @@ use crate::workload::payload;
 use self::smaps::footprint_of;
 
 #[path = "microvm_smaps.rs"]
-mod smaps;
+pub mod smaps;
 
 pub mod pool;
 mod shelf;

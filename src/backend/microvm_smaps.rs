@@ -12,6 +12,9 @@ use crate::backend::Footprint;
 use crate::metric::Bytes;
 
 /// Sums the accounts of every mapping that overlaps one of `ranges`.
+///
+/// # Errors
+/// /proc/self/smaps cannot be read.
 pub fn footprint_of(ranges: &[Range<u64>]) -> io::Result<Footprint> {
     Ok(sum(&fs::read_to_string("/proc/self/smaps")?, ranges))
 }

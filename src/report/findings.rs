@@ -1,19 +1,35 @@
 //! One plain sentence per finding.
 
 use super::format::significant;
+use crate::backend::{Configuration, MicroVmKind};
 use crate::metric::Better;
 use crate::store::document::{RatioResult, Run};
 
 /// Ratios this close to 1 are called the same, if their interval is too.
 const SAME: f64 = 0.05;
 
+/// Whether a configuration starts from a copy of a payload that was ready.
+pub(super) fn is_copy(backend: &str) -> bool {
+    matches!(
+        backend.parse(),
+        Ok(Configuration::MicroVm(
+            MicroVmKind::Snapshot | MicroVmKind::Pool
+        ))
+    )
+}
+
 /// How the sentences speak of a metric: what the subject does, as a verb phrase, or what of it is
 /// compared.
-fn phrase(workload: &str, metric: &str) -> Option<String> {
+fn phrase(backend: &str, workload: &str, metric: &str) -> Option<String> {
     let name = workload.split('@').next().unwrap_or(workload);
     Some(match (name, metric) {
+        ("noop", "startup") if is_copy(backend) => {
+            "time to the copy's first instruction (no boot)".to_owned()
+        }
+        ("noop", "ready") if is_copy(backend) => "the first reply of noop".to_owned(),
         ("noop", "startup") => "time to the first instruction".to_owned(),
         ("warm", "reply") => format!("the first reply of {workload}"),
+        ("noop", "teardown") if backend == "microvm:pool" => "clean-up (the VM stays)".to_owned(),
         ("noop", "teardown") => "clean-up".to_owned(),
         (_, "bandwidth") if name == "sha256" => "hashing (sha256)".to_owned(),
         (_, "flops") => "vectorised arithmetic (matmul)".to_owned(),
@@ -110,7 +126,7 @@ fn of_pair(run: &Run, backend: &str, reference: &str) -> Vec<String> {
 }
 
 fn finding(run: &Run, ratio: &RatioResult) -> Option<Finding> {
-    let what = phrase(&ratio.workload, &ratio.metric)?;
+    let what = phrase(&ratio.backend, &ratio.workload, &ratio.metric)?;
     let better = run
         .metrics
         .iter()

@@ -286,6 +286,20 @@ fn notes(run: &Run) -> Vec<String> {
     if run.ladder.is_none() {
         notes.extend(balance::notes(run));
     }
+    let copies: Vec<&str> = run
+        .backends
+        .iter()
+        .filter(|b| b.status == Status::Measured && findings::is_copy(&b.id))
+        .map(|b| b.id.as_str())
+        .collect();
+    if !copies.is_empty() {
+        notes.push(format!(
+            "{}: each start is a copy of a payload that had said that it is ready, and no boot: \
+             startup is the time to its first instruction after that; what it saves is in the first \
+             reply (noop: ready; warm: reply).",
+            copies.join(", ")
+        ));
+    }
     for backend in &run.backends {
         let because = |what: &str| {
             let reason = backend.reason.as_deref().unwrap_or("no reason recorded");

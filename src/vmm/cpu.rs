@@ -80,10 +80,10 @@ pub struct Cpu {
     entry: u64,
 }
 
-/// A CPU model. Special registers follow from it and from this program's layout.
+/// A CPU model, with the special registers that a vCPU of it starts with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Model {
-    /// SHA-256 over CPUID's leaves and XCR0.
+    /// SHA-256 over CPUID's leaves, XCR0, control registers and where the tables lie.
     pub digest: [u8; 32],
     /// The components of XSAVE state that a vCPU can have.
     pub states: u64,
@@ -129,6 +129,12 @@ impl Cpu {
             for word in [e.function, e.index, e.flags, e.eax, e.ebx, e.ecx, e.edx] {
                 hash.update(word.to_le_bytes());
             }
+        }
+        let s = &self.sregs;
+        for word in [
+            s.cr0, s.cr3, s.cr4, s.efer, s.gdt.base, s.idt.base, s.tr.base,
+        ] {
+            hash.update(word.to_le_bytes());
         }
         let states = self.xcrs.as_ref().map(|xcrs| xcrs.xcrs[0].value);
         hash.update(states.unwrap_or(0).to_le_bytes());

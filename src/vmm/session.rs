@@ -47,7 +47,7 @@ pub struct Session {
     said_ready: u64,
     said_result: u64,
     waited: bool,
-    /// Of a copy: the counter when it sent its own first message.
+    /// `Some` for a copy; in it the counter when the copy sent its own first message, once it has.
     copy: Option<Option<u64>>,
     brackets: Brackets,
 }

@@ -117,7 +117,7 @@ pub enum SnapshotError {
 
 impl Snapshot {
     /// Takes a VM whose payload has just paused, writes it down, and reads it back as any other
-    /// snapshot is read. The VM is good for nothing but to be closed afterwards.
+    /// snapshot is read. The VM is left at rest.
     ///
     /// # Errors
     /// See [`SnapshotError`].

@@ -1,0 +1,124 @@
+//! A thousand micro-VMs at once, five hundred again, and a thousand in a row: each answers, and the
+//! process that held them has no descriptor, thread, mapping or memory more than before.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests state expectations, too.
+
+mod support;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use isobench::backend::{Backend, Configuration, open};
+use isobench::host::accounts::kibibytes;
+use isobench::host::limits::room;
+use isobench::trial::Launch;
+use isobench::workload::{Profile, Workload};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Descriptors of one: KVM, VM, vCPU.
+const DESCRIPTORS: u64 = 3;
+
+fn launch(workload: Workload, size: u64) -> Launch {
+    Launch {
+        task: Profile::Smoke.task(workload, size),
+        deadline: Duration::from_secs(60),
+    }
+}
+
+/// Descriptors, threads, and mappings that belong to VMs.
+fn held_by_this_process() -> [usize; 3] {
+    let entries = |path| fs::read_dir(path).unwrap().count();
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let guests = maps
+        .lines()
+        .filter(|line| line.contains("isobench-") || line.contains("kvm"));
+    [
+        entries("/proc/self/fd"),
+        entries("/proc/self/task"),
+        guests.count(),
+    ]
+}
+
+/// Resident memory in KiB.
+fn resident() -> i64 {
+    kibibytes(&fs::read_to_string("/proc/self/status").unwrap(), "VmRSS").unwrap() >> 10
+}
+
+/// KVM ends threads of its own, where it has some, in its own time.
+fn back_to(before: [usize; 3], what: &str) {
+    let begun = Instant::now();
+    while held_by_this_process() != before && begun.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(held_by_this_process(), before, "{what}");
+}
+
+fn at_once(backend: &mut dyn Backend, count: usize, launch: &Launch) {
+    let held: Vec<_> = (0..count).map(|_| backend.hold(launch).unwrap()).collect();
+    let [descriptors, ..] = held_by_this_process();
+    assert!(descriptors as u64 >= DESCRIPTORS * count as u64);
+    for instance in held {
+        instance.release().unwrap();
+    }
+}
+
+/// The test again in a process of its own, where tests beside it do not change the counts.
+fn alone(test: &str) -> bool {
+    const ALONE: &str = "ISOBENCH_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--test-threads=2"])
+        .env(ALONE, "1")
+        .status()
+        .unwrap();
+    assert!(status.success());
+    false
+}
+
+#[test]
+fn a_thousand_at_once_and_in_a_row_leave_nothing() {
+    let test = "a_thousand_at_once_and_in_a_row_leave_nothing";
+    if !alone(test) {
+        return;
+    }
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        setrlimit(Resource::RLIMIT_NOFILE, hard.max(soft), hard).unwrap();
+    }
+    let room = room(DESCRIPTORS);
+    if room.instances < 1000 {
+        return support::skipped(
+            test,
+            &format!("room for {} only: {}", room.instances, room.short),
+        );
+    }
+    for (name, workload, size) in [
+        ("microvm", Workload::Idle, 0),
+        ("microvm:snapshot", Workload::Warm, 1 << 20),
+    ] {
+        let mut backend = match open(&name.parse::<Configuration>().unwrap()) {
+            Ok(backend) => backend,
+            Err(why) => {
+                support::skipped(test, &format!("{name}: {why}"));
+                continue;
+            }
+        };
+        let backend = backend.as_mut();
+        let held = launch(workload, size);
+        let noop = launch(Workload::Noop, 0);
+        // What is kept for a task from its first trial on, and what the allocator keeps.
+        at_once(backend, 10, &held);
+        backend.trial(&noop).unwrap();
+        let before = held_by_this_process();
+        at_once(backend, 1000, &held);
+        back_to(before, name);
+        let (full, size) = (resident(), fs::read_dir("/proc/self/fd").unwrap().count());
+        at_once(backend, 500, &held);
+        for _ in 0..1000 {
+            backend.trial(&noop).unwrap();
+        }
+        back_to(before, name);
+        let grown = resident() - full;
+        assert!(grown < 1024, "{name}: {grown} KiB with {size} descriptors");
+    }
+}
