@@ -55,6 +55,42 @@ pub enum Reason {
     Rest,
 }
 
+impl Reason {
+    /// As numbers, to tell another process.
+    #[must_use]
+    pub const fn to_words(self) -> [u64; 3] {
+        match self {
+            Self::Doorbell(op) => [0, op as u64, 0],
+            Self::Port(port, write) => [1, port as u64, write as u64],
+            Self::Mmio(address, write) => [2, address, write as u64],
+            Self::Signal => [3, 0, 0],
+            Self::Halt => [4, 0, 0],
+            Self::Shutdown => [5, 0, 0],
+            Self::Kvm(reason) => [6, reason as u64, 0],
+            Self::Errno(errno) => [7, errno.unsigned_abs() as u64, 0],
+            Self::Rest => [8, 0, 0],
+        }
+    }
+
+    /// The reverse; `None` if these are not such numbers.
+    #[must_use]
+    pub fn from_words([tag, what, write]: [u64; 3]) -> Option<Self> {
+        let word = u32::try_from(what).ok();
+        Some(match tag {
+            0 => Self::Doorbell(Op::decode(word?)?.0),
+            1 => Self::Port(u16::try_from(what).ok()?, write != 0),
+            2 => Self::Mmio(what, write != 0),
+            3 => Self::Signal,
+            4 => Self::Halt,
+            5 => Self::Shutdown,
+            6 => Self::Kvm(word?),
+            7 => Self::Errno(i32::try_from(what).ok()?),
+            8 => Self::Rest,
+            _ => return None,
+        })
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let way = |write: &bool| if *write { "out" } else { "in" };
@@ -151,6 +187,16 @@ impl Exits {
             self.last = self.row(like, reason);
         }
         self.rows[self.last].count += 1;
+    }
+
+    /// As many at once, counted elsewhere.
+    pub fn add(&mut self, stage: Stage, reason: Reason, count: u64) {
+        self.stage = stage;
+        let like = |row: &ExitCount| row.stage == stage && row.reason == reason;
+        let at = self.row(like, reason);
+        let row = &mut self.rows[at];
+        row.count = row.count.saturating_add(count);
+        self.total = self.total.saturating_add(count);
     }
 
     /// Where it is counted.
@@ -273,6 +319,27 @@ mod tests {
         assert_eq!(exits.counts().iter().map(|c| c.count).sum::<u64>(), 200);
         assert_eq!(exits.counts()[0].count, 101);
         assert_eq!(exits.counts().last().unwrap().reason, Reason::Rest);
+    }
+
+    #[test]
+    fn reasons_and_counts_are_told_as_numbers() {
+        for reason in [
+            Reason::Doorbell(Op::Trap),
+            Reason::Port(0xffff, false),
+            Reason::Mmio(u64::MAX, true),
+            Reason::Signal,
+            Reason::Kvm(17),
+            Reason::Errno(libc::EFAULT),
+            Reason::Rest,
+        ] {
+            assert_eq!(Reason::from_words(reason.to_words()), Some(reason));
+        }
+        assert_eq!(Reason::from_words([9, 0, 0]), None);
+        assert_eq!(Reason::from_words([1, 1 << 16, 0]), None);
+        let mut exits = Exits::new();
+        exits.add(Stage::Work, Reason::Signal, 3);
+        exits.add(Stage::Work, Reason::Signal, u64::MAX);
+        assert_eq!((exits.total(), exits.counts().len()), (u64::MAX, 1));
     }
 
     #[test]

@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    isobench::backend::jailed::entry();
     ExitCode::from(isobench::cli::main())
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use isobench::backend::microvm::smaps::footprint_of;
 use isobench::sys::watchdog;
 use isobench::trial::PhaseLog;
-use isobench::vmm::cpu::Cpu;
+use isobench::vmm::cpu::{Cpu, TaskType};
 use isobench::vmm::elf::Image;
 use isobench::vmm::layout;
 use isobench::vmm::machine::{Machine, Start};
@@ -25,10 +25,12 @@ pub fn of(task: &Task) -> Result<[i64; 4], Box<dyn Error>> {
     let image = Image::parse(payload::BYTES)?;
     let template = Template::new(payload::BYTES, &image)?;
     let kvm = Kvm::new()?;
-    let cpu = Cpu::new(&kvm, &kvm.create_vm()?.create_vcpu(0)?, image.entry)?;
+    let vcpu = kvm.create_vm()?.create_vcpu(0)?;
+    let cpu = Cpu::new(&kvm, &vcpu, image.entry, TaskType::of_host())?;
     let start = Start {
         stack: InitialStack::new(&image, &task.argv())?,
         heap_len: layout::heap_len(task.heap_bytes()).ok_or("no such heap")?,
+        note_exits: false,
     };
     let mut log = PhaseLog::new();
     let watchdog = watchdog::arm(Instant::now(), LIMIT)?;

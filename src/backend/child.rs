@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use isobench_abi::Report;
+use isobench_abi::{Ready, Report};
 
 use crate::backend::Footprint;
 use crate::host::accounts::kibibytes;
@@ -54,6 +54,7 @@ pub struct Child {
     stdout: Option<OwnedFd>,
     transcript: Transcript,
     reaped: bool,
+    hung_up: Option<Ticks>,
 }
 
 impl Child {
@@ -67,6 +68,7 @@ impl Child {
             stdout: Some(stdout),
             transcript: Transcript::default(),
             reaped: false,
+            hung_up: None,
         }
     }
 
@@ -80,6 +82,47 @@ impl Child {
     #[must_use]
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.process.pidfd.as_fd()
+    }
+
+    /// Writes to its standard input; never waits, for what a pipe has room for.
+    ///
+    /// # Errors
+    /// It has no such pipe, or has ended.
+    pub fn tell(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let stdin = self.stdin.as_ref().ok_or_else(closed);
+        stdin
+            .and_then(|stdin| nix::unistd::write(stdin, bytes).map_err(io::Error::from))
+            .and_then(|written| {
+                let whole = written == bytes.len();
+                whole.then_some(()).ok_or_else(closed)
+            })
+            .map_err(|cause| Failure::setup("tell", cause))
+    }
+
+    /// When it had closed its standard output, if it did so before its end was seen.
+    #[must_use]
+    pub const fn hung_up(&self) -> Option<Ticks> {
+        self.hung_up
+    }
+
+    /// Whether it is gone and reaped.
+    #[must_use]
+    pub const fn has_ended(&self) -> bool {
+        self.reaped
+    }
+
+    /// Ends it by force.
+    pub fn end(&mut self) {
+        // One that does not go is reported when this is dropped.
+        let _ = self.kill();
+    }
+
+    /// Its first message, the instant at which the harness had it, and its report.
+    ///
+    /// # Errors
+    /// It has not said all that it must.
+    pub fn heard(&self) -> Result<(Ready, Ticks, Report), Failure> {
+        self.transcript.finish()
     }
 
     /// What the payload said it did.
@@ -173,6 +216,11 @@ impl Child {
         }
     }
 
+    /// When the harness had the reply to its request, if there was one.
+    pub fn replied(&self) -> Option<Ticks> {
+        self.transcript.replied()
+    }
+
     /// Hands over what it has answered (`probe`).
     pub fn take_answers(&mut self) -> Vec<Answer> {
         self.transcript.take_answers()
@@ -235,6 +283,7 @@ impl Child {
             if n == 0 {
                 // End of file: polled again, it would be "readable" for ever.
                 self.stdout = None;
+                self.hung_up = Some(at);
                 break;
             }
             self.transcript.bytes(&buffer[..n], at)?;
@@ -299,7 +348,7 @@ impl Child {
         start.close_at(instants.t1);
         Ok(Observation {
             instants,
-            reply: self.transcript.replied(),
+            reply: self.replied(),
             phases: start.phases().to_vec(),
             teardown: teardown.phases().to_vec(),
             report,
@@ -329,6 +378,10 @@ impl Child {
             )),
         }
     }
+}
+
+fn closed() -> io::Error {
+    io::Error::from(io::ErrorKind::BrokenPipe)
 }
 
 impl Drop for Child {

@@ -19,8 +19,10 @@ pub enum Configuration {
 /// How a micro-VM comes to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum MicroVmKind {
-    /// Started anew for each trial.
+    /// Started anew for each trial, by a VMM inside the harness.
     Cold,
+    /// Started anew for each trial, by a VMM that is a confined process of its own.
+    Jailed,
     /// Copied from a snapshot for each trial.
     Snapshot,
     /// Kept, and given its snapshot's state for each trial.
@@ -29,13 +31,14 @@ pub enum MicroVmKind {
 
 impl MicroVmKind {
     /// Every kind, the plain one first.
-    pub const ALL: [Self; 3] = [Self::Cold, Self::Snapshot, Self::Pool];
+    pub const ALL: [Self; 4] = [Self::Cold, Self::Jailed, Self::Snapshot, Self::Pool];
 
     /// Spelling behind the colon.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cold => "cold",
+            Self::Jailed => "jailed",
             Self::Snapshot => "snapshot",
             Self::Pool => "pool",
         }
@@ -104,6 +107,10 @@ impl Configuration {
             Self::MicroVm(MicroVmKind::Cold) => {
                 "own VMM on KVM: no firmware, no guest OS, the payload at CPL 3"
             }
+            Self::MicroVm(MicroVmKind::Jailed) => {
+                "the same VMM as a process of its own: namespaces, empty root, no capabilities, \
+                 seccomp"
+            }
             Self::MicroVm(MicroVmKind::Snapshot) => {
                 "a copy-on-write copy of a micro-VM that was taken when its payload was ready: a \
                  copy, not a boot"
@@ -165,6 +172,7 @@ mod tests {
             "container:without=net",
             "container:with=user+time",
             "microvm",
+            "microvm:jailed",
             "microvm:snapshot",
             "microvm:pool",
         ] {
@@ -183,7 +191,10 @@ mod tests {
             ("", "no backend \"\""),
             ("process:none", "process takes no options"),
             ("microvm:", "microvm: there is no kind \"\""),
-            ("microvm:hot", "expected one of cold, snapshot, pool"),
+            (
+                "microvm:hot",
+                "expected one of cold, jailed, snapshot, pool",
+            ),
             ("container:", "container: there is no option \"\""),
         ] {
             let error = name.parse::<Configuration>().unwrap_err().to_string();

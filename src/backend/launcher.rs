@@ -1,7 +1,7 @@
 //! What `process` and `container` prepare once, and how both start the payload with it.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::backend::Unavailable;
 use crate::backend::child::Child;
@@ -42,6 +42,45 @@ impl Launcher {
     /// From now on starts payloads that this thread traces, or no more.
     pub fn trace(&mut self, on: bool) {
         self.traced = on.then(|| self.program.traced());
+    }
+
+    /// Starts a program that talks on its standard output, told what to do through its standard input,
+    /// with a standard error and descriptors of its own.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_service(
+        &mut self,
+        arguments: &Arguments,
+        place: Place<'_>,
+        (stderr, passed): (BorrowedFd<'_>, [Option<BorrowedFd<'_>>; 2]),
+        log: &mut PhaseLog,
+    ) -> Result<Child, Failure> {
+        let pipes = log.time("pipe", || Ok((fd::pipe()?, fd::pipe()?)));
+        let ((child_stdin, stdin), (stdout, child_stdout)) =
+            pipes.map_err(|e: io::Error| Failure::setup("pipe", e))?;
+        let harness = self.harness.as_fd();
+        let [first, second] = passed;
+        let descriptors = Descriptors {
+            stdin: child_stdin.as_fd(),
+            stdout: child_stdout.as_fd(),
+            stderr,
+            harness,
+            image: self.image.as_ref().map(AsFd::as_fd),
+            grants: Grants {
+                passed: [first, second, Some(harness)],
+                ..Grants::default()
+            },
+        };
+        let (stack, program) = (&mut self.stack, &self.program);
+        let spawned = spawn(stack, place, program, descriptors, arguments, log)?;
+        Ok(Child::new(spawned, Some(stdin), stdout))
+    }
+
+    /// pidfd of the harness, which a service can pass to [`crate::sys::program::Op::ParentLives`].
+    #[must_use]
+    pub fn harness(&self) -> BorrowedFd<'_> {
+        self.harness.as_fd()
     }
 
     /// Starts the payload. With `hold` its input is a pipe that it can wait on, else `/dev/null`,

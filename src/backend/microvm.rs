@@ -59,9 +59,9 @@ pub struct MicroVm {
     /// SHA-256 of the payload's file.
     payload: [u8; 32],
     image: Image,
-    template: Template,
-    cpu: Cpu,
-    tsc_offset: bool,
+    pub(super) template: Template,
+    pub(super) cpu: Cpu,
+    pub(super) tsc_offset: bool,
 }
 
 impl MicroVm {
@@ -119,8 +119,16 @@ impl MicroVm {
         self.template.len()
     }
 
+    /// Guest RAM of a VM with this much heap, in bytes.
+    pub(super) const fn memory_with(&self, heap_len: u64) -> usize {
+        match heap_len {
+            0 => self.template.len(),
+            heap => (layout::HEAP_PHYS + heap) as usize,
+        }
+    }
+
     /// What a launch needs, before the clock starts.
-    fn plan(&self, launch: &Launch) -> Result<Start, Failure> {
+    pub(super) fn plan(&self, launch: &Launch) -> Result<Start, Failure> {
         let task = launch.task;
         let invalid =
             |why: String| Failure::setup("plan", io::Error::new(io::ErrorKind::InvalidInput, why));

@@ -5,6 +5,7 @@ pub mod configuration;
 pub mod container;
 pub mod group;
 mod guardian;
+pub mod jailed;
 #[cfg(test)]
 mod kill_tests;
 pub mod launcher;
@@ -86,6 +87,7 @@ pub fn open(configuration: &Configuration) -> Result<Box<dyn Backend>, Unavailab
             let vm = microvm::MicroVm::new()?;
             match kind {
                 MicroVmKind::Cold => Box::new(vm),
+                MicroVmKind::Jailed => Box::new(jailed::Jailed::of(vm)?),
                 MicroVmKind::Snapshot => Box::new(microvm::snapshot::Copies::of(vm)),
                 MicroVmKind::Pool => Box::new(microvm::pool::Pool::of(vm)),
             }

@@ -7,8 +7,8 @@ use super::comparison::threshold;
 use super::ladder::Ladder;
 use super::ladder::burst::Bursts;
 use super::summary::LEVEL;
-use crate::backend::Configuration;
 use crate::backend::container::mechanism::Mechanism;
+use crate::backend::{Configuration, MicroVmKind};
 use crate::metric::Bytes;
 use crate::metric::Metric;
 use crate::stats::enough::half_width_of_one;
@@ -114,6 +114,8 @@ fn typical(configuration: &Configuration) -> Bytes {
         Configuration::Process => 64 << 10,
         Configuration::Container(options) if options.mechanisms().has(Mechanism::Net) => 256 << 10,
         Configuration::Container(_) => 96 << 10,
+        // And a process with the VMM's own pages.
+        Configuration::MicroVm(MicroVmKind::Jailed) => 1 << 20,
         Configuration::MicroVm(_) => 256 << 10,
     })
 }

@@ -120,6 +120,13 @@ fn table(view: &View) -> String {
     out
 }
 
+/// A configuration's id, broken where it has parts.
+fn broken(id: &str) -> String {
+    id.replace(':', "\n:")
+        .replace('=', "=\n")
+        .replace('+', "\n+")
+}
+
 /// Columns beside the names, at most; more configurations make more tables.
 const COLUMNS: usize = 4;
 
@@ -136,15 +143,7 @@ fn isolation(view: &Isolation) -> String {
             }
         };
         let widths: Vec<u16> = (0..=columns.len()).map(|n| widths(n).min(22)).collect();
-        // Long ids are broken where they have parts.
-        let names: Vec<String> = columns
-            .iter()
-            .map(|id| {
-                id.replace(':', "\n:")
-                    .replace('=', "=\n")
-                    .replace('+', "\n+")
-            })
-            .collect();
+        let names: Vec<String> = columns.iter().map(|id| broken(id)).collect();
         let names = names.iter().map(String::as_str);
         let head: Vec<&str> = std::iter::once("isolation").chain(names).collect();
         out.push_str(&lines(&widths, std::iter::once(head)));

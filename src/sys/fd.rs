@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::time::Duration;
 
@@ -22,6 +22,38 @@ fn own(fd: RawFd) -> io::Result<OwnedFd> {
     let moved = Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) })?;
     // SAFETY: just opened by fcntl, owned by nothing else.
     Ok(unsafe { OwnedFd::from_raw_fd(moved) })
+}
+
+/// The same descriptor above 2.
+///
+/// # Errors
+/// Too many open files.
+pub fn above_standard(fd: OwnedFd) -> io::Result<OwnedFd> {
+    own(fd.into_raw_fd())
+}
+
+/// Takes ownership of descriptors that whoever started this process handed over by number, and keeps
+/// them from any program it might start.
+///
+/// # Errors
+/// One of them is not open.
+pub fn adopt<const N: usize>(fds: [RawFd; N]) -> io::Result<[OwnedFd; N]> {
+    for fd in fds {
+        // SAFETY: F_SETFD takes an integer and touches no memory (fcntl(2)).
+        Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    }
+    // SAFETY: open, above the standard descriptors by the caller's decoding, and of a process that has
+    // just begun: nothing else owns them.
+    Ok(fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// Standard output as a descriptor that is closed when dropped: for a process that prints nothing, so
+/// that its reader learns of the end.
+#[must_use]
+pub fn take_stdout() -> OwnedFd {
+    // SAFETY: descriptor 1 is open in every process that Rust's runtime has started (it opens /dev/null
+    // where there is none); `std::io::stdout` would fail after the close, and is not used.
+    unsafe { OwnedFd::from_raw_fd(1) }
 }
 
 /// Where descriptors go that are kept for long: beyond the 64 that a table has without a page of its

@@ -2,6 +2,7 @@
 
 pub mod canary;
 pub mod clock;
+pub mod confine;
 pub mod fd;
 pub mod interrupt;
 pub mod perform;

@@ -109,6 +109,8 @@ pub enum Op {
     Seccomp(seccompiler::BpfProgram),
     /// The parent's thread traces this process from its exec on (PTRACE_TRACEME, ptrace(2)).
     TraceMe,
+    /// Hands [`Grants::passed`] on across the exec, under the numbers they have.
+    Pass,
     /// Marks every descriptor from 3 on as close-on-exec (close_range(2)).
     CloseOnExec,
     /// execve(2) of this path, which is no symbolic link (AT_SYMLINK_NOFOLLOW).
@@ -260,6 +262,8 @@ pub struct Grants<'a> {
     pub cgroups: [Option<BorrowedFd<'a>>; 3],
     /// For [`Op::HostNetwork`], [`Op::AskAgent`] and [`Op::OwnNetwork`].
     pub network: Option<Network<'a>>,
+    /// What [`Op::Pass`] hands on.
+    pub passed: [Option<BorrowedFd<'a>>; 3],
 }
 
 /// The descriptors that belong to one trial.
@@ -288,6 +292,7 @@ impl Descriptors<'_> {
             .into_iter()
             .chain([Some(self.harness), self.image])
             .chain(self.grants.cgroups)
+            .chain(self.grants.passed)
             .chain([network.map(|n| n.host), network.and_then(|n| n.agent)])
             .flatten()
             .map(|fd| fd.as_raw_fd().unsigned_abs() + 1)

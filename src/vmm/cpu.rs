@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use kvm_bindings::{
-    CpuId, KVM_MAX_CPUID_ENTRIES, KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS, kvm_dtable, kvm_regs,
-    kvm_segment, kvm_sregs, kvm_xcr, kvm_xcrs,
+    CpuId, KVM_MAX_CPUID_ENTRIES, KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS, kvm_cpuid_entry2,
+    kvm_dtable, kvm_regs, kvm_segment, kvm_sregs, kvm_xcr, kvm_xcrs,
 };
 use kvm_ioctls::{Cap, Kvm, VcpuFd};
 use sha2::{Digest, Sha256};
@@ -144,6 +144,62 @@ impl Cpu {
         }
     }
 
+    /// As numbers, to hand it to another process.
+    #[must_use]
+    pub fn to_words(&self) -> Vec<u64> {
+        let states = self.xcrs.as_ref().map_or(0, |xcrs| xcrs.xcrs[0].value);
+        let mut words = vec![
+            self.entry,
+            u64::from(self.sync_regs),
+            states,
+            self.sregs.apic_base,
+            self.sregs.cr8,
+            u64::from(self.sregs.tr.type_),
+        ];
+        for e in self.cpuid.as_slice() {
+            let of = [e.function, e.index, e.flags, e.eax, e.ebx, e.ecx, e.edx];
+            words.extend(of.map(u64::from));
+        }
+        words
+    }
+
+    /// The reverse; `None` if these are not such numbers.
+    #[must_use]
+    pub fn from_words(words: &[u64]) -> Option<Self> {
+        let (&[entry, sync_regs, states, apic_base, cr8, task], leaves) =
+            words.split_first_chunk()?;
+        let types = [TaskType::Busy, TaskType::Available];
+        let task = types.into_iter().find(|&one| one as u64 == task)?;
+        let mut entries = Vec::new();
+        for leaf in leaves.chunks(7) {
+            let &[function, index, flags, eax, ebx, ecx, edx] = leaf.first_chunk()?;
+            let word = |word: u64| u32::try_from(word).ok();
+            entries.push(kvm_cpuid_entry2 {
+                function: word(function)?,
+                index: word(index)?,
+                flags: word(flags)?,
+                eax: word(eax)?,
+                ebx: word(ebx)?,
+                ecx: word(ecx)?,
+                edx: word(edx)?,
+                padding: [0; 3],
+            });
+        }
+        let reset = kvm_sregs {
+            apic_base,
+            cr8,
+            ..Default::default()
+        };
+        let xcrs = (states != 0).then(|| xcrs(states));
+        Some(Self {
+            cpuid: CpuId::from_entries(&entries).ok()?,
+            sregs: sregs(&reset, xcrs.is_some(), task),
+            xcrs,
+            sync_regs: sync_regs != 0,
+            entry,
+        })
+    }
+
     /// General registers at the payload's first instruction.
     #[must_use]
     pub fn regs(&self, rsp: u64) -> kvm_regs {
@@ -268,8 +324,6 @@ fn sregs(reset: &kvm_sregs, xsave: bool, task: TaskType) -> kvm_sregs {
 
 #[cfg(test)]
 mod tests {
-    use kvm_bindings::kvm_cpuid_entry2;
-
     use super::*;
 
     fn cpuid(states: u32) -> CpuId {
@@ -290,6 +344,29 @@ mod tests {
         assert_eq!(xcr0(&cpuid(0xe7)), Some(0xe7));
         // Half of AVX-512 and AMX's tiles stay off.
         assert_eq!(xcr0(&cpuid(0x6_0067)), Some(0b111));
+    }
+
+    #[test]
+    fn what_is_handed_over_is_the_same() {
+        let reset = kvm_sregs {
+            apic_base: 0xfee0_0900,
+            cr8: 3,
+            ..Default::default()
+        };
+        for states in [None, Some(0xe7)] {
+            let cpu = Cpu {
+                cpuid: cpuid(0xe7),
+                xcrs: states.map(xcrs),
+                sregs: sregs(&reset, states.is_some(), TaskType::Available),
+                sync_regs: true,
+                entry: layout::IMAGE,
+            };
+            let words = cpu.to_words();
+            let same = Cpu::from_words(&words).unwrap();
+            assert_eq!(format!("{same:?}"), format!("{cpu:?}"));
+            assert!(Cpu::from_words(&words[..words.len() - 1]).is_none());
+            assert!(Cpu::from_words(&words[..5]).is_none());
+        }
     }
 
     #[test]

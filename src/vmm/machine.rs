@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use isobench_abi::{FRAME_BYTES, Op};
 use kvm_bindings::{
@@ -28,7 +28,7 @@ pub use restore::{CaptureError, Vcpu};
 /// its `kvm_run` are two phases.
 const KVM_CREATE_VCPU: libc::c_ulong = 0xae41;
 /// `_IOW(KVMIO, 0xe2, struct kvm_device_attr)`: kvm-ioctls has it for devices only.
-const KVM_GET_DEVICE_ATTR: libc::c_ulong = 0x4018_aee2;
+pub(crate) const KVM_GET_DEVICE_ATTR: libc::c_ulong = 0x4018_aee2;
 
 /// Exits of one VM that are noted with their instants at most.
 pub const MOST_NOTED: usize = 4096;
@@ -106,6 +106,20 @@ impl Machine {
         log: &mut PhaseLog,
     ) -> Result<Self, Failure> {
         let kvm = step(log, "open_kvm", Kvm::new)?;
+        Self::with(kvm, template, cpu, start, log)
+    }
+
+    /// As [`Self::start`], with KVM opened already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with(
+        kvm: Kvm,
+        template: &Template,
+        cpu: &Cpu,
+        start: &Start,
+        log: &mut PhaseLog,
+    ) -> Result<Self, Failure> {
         // The memory before the VM: dropped in reverse order, the VM goes first.
         let ram = step(log, "mmap_memory", || {
             GuestRam::map(template, start.heap_len)
@@ -321,6 +335,13 @@ impl Machine {
     pub fn tsc_offset(&self) -> io::Result<u64> {
         tsc_offset(&self.vcpu)
     }
+}
+
+/// KVM out of a descriptor of `/dev/kvm` that was handed over.
+#[must_use]
+pub fn kvm_from(fd: OwnedFd) -> Kvm {
+    // SAFETY: an open descriptor that nothing else owns; whether it is KVM's, the first ioctl says.
+    unsafe { Kvm::from_raw_fd(fd.into_raw_fd()) }
 }
 
 /// KVM_VCPU_TSC_OFFSET (Documentation/virt/kvm/devices/vcpu.rst, section 4).

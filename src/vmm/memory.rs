@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 
 use isobench_abi::DoorbellPage;
@@ -53,6 +53,23 @@ impl Template {
             file,
             len: bytes.len(),
         })
+    }
+
+    /// A template that another process has made and handed over.
+    ///
+    /// # Errors
+    /// The file is shorter than it should be.
+    pub fn handed_over(file: File, len: usize) -> io::Result<Self> {
+        if file.metadata()?.len() < len as u64 || len == 0 {
+            return Err(io::Error::from(io::ErrorKind::InvalidData));
+        }
+        Ok(Self { file, len })
+    }
+
+    /// The sealed file, to hand it over.
+    #[must_use]
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
     /// Guest-physical bytes of the image: the RAM of a VM without a heap.

@@ -8,6 +8,8 @@
 //! The guest is hostile until proven otherwise. Frames are bounded in number and order
 //! ([`Transcript`]); empty doorbells (`crossing` rings millions) are bounded by the deadline alone.
 
+use std::fs::File;
+use std::io::Write;
 use std::time::Duration;
 
 use isobench_abi::{Mark, Message, Op, Report};
@@ -50,6 +52,8 @@ pub struct Session {
     /// `Some` for a copy; in it the counter when the copy sent its own first message, once it has.
     copy: Option<Option<u64>>,
     brackets: Brackets,
+    /// Where every message goes, unjudged, before it is judged here.
+    forward: Option<File>,
 }
 
 /// What a whole session amounts to, before the clocks are mapped.
@@ -82,6 +86,7 @@ impl Session {
             waited: false,
             copy: None,
             brackets: Brackets::default(),
+            forward: None,
         }
     }
 
@@ -97,12 +102,26 @@ impl Session {
         }
     }
 
+    /// As [`Self::new`], for a VMM that is not the harness: messages are passed on as they come.
+    #[must_use]
+    pub fn forwarding(limit: Duration, to: File) -> Self {
+        Self {
+            forward: Some(to),
+            ..Self::new(limit)
+        }
+    }
+
     /// Where a snapshot would find the conversation, if one can be taken now.
     #[must_use]
     pub fn said(&self) -> Option<Said> {
         self.transcript
             .said()
             .filter(|said| said.waiting.is_some() == self.waited)
+    }
+
+    /// Passes nothing on any more, and lets whoever listens know.
+    pub fn hang_up(&mut self) {
+        self.forward = None;
     }
 
     /// Lets the payload run until it waits or exits.
@@ -158,6 +177,10 @@ impl Session {
                 Op::Frame => {
                     let came_back = now();
                     let bytes = machine.frame()?;
+                    if let Some(to) = &mut self.forward {
+                        to.write_all(&bytes)
+                            .map_err(|cause| Failure::setup("forward", cause))?;
+                    }
                     self.frame(&bytes, came_back)?;
                     machine.enter(self.transcript.stage());
                     if one {

@@ -62,6 +62,13 @@ impl InitialStack {
         Ok(Self { bytes })
     }
 
+    /// A stack that another process has laid out and handed over; `None` if it does not fit.
+    #[must_use]
+    pub fn handed_over(bytes: Vec<u8>) -> Option<Self> {
+        let fits = bytes.len() as u64 <= layout::STACK_BYTES && bytes.len().is_multiple_of(16);
+        fits.then_some(Self { bytes })
+    }
+
     /// Guest-virtual RSP, 16-byte aligned.
     #[must_use]
     pub fn rsp(&self) -> u64 {

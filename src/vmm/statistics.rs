@@ -14,7 +14,7 @@ use std::os::unix::fs::FileExt;
 use kvm_bindings::{KVM_STATS_TYPE_CUMULATIVE, KVM_STATS_TYPE_MASK};
 
 /// `_IO(KVMIO, 0xce)` (include/uapi/linux/kvm.h): kvm-ioctls has no wrapper.
-const KVM_GET_STATS_FD: libc::c_ulong = 0xaece;
+pub(crate) const KVM_GET_STATS_FD: libc::c_ulong = 0xaece;
 /// Bytes of `struct kvm_stats_header`: six u32.
 const HEADER: usize = 24;
 /// Bytes of `struct kvm_stats_desc` without its name.

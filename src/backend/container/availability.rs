@@ -44,7 +44,7 @@ const SWITCHES: [(&str, &str, &str); 3] = [
 ];
 
 /// Turns a failed first launch into a reason and a remedy.
-pub(super) fn explain(failure: &Failure, identity: Identity) -> Unavailable {
+pub(in crate::backend) fn explain(failure: &Failure, identity: Identity) -> Unavailable {
     let (phase, errno) = match failure {
         Failure::Setup { phase, .. } => (*phase, failure.errno()),
         _ => ("", None),

@@ -16,16 +16,16 @@
 //! and unseen by user space (`cleanup_net` in `net/core/net_namespace.c`): `t5` does not wait for
 //! it. Mounts, in contrast, go in the exit of the payload itself, before `t4`.
 
-mod availability;
+pub(super) mod availability;
 mod cgroup;
-mod confine;
+pub(super) mod confine;
 pub mod mechanism;
 mod network;
 pub mod options;
-mod parts;
+pub(super) mod parts;
 mod prepared;
-mod rootfs;
-mod setup;
+pub(super) mod rootfs;
+pub(super) mod setup;
 
 use crate::backend::child::{Child, Deadline};
 use crate::backend::group::Throttling;
@@ -176,6 +176,7 @@ impl Container {
         let grants = Grants {
             cgroups: belongings.leaf.as_ref().map_or([None; 3], Leaf::tasks),
             network: lease.map(|(network, lease)| network.of(lease)),
+            ..Grants::default()
         };
         let started = self.launcher.start(arguments, place, grants, hold, log);
         if let (Err(_), Some(network)) = (&started, &mut self.parts.network) {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::confine::last_capability;
 use super::mechanism::{Mechanism, Mechanisms};
 use super::network::Network;
 use super::options::{Options, Root};
@@ -40,8 +41,7 @@ impl Parts {
                 remedy: "run as root".to_owned(),
             });
         }
-        let mechanisms = with_user_if_needed(wanted, privileged);
-        let identity = identity(mechanisms);
+        let (mechanisms, identity) = admitted(wanted, privileged);
         let mapped = matches!(identity, Identity::Mapped { .. });
         // Device nodes do not work in what a user namespace mounts, nor can they be made there.
         let prepared = match options.root() {
@@ -75,11 +75,39 @@ impl Parts {
                 devices,
                 interfaces,
                 payload: Arc::from(payload),
+                last_capability: last_capability(),
             },
             network,
             _prepared: prepared,
         })
     }
+}
+
+/// What confines a VMM ([`compose_vmm`](super::setup::compose_vmm)).
+#[must_use]
+pub fn of_vmm(wanted: Mechanisms) -> Setup {
+    let (mechanisms, identity) = admitted(wanted, is_privileged());
+    vmm(mechanisms, identity, last_capability())
+}
+
+/// The same, from what was found before.
+#[must_use]
+pub fn vmm(mechanisms: Mechanisms, identity: Identity, last_capability: u32) -> Setup {
+    Setup {
+        mechanisms,
+        identity,
+        base: Base::Bare,
+        devices: Devices::Bound,
+        interfaces: Program::new(),
+        payload: Arc::from(&[][..]),
+        last_capability,
+    }
+}
+
+/// What the harness may do, and whose ids the child gets by it.
+fn admitted(wanted: Mechanisms, privileged: bool) -> (Mechanisms, Identity) {
+    let mechanisms = with_user_if_needed(wanted, privileged);
+    (mechanisms, identity(mechanisms))
 }
 
 /// Whatever changes more than the process itself needs capabilities, and a user namespace is where

@@ -21,6 +21,8 @@ use crate::sys::program::{Known, Mount, Op, Program};
 pub enum Base {
     /// Nothing.
     Empty,
+    /// Nothing, and nothing is put into it: for a VMM, which is loaded before it goes there.
+    Bare,
     /// A prepared directory itself.
     Bind(Known),
     /// A prepared directory as the lower layer.
@@ -65,11 +67,24 @@ pub fn compose(p: &mut Program, setup: &Setup) {
         Devices::Made => 0,
         Devices::Bound => libc::MS_NODEV,
     };
-    let flags = libc::MS_NOSUID | nodev;
+    let noexec = match setup.base {
+        Base::Bare => libc::MS_NOEXEC,
+        _ => 0,
+    };
+    let flags = libc::MS_NOSUID | nodev | noexec;
     // On top of /proc, which every host has; the host's stays visible to the kernel's check that a
     // user namespace may mount its own.
     match &setup.base {
         Base::Empty => empty(p, flags, &setup.payload),
+        Base::Bare => {
+            tmpfs(
+                p,
+                "mount_root",
+                flags,
+                c"mode=555,nr_inodes=2,size=4k".into(),
+            );
+            p.push("mount_root", Op::Chdir(c"/proc".into()));
+        }
         Base::Bind(directory) => {
             let nodev = if nodev == 0 { 0 } else { MOUNT_ATTR_NODEV };
             let bind = Op::BindDirectory {
@@ -81,8 +96,10 @@ pub fn compose(p: &mut Program, setup: &Setup) {
         }
         Base::Overlay(lower) => overlay(p, flags, lower, setup.identity),
     }
-    proc(p, setup);
-    dev(p, setup);
+    if setup.base != Base::Bare {
+        proc(p, setup);
+        dev(p, setup);
+    }
     p.push("pivot_root", Op::PivotRoot);
     p.push("umount_old", Op::UnmountOldRoot);
     p.push("umount_old", Op::Chdir(c"/".into()));
@@ -163,7 +180,7 @@ fn proc(p: &mut Program, setup: &Setup) {
     });
     match setup.base {
         // Nobody but this child has ever been in there.
-        Base::Empty => {
+        Base::Empty | Base::Bare => {
             p.push("mount_proc", Op::Mkdir(c"proc".into(), 0o555));
             p.push("mount_proc", Op::Mount(mount));
         }

@@ -47,6 +47,8 @@ pub struct Setup {
     pub interfaces: Program,
     /// The ELF file.
     pub payload: Arc<[u8]>,
+    /// Number of the last capability this kernel knows.
+    pub last_capability: u32,
 }
 
 /// Namespaces that the child is born into. The cgroup namespace is not among them: its root is the
@@ -67,6 +69,47 @@ pub fn namespaces(mechanisms: Mechanisms) -> u64 {
 /// The seccomp filter does not compile for this machine; the clocks cannot be read.
 pub fn compose(setup: &Setup) -> Result<Program, Unavailable> {
     let has = |mechanism| setup.mechanisms.has(mechanism);
+    let mut p = born(setup)?;
+    if has(Mechanism::Rootfs) {
+        rootfs::compose(&mut p, setup);
+    }
+    confined(&mut p, setup);
+    p.push("close_range", Op::CloseOnExec);
+    if has(Mechanism::Seccomp) {
+        // Last: it allows nothing of the above.
+        p.push("seccomp", Op::Seccomp(confine::filter()?));
+    }
+    p.push(
+        "execve",
+        if has(Mechanism::Rootfs) {
+            Op::Exec(c"/payload".into())
+        } else {
+            Op::ExecImage
+        },
+    );
+    Ok(p)
+}
+
+/// The same for a VMM, in two programs: up to its exec, and what it does to itself behind it. Its root
+/// is empty, so that it must have been loaded, with its libraries, before it goes there. Its filter is
+/// its own affair, since it still makes the VM.
+///
+/// # Errors
+/// As [`compose`].
+pub fn compose_vmm(setup: &Setup) -> Result<[Program; 2], Unavailable> {
+    let mut outer = born(setup)?;
+    outer.push("close_range", Op::CloseOnExec);
+    outer.push("pass_descriptors", Op::Pass);
+    outer.push("execve", Op::ExecImage);
+    let mut inner = Program::new();
+    rootfs::compose(&mut inner, setup);
+    confined(&mut inner, setup);
+    Ok([outer, inner])
+}
+
+/// From the clone to a session of its own.
+fn born(setup: &Setup) -> Result<Program, Unavailable> {
+    let has = |mechanism| setup.mechanisms.has(mechanism);
     let mut p = Program::new();
     // Before anything that takes time, so that a harness killed now leaves nothing.
     p.push("parent_death", Op::DieWithParent);
@@ -75,7 +118,12 @@ pub fn compose(setup: &Setup) -> Result<Program, Unavailable> {
         // setgroups is denied before the gid map is written, or the map is refused (CVE-2014-8989).
         let deny = b"deny".to_vec();
         p.push("setgroups", Op::Write(c"/proc/self/setgroups".into(), deny));
-        let map = |id| format!("{PAYLOAD_ID} {id} 1").into_bytes();
+        // An exec by any id but 0 gives up what a VMM still needs: the capabilities in its namespace.
+        let inside = match setup.base {
+            Base::Bare => 0,
+            _ => PAYLOAD_ID,
+        };
+        let map = |id| format!("{inside} {id} 1").into_bytes();
         p.push("uid_map", Op::Write(c"/proc/self/uid_map".into(), map(uid)));
         p.push("gid_map", Op::Write(c"/proc/self/gid_map".into(), map(gid)));
     }
@@ -96,9 +144,12 @@ pub fn compose(setup: &Setup) -> Result<Program, Unavailable> {
     p.push("stdio", Op::Stdio);
     // No controlling terminal to push input into (TIOCSTI).
     p.push("setsid", Op::NewSession);
-    if has(Mechanism::Rootfs) {
-        rootfs::compose(&mut p, setup);
-    }
+    Ok(p)
+}
+
+/// Everything else that needs capabilities, and then they are gone.
+fn confined(p: &mut Program, setup: &Setup) {
+    let has = |mechanism| setup.mechanisms.has(mechanism);
     if has(Mechanism::Uts) {
         p.push("sethostname", Op::HostName(b"isobench".to_vec()));
     }
@@ -110,11 +161,14 @@ pub fn compose(setup: &Setup) -> Result<Program, Unavailable> {
     p.push("limits", Op::NoCoreDump);
     if has(Mechanism::Capabilities) {
         // The bounding set first: emptying it needs CAP_SETPCAP. Then the ids, which need CAP_SETUID.
-        let last = confine::last_capability();
+        let last = setup.last_capability;
         p.push("capabilities", Op::EmptyBoundingSet(last));
         if setup.identity == Identity::Dropped {
             p.push("capabilities", Op::SetIds(PAYLOAD_ID));
-            p.push("capabilities", Op::KeepDumpable);
+            // A VMM has memory of its own by then, which need not be anybody else's to read.
+            if setup.base != Base::Bare {
+                p.push("capabilities", Op::KeepDumpable);
+            }
         }
         p.push("capabilities", Op::EmptyCapabilities);
     }
@@ -128,20 +182,6 @@ pub fn compose(setup: &Setup) -> Result<Program, Unavailable> {
         // Only here is it known what all of the above has made of it.
         p.push("working_directory", Op::AtRoot);
     }
-    p.push("close_range", Op::CloseOnExec);
-    if has(Mechanism::Seccomp) {
-        // Last: it allows nothing of the above.
-        p.push("seccomp", Op::Seccomp(confine::filter()?));
-    }
-    p.push(
-        "execve",
-        if has(Mechanism::Rootfs) {
-            Op::Exec(c"/payload".into())
-        } else {
-            Op::ExecImage
-        },
-    );
-    Ok(p)
 }
 
 /// Offsets that set the monotonic clocks of a time namespace back to about 0
@@ -169,6 +209,7 @@ mod tests {
             devices: Devices::Bound,
             interfaces: Program::new(),
             payload: Arc::from(&b"x"[..]),
+            last_capability: 40,
         };
         let program = compose(&setup).unwrap();
         let mut names: Vec<_> = program.steps().iter().map(|s| s.phase).collect();

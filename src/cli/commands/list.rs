@@ -55,6 +55,11 @@ fn backends(out: &mut String) {
          the host; root only). Namespaces and mechanisms: {names}."
     );
     out.push_str(&wrap(&format!("  {options}"), 80, 2));
+    for kind in MicroVmKind::ALL.into_iter().skip(1) {
+        let kind = Configuration::MicroVm(kind);
+        let text = format!("  {kind}: {}", kind.describe());
+        out.push_str(&wrap(&text, 80, 4));
+    }
 }
 
 fn workloads(out: &mut String) {

@@ -112,6 +112,13 @@ pub(super) fn perform(op: &Op, around: &Surroundings<'_>) -> Done {
         Op::Seccomp(filter) => seccomp(filter),
         // SAFETY: the request takes no other argument and touches no memory.
         Op::TraceMe => done64(unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) }),
+        Op::Pass => {
+            for fd in fds.grants.passed.iter().flatten() {
+                // SAFETY: takes integers and touches no memory.
+                done(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, 0) })?;
+            }
+            Ok(())
+        }
         // SAFETY: the call marks descriptors and touches no memory.
         Op::CloseOnExec => done64(unsafe {
             libc::syscall(

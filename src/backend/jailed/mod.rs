@@ -1,0 +1,414 @@
+//! Backend `microvm:jailed`: the VMM as it would be deployed, alone in a process of its own that can
+//! reach nothing but the VM.
+//!
+//! ```text
+//!   harness                                     VMM
+//!   ───────                                     ───
+//!   open /dev/kvm, pipes, clone3 ─────────────► user*, pid, net, ipc, mnt, uts namespaces, then cgroup
+//!                                               execve of this very program, which becomes a VMM
+//!   order (stdin) ────────────────────────────► empty root, old root gone, no capabilities, uid 65532
+//!                                               the VM, made as `microvm` makes it
+//!                                               seccomp: KVM_RUN and little else
+//!   poll pipe and pidfd ◄─ messages (stdout) ── KVM_RUN …
+//!   t4: end of stdout ◄──────────────────────── the payload has ended
+//!   reap, report (stderr) ◄──────────────────── the VM taken down, exit
+//! ```
+//! (* only where the harness is not root)
+//!
+//! It confines itself behind its exec and not before: the root it ends up in is empty, so it must have
+//! been loaded before, with its libraries. Until then it is this program's own code, and nothing of a
+//! guest exists. A VM belongs to the memory it was made from (`kvm->mm`), so every ioctl comes behind
+//! the exec; `/dev/kvm` alone is handed over open. The harness judges every message of the payload
+//! itself, as of any other backend, and of the VMM's report nothing but times, counts and failures.
+//!
+//! No control group: the namespace hides the harness's, and limits are the container's affair.
+
+mod filter;
+mod inside;
+mod order;
+mod report;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use seccompiler::BpfProgram;
+
+use super::child::{Child, Deadline};
+use super::container::mechanism::{Mechanism, Mechanisms};
+use super::container::setup::{Setup, compose_vmm, namespaces};
+use super::container::{availability, confine, parts};
+use super::launcher::{Launcher, probe, refusal};
+use super::microvm::MicroVm;
+use super::{Backend, Footprint, Instance, Unavailable};
+use crate::exits::{Boundary, Crossings, Exits};
+use crate::metric::Bytes;
+use crate::sys::clock;
+use crate::sys::fd;
+use crate::sys::pidfd::Exit;
+use crate::sys::program::Arguments;
+use crate::sys::spawn::Place;
+use crate::transcript::Answer;
+use crate::trial::{Failure, Instants, Launch, Observation, Phase, PhaseLog};
+use crate::vmm::machine::Start;
+use crate::workload::Workload;
+
+use order::Order;
+use report::Report;
+
+/// `argv[0]` of a VMM process.
+const NAME: &str = "isobench-vmm";
+/// What a VMM is confined by.
+const MECHANISMS: [Mechanism; 10] = [
+    Mechanism::Pid,
+    Mechanism::Net,
+    Mechanism::Ipc,
+    Mechanism::Mnt,
+    Mechanism::Uts,
+    Mechanism::CgroupNs,
+    Mechanism::Rootfs,
+    Mechanism::Capabilities,
+    Mechanism::Seccomp,
+    // What an ordinary user needs to have the others; taken out again for root.
+    Mechanism::User,
+];
+/// The VMM ends a payload at its deadline; this much later the harness ends the VMM.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// Whether this program hands over to [`entry`] when it is started as a VMM.
+static HAS_ENTRY: AtomicBool = AtomicBool::new(false);
+
+/// To be called first in `main` of a program that uses this backend: a process that was started as a
+/// VMM becomes one here and never returns.
+pub fn entry() {
+    HAS_ENTRY.store(true, Ordering::Relaxed);
+    if std::env::args_os().next().is_some_and(|name| name == NAME) {
+        inside::serve();
+    }
+}
+
+/// The backend. To be used from the thread that made it or one that lives as long as its instances.
+#[derive(Debug)]
+pub struct Jailed {
+    vm: MicroVm,
+    setup: Setup,
+    launcher: Launcher,
+    /// For a trial, and for a launch that counts.
+    filters: [BpfProgram; 2],
+}
+
+impl Jailed {
+    /// Prepares a VMM process of this program's own executable, starts one and checks that it came out
+    /// as confined as it was asked to be.
+    ///
+    /// # Errors
+    /// Why this host cannot, and what would help.
+    pub fn of(vm: MicroVm) -> Result<Self, Unavailable> {
+        if !HAS_ENTRY.load(Ordering::Relaxed) {
+            return Err(Unavailable {
+                reason: "this program has no entry for a VMM process".to_owned(),
+                remedy: "use the isobench command, or call backend::jailed::entry() first in main"
+                    .to_owned(),
+            });
+        }
+        Self::with_executable(vm, Path::new("/proc/self/exe"))?.checked()
+    }
+
+    /// As [`Self::of`], by an executable that calls [`entry`]; not started.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_executable(vm: MicroVm, path: &Path) -> Result<Self, Unavailable> {
+        let image = File::open(path).map_err(|e| refusal("the VMM's executable", &e))?;
+        let wanted = Mechanisms::of(MECHANISMS).without(Mechanism::User);
+        let setup = parts::of_vmm(wanted);
+        let [outer, _] = compose_vmm(&setup)?;
+        Ok(Self {
+            vm,
+            launcher: Launcher::new(outer, Some(image.into()))?,
+            setup,
+            filters: [filter::compile(false)?, filter::compile(true)?],
+        })
+    }
+
+    /// Starts one, and checks that it is confined.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn checked(mut self) -> Result<Self, Unavailable> {
+        match self.first_launch() {
+            Ok(()) => Ok(self),
+            Err(failure) => Err(availability::explain(&failure, self.setup.identity)),
+        }
+    }
+
+    fn first_launch(&mut self) -> Result<(), Failure> {
+        let mut launch = probe();
+        launch.task.workload = Workload::Idle;
+        let start = self.vm.plan(&launch)?;
+        let mut running = self.start(&launch, &start, true, &mut PhaseLog::new())?;
+        running.until_waiting(&launch)?;
+        confine::verify(running.child.pid(), self.setup.mechanisms)
+            .map_err(|why| Failure::setup("verify", io::Error::other(why)))?;
+        running.finish_held(launch.deadline)
+    }
+
+    fn start(
+        &mut self,
+        launch: &Launch,
+        start: &Start,
+        hold: bool,
+        log: &mut PhaseLog,
+    ) -> Result<Running, Failure> {
+        let kvm = log
+            .time("open_kvm", open_kvm)
+            .map_err(|cause| Failure::setup("open_kvm", cause))?;
+        let (report, child_report) = log
+            .time("pipe", fd::pipe)
+            .map_err(|cause| Failure::setup("pipe", cause))?;
+        let order = Order {
+            kvm: kvm.as_fd(),
+            template: self.vm.template.file(),
+            harness: self.launcher.harness(),
+            template_len: self.vm.template.len(),
+            deadline: launch.deadline,
+            identity: self.setup.identity,
+            mechanisms: self.setup.mechanisms,
+            last_capability: self.setup.last_capability,
+            tsc_offset: self.vm.tsc_offset,
+            cpu: &self.vm.cpu,
+            start,
+            filter: &self.filters[usize::from(start.note_exits)],
+        }
+        .encode();
+        let place = Place {
+            namespaces: namespaces(self.setup.mechanisms),
+            cgroup: None,
+            small_table: hold,
+        };
+        let passed = [Some(kvm.as_fd()), Some(self.vm.template.file())];
+        let child = self.launcher.start_service(
+            // The harness's id is for whoever reads a list of processes.
+            &Arguments::new(&[NAME, &std::process::id().to_string()]),
+            place,
+            (child_report.as_fd(), passed),
+            log,
+        )?;
+        // The VMM's is the only one left: its end is the report's.
+        drop(child_report);
+        let mut running = Running { child, report };
+        if let Err(failure) = running.child.tell(&order) {
+            return Err(running.failed(failure));
+        }
+        if !hold {
+            running.child.wake();
+        }
+        Ok(running)
+    }
+
+    /// A whole life.
+    fn live(
+        &mut self,
+        launch: &Launch,
+        start: &Start,
+        answers: &mut Vec<Answer>,
+    ) -> Result<(Observation, Report), Failure> {
+        let mut log = PhaseLog::new();
+        let mut teardown = PhaseLog::new();
+        let deadline = Deadline::after(launch.deadline.saturating_add(GRACE));
+        let t0 = clock::now();
+        let mut running = self.start(launch, start, false, &mut log)?;
+        let ended = running.until_exit(deadline)?;
+        let exit = teardown.time("wait", || running.child.reap())?;
+        let report = teardown.time("read_report", || running.read_report());
+        teardown.time("close", || running.child.close());
+        let t5 = clock::now();
+        answers.append(&mut running.child.take_answers());
+        let report = running.judge(exit, report)?;
+        // What the payload's end is to the harness: the VMM hangs up.
+        let t4 = running.child.hung_up().unwrap_or(ended);
+        let (ready, t2, said) = running.child.heard()?;
+        let map = report.clock()?;
+        let instants = Instants {
+            t0,
+            t1: map.host(ready.first_instruction),
+            t2,
+            t3: map.host(said.end),
+            t4,
+            t5,
+        };
+        log.close_at(report.entered());
+        let mut phases = log.phases().to_vec();
+        phases.extend(report.phases(&self.names()?, instants.t1, [t0, t5])?);
+        let mut closing = report.teardown([t0, t5])?;
+        closing.push(Phase {
+            name: "vmm_exit",
+            start: report.finished(),
+            end: ended,
+        });
+        closing.extend(teardown.phases());
+        let seen = Observation {
+            instants,
+            phases,
+            teardown: closing,
+            report: said,
+            clock: map,
+            reply: running.child.replied(),
+            exits: Some(report.exits()?),
+            throttled: None,
+        };
+        Ok((seen, report))
+    }
+
+    /// Names of the phases by which a VMM confines itself.
+    fn names(&self) -> Result<Vec<&'static str>, Failure> {
+        let [_, inner] = compose_vmm(&self.setup)
+            .map_err(|why| Failure::setup("plan", io::Error::other(why.reason)))?;
+        Ok(inner.steps().iter().map(|step| step.phase).collect())
+    }
+}
+
+/// `/dev/kvm`, above the standard descriptors.
+fn open_kvm() -> io::Result<OwnedFd> {
+    let file = File::options().read(true).write(true).open("/dev/kvm")?;
+    fd::above_standard(file.into())
+}
+
+impl Backend for Jailed {
+    fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
+        let start = self.vm.plan(launch)?;
+        self.live(launch, &start, answers).map(|(seen, _)| seen)
+    }
+
+    fn count(&mut self, launch: &Launch) -> Result<Option<Crossings>, Failure> {
+        let start = Start {
+            note_exits: true,
+            ..self.vm.plan(launch)?
+        };
+        let (seen, report) = self.live(launch, &start, &mut Vec::new())?;
+        let counts = seen.exits.iter().flat_map(Exits::counts);
+        Ok(Some(Crossings {
+            boundary: Boundary::VmExits,
+            counts: counts
+                .map(|row| (row.stage, row.reason.to_string(), row.count))
+                .collect(),
+            noted: report.noted()?,
+            kvm: report.kvm(),
+            report: seen.report,
+            seen: Some(seen),
+        }))
+    }
+
+    fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {
+        let start = self.vm.plan(launch)?;
+        let mut running = self.start(launch, &start, true, &mut PhaseLog::new())?;
+        running.until_waiting(launch)?;
+        running.child.set_apart();
+        fd::set_apart(&mut running.report);
+        let memory = self.vm.memory_with(start.heap_len);
+        Ok(Box::new(Held {
+            running,
+            memory,
+            limit: launch.deadline,
+        }))
+    }
+}
+
+/// A VMM process. Dropping it kills and reaps it, and the kernel takes its VM down.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    report: OwnedFd,
+}
+
+impl Running {
+    fn until_waiting(&mut self, launch: &Launch) -> Result<(), Failure> {
+        let deadline = Deadline::after(launch.deadline.saturating_add(GRACE));
+        let waiting = self.child.until_waiting(deadline, launch.task.heap_bytes());
+        waiting.map_err(|failure| self.failed(failure))
+    }
+
+    fn until_exit(&mut self, deadline: Deadline) -> Result<crate::metric::Ticks, Failure> {
+        self.child.until_exit(deadline)
+    }
+
+    fn finish_held(&mut self, allowed: Duration) -> Result<(), Failure> {
+        let finished = self.child.finish_held(allowed.saturating_add(GRACE));
+        finished.map_err(|failure| self.failed(failure))
+    }
+
+    /// Everything that is on its standard error, without waiting for more: the VMM has ended.
+    fn read_report(&self) -> Vec<u8> {
+        let report = self.report.as_fd();
+        let mut bytes = Vec::new();
+        let mut part = [0; 4096];
+        while bytes.len() < report::MOST_BYTES
+            && fd::readable(Some(report), report, Duration::ZERO).is_ok_and(|ready| ready.first)
+        {
+            match fd::read(report, &mut part) {
+                // What cannot be read is no report.
+                Ok(0) | Err(_) => break,
+                Ok(n) => bytes.extend_from_slice(&part[..n]),
+            }
+        }
+        bytes
+    }
+
+    /// Why it failed: what the VMM says is closer to the cause than what the harness saw, unless it was
+    /// the payload that broke the protocol or ran out of time, which the harness judges itself.
+    fn failed(&mut self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Status(_) | Failure::Setup { phase: "tell", .. } => {}
+            Failure::Protocol(_) if self.child.has_ended() => {}
+            other => return other,
+        }
+        self.child.end();
+        let bytes = self.read_report();
+        Report::decode(&bytes)
+            .and_then(|report| report.failure().map_or(Ok(()), Err))
+            .err()
+            .unwrap_or(failure)
+    }
+
+    /// What a VMM that has ended amounts to.
+    fn judge(&self, exit: Exit, bytes: Vec<u8>) -> Result<Report, Failure> {
+        let verdict = self.child.verdict(exit);
+        // A payload's own words, and a signal, need no report.
+        if let Err(failure @ (Failure::Payload(..) | Failure::Signal(_) | Failure::Interrupted)) =
+            verdict
+        {
+            return Err(failure);
+        }
+        let report = Report::decode(&bytes)?;
+        if let Some(failure) = report.failure() {
+            return Err(failure);
+        }
+        verdict.map(|()| report)
+    }
+}
+
+/// An idle VM in its process, which waits in read(2).
+struct Held {
+    running: Running,
+    memory: usize,
+    limit: Duration,
+}
+
+impl Instance for Held {
+    /// Of the whole VMM process.
+    fn footprint(&self) -> Result<Footprint, Failure> {
+        self.running.child.footprint()
+    }
+
+    fn guest_memory(&self) -> Option<Bytes> {
+        i64::try_from(self.memory).ok().map(Bytes)
+    }
+
+    fn release(mut self: Box<Self>) -> Result<(), Failure> {
+        let limit = self.limit;
+        self.running.finish_held(limit)
+    }
+}
