@@ -1,6 +1,7 @@
 //! What one trial leaves behind: an observation with its instants, phases and the payload's
 //! report, or a typed failure.
 
+use std::fmt;
 use std::time::Duration;
 
 use isobench_abi::{DecodeError, GuestFault, Report};
@@ -240,7 +241,7 @@ pub enum Failure {
     #[error("protocol: {0}")]
     Protocol(&'static str),
     /// An exception in a guest, with what it was doing.
-    #[error("guest exception {vector} (error {error:#x}) at {rip:#x}, address {address:#x}")]
+    #[error("guest exception {vector}{} (error {error:#x}) at {rip:#x}, address {address:#x}, {registers}", mnemonic(*.vector))]
     GuestException {
         /// Vector (Intel SDM vol. 3, table 6-1).
         vector: u8,
@@ -250,7 +251,12 @@ pub enum Failure {
         rip: u64,
         /// CR2: the faulting address of a page fault.
         address: u64,
+        /// The other registers at that moment.
+        registers: Box<Registers>,
     },
+    /// The guest came back to the VMM more often than its task has reason to.
+    #[error("more exits than its task has reason for: {0}")]
+    ExitBudget(u64),
     /// The vCPU stopped in a way that is not an answer: shutdown, internal error, entry failure,
     /// an access no device claims.
     #[error("unexpected VM exit: {0}")]
@@ -280,6 +286,40 @@ pub enum Failure {
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// Registers of a guest that took an exception.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Registers {
+    /// Flags.
+    pub rflags: u64,
+    /// Stack pointer.
+    pub rsp: u64,
+    /// RAX, RBX, RCX, RDX, RSI, RDI, RBP, R8 to R15.
+    pub general: [u64; 15],
+}
+
+impl fmt::Display for Registers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const NAMES: [&str; 15] = [
+            "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "r8", "r9", "r10", "r11", "r12",
+            "r13", "r14", "r15",
+        ];
+        write!(f, "rsp {:#x}, rflags {:#x}", self.rsp, self.rflags)?;
+        for (name, value) in NAMES.iter().zip(self.general) {
+            write!(f, ", {name} {value:#x}")?;
+        }
+        Ok(())
+    }
+}
+
+/// " #PF" and the like (Intel SDM vol. 3, table 7-1).
+fn mnemonic(vector: u8) -> &'static str {
+    const NAMES: [&str; 22] = [
+        " #DE", " #DB", " NMI", " #BP", " #OF", " #BR", " #UD", " #NM", " #DF", "", " #TS", " #NP",
+        " #SS", " #GP", " #PF", "", " #MF", " #AC", " #MC", " #XM", " #VE", " #CP",
+    ];
+    NAMES.get(usize::from(vector)).copied().unwrap_or_default()
 }
 
 impl Failure {
@@ -313,6 +353,7 @@ impl Failure {
             Self::Protocol(_) => "protocol",
             Self::GuestException { .. } => "guest-exception",
             Self::VmExit(_) => "vm-exit",
+            Self::ExitBudget(_) => "exit-budget",
             Self::WrongAnswer { .. } => "wrong-answer",
             Self::OtherBytes { .. } => "other-bytes",
             Self::Clock(_) => "clock",

@@ -211,7 +211,7 @@ fn hostile_guests_end_typed() {
         ("ud2", vec![0x0f, 0x0b], "guest-exception"),
         ("null", guest::at(0, &[0x8a, 0x00]), "guest-exception"),
         ("loop", vec![0xeb, 0xfe], "timeout"),
-        ("storm", endless, "timeout"),
+        ("storm", endless, "exit-budget"),
         ("no message", guest::ring(Op::Frame.encode(0)), "message"),
         ("ready twice", twice, "protocol"),
         ("flood", guest::frame::flood(), "protocol"),

@@ -349,6 +349,7 @@ fn a_reset_leaves_no_byte() {
         stack: InitialStack::new(&image, &task.argv()).unwrap(),
         heap_len: HEAP,
         note_exits: false,
+        budget: 100,
     };
     let mut log = PhaseLog::new();
     let mut first = Machine::start(&template, &cpu, &start, &mut log).unwrap();
@@ -358,7 +359,7 @@ fn a_reset_leaves_no_byte() {
     let said = session.said().unwrap();
     let identity = identity([0; 32], &task.argv());
     let snapshot = Snapshot::take(&mut first, &cpu, said, &identity).unwrap();
-    let mut machine = Machine::restore(&snapshot, &cpu, &mut log).unwrap();
+    let mut machine = Machine::restore(&snapshot, &cpu, 100, &mut log).unwrap();
     // The program's text has the secret as the operand of one instruction.
     let own = secrets(&machine);
     assert_eq!(own, 1);
@@ -377,7 +378,7 @@ fn a_reset_leaves_no_byte() {
         let dirty = machine.capture(&cpu).unwrap();
         assert_eq!((dirty.regs.r13, dirty.regs.rbp), (SECRET, SECRET));
         assert_ne!(dirty.fpu.region, snapshot.vcpu().fpu.region);
-        machine.reset(&snapshot, &cpu, &mut log).unwrap();
+        machine.reset(&snapshot, &cpu, 100, &mut log).unwrap();
         assert_eq!(secrets(&machine), own, "life {life}");
         machine.ram().read_into(0, &mut memory).unwrap();
         assert!(

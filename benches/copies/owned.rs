@@ -31,6 +31,7 @@ pub fn of(task: &Task) -> Result<[i64; 4], Box<dyn Error>> {
         stack: InitialStack::new(&image, &task.argv())?,
         heap_len: layout::heap_len(task.heap_bytes()).ok_or("no such heap")?,
         note_exits: false,
+        budget: 100,
     };
     let mut log = PhaseLog::new();
     let watchdog = watchdog::arm(Instant::now(), LIMIT)?;
@@ -49,8 +50,8 @@ pub fn of(task: &Task) -> Result<[i64; 4], Box<dyn Error>> {
     drop(cold);
     // Two, since the kernel calls a page of the snapshot's file private as long as one alone maps it.
     let mut copies = [
-        Machine::restore(&snapshot, &cpu, &mut log)?,
-        Machine::restore(&snapshot, &cpu, &mut log)?,
+        Machine::restore(&snapshot, &cpu, 100, &mut log)?,
+        Machine::restore(&snapshot, &cpu, 100, &mut log)?,
     ];
     let untouched = private(&copies[0])?;
     for copy in &mut copies {

@@ -15,6 +15,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use isobench_abi::FRAME_BYTES;
 use kvm_ioctls::{Cap, Kvm};
 use sha2::{Digest, Sha256};
 
@@ -24,7 +25,7 @@ use crate::exits::{Boundary, Crossings, Exits};
 use crate::metric::{Bytes, Ticks};
 use crate::sys::clock::now;
 use crate::sys::watchdog;
-use crate::transcript::Answer;
+use crate::transcript::{Answer, MAX_OUTPUT};
 use crate::trial::{Failure, Launch, Observation, PhaseLog};
 use crate::vmm::cpu::{Cpu, TaskType};
 use crate::vmm::elf::Image;
@@ -33,7 +34,7 @@ use crate::vmm::machine::{self, Machine, Start};
 use crate::vmm::memory::Template;
 use crate::vmm::session::{Pause, Session};
 use crate::vmm::stack::InitialStack;
-use crate::workload::payload;
+use crate::workload::{Task, Workload, payload};
 
 use self::smaps::footprint_of;
 
@@ -143,9 +144,22 @@ impl MicroVm {
         Ok(Start {
             stack,
             heap_len,
+            budget: exit_budget(&task),
             note_exits: false,
         })
     }
+}
+
+/// Exits that a task may cause: its crossings, every message it may send, and an end. A guest that
+/// causes more is at something else.
+fn exit_budget(task: &Task) -> u64 {
+    const MESSAGES: u64 = (MAX_OUTPUT / FRAME_BYTES) as u64;
+    let crossings = match task.workload {
+        Workload::Crossing => task.reps,
+        _ => 0,
+    };
+    // One more message than is allowed, so that it is told by its name; a wait, an exit.
+    crossings.saturating_add(MESSAGES + 8)
 }
 
 /// Opens KVM, telling apart why it cannot be.

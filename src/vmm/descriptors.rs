@@ -6,11 +6,11 @@
 //! a KVM that runs guest CPL 3 on the host's own CPL 3 forgets IOPL at the first exit.
 //!
 //! Ring 0 exists for one purpose: to say which exception was taken. A stub pushes a dummy error code
-//! where the CPU pushed none, pushes the vector, and rings the doorbell with `Op::Trap`. The VMM
-//! then finds this on the ring-0 stack, from RSP upwards:
+//! where the CPU pushed none, pushes the vector and the two registers that it needs itself, and rings
+//! the doorbell with `Op::Trap`. The VMM then finds this on the ring-0 stack, from RSP upwards:
 //!
 //! ```text
-//!   vector │ error │ RIP │ CS │ RFLAGS │ RSP │ SS
+//!   RDX │ RAX │ vector │ error │ RIP │ CS │ RFLAGS │ RSP │ SS
 //! ```
 
 use isobench_abi::{DOORBELL_PORT, Op};
@@ -39,7 +39,7 @@ pub const TSS_LIMIT: u16 = TSS_BYTES + DOORBELL_BITS + 1;
 /// Limit of the IDT.
 pub const IDT_LIMIT: u16 = (layout::VECTORS * 16 - 1) as u16;
 /// Bytes that a trap leaves on the ring-0 stack.
-pub const TRAP_BYTES: u64 = 7 * 8;
+pub const TRAP_BYTES: u64 = 9 * 8;
 
 /// Guest-virtual address of the GDT.
 pub const GDT: u64 = layout::DESCRIPTORS + layout::GDT_OFFSET;
@@ -117,7 +117,7 @@ pub fn stubs() -> Vec<u8> {
         code.extend((COMMON.wrapping_sub(next) as u32).to_le_bytes());
         put(&mut page, start as usize, &code);
     }
-    let mut common = vec![0xb8]; // mov eax, Op::Trap
+    let mut common = vec![0x50, 0x52, 0xb8]; // push rax; push rdx; mov eax, Op::Trap
     common.extend(Op::Trap.encode(0).to_le_bytes());
     common.extend([0x66, 0xba]); // mov dx, DOORBELL_PORT
     common.extend(DOORBELL_PORT.to_le_bytes());

@@ -18,7 +18,7 @@ use super::stack::InitialStack;
 use super::{descriptors, layout, statistics};
 use crate::exits::{Exits, Noted, Reason, Stage};
 use crate::sys::clock::now;
-use crate::trial::{Failure, PhaseLog};
+use crate::trial::{Failure, PhaseLog, Registers};
 
 mod restore;
 
@@ -40,6 +40,8 @@ pub struct Start {
     pub stack: InitialStack,
     /// Heap in whole large pages.
     pub heap_len: u64,
+    /// Exits that it may cause, signals of the host aside.
+    pub budget: u64,
     /// Whether the first [`MOST_NOTED`] exits are noted with their instants.
     pub note_exits: bool,
 }
@@ -52,6 +54,8 @@ pub struct Machine {
     run: *const kvm_run,
     run_bytes: usize,
     exits: Exits,
+    /// Exits that are left to it.
+    budget: u64,
     noted: Option<Vec<Noted>>,
     vm: VmFd,
     ram: GuestRam,
@@ -129,7 +133,7 @@ impl Machine {
                 .map_err(io::Error::other)
         })?;
         let regs = cpu.regs(start.stack.rsp());
-        let mut machine = Self::assemble(kvm, ram, cpu, (&regs, None), log)?;
+        let mut machine = Self::assemble((kvm, ram), cpu, (&regs, None), start.budget, log)?;
         machine.noted = start.note_exits.then(|| Vec::with_capacity(MOST_NOTED));
         Ok(machine)
     }
@@ -138,10 +142,10 @@ impl Machine {
     /// a copy have in common. The order is CPUID, XCR0, the state of the FPU (which XCR0 admits), then
     /// special and general registers.
     fn assemble(
-        kvm: Kvm,
-        ram: GuestRam,
+        (kvm, ram): (Kvm, GuestRam),
         cpu: &Cpu,
         (regs, fpu): (&kvm_regs, Option<&kvm_xsave>),
+        budget: u64,
         log: &mut PhaseLog,
     ) -> Result<Self, Failure> {
         let vm = step(log, "create_vm", || kvm.create_vm())?;
@@ -187,6 +191,7 @@ impl Machine {
             run,
             run_bytes,
             exits: Exits::new(),
+            budget,
             noted: None,
             vm,
             ram,
@@ -197,7 +202,8 @@ impl Machine {
     /// Runs the vCPU until it has something to say, or a signal arrives.
     ///
     /// # Errors
-    /// [`Failure::VmExit`]; [`Failure::GuestException`] when ring 0 reports a fault.
+    /// [`Failure::VmExit`]; [`Failure::GuestException`] when ring 0 reports a fault;
+    /// [`Failure::ExitBudget`].
     pub fn run(&mut self) -> Result<Exit, Failure> {
         let entered = self.noted.as_ref().map(|_| now());
         let answer = self.vcpu.run().map(drop);
@@ -224,6 +230,10 @@ impl Machine {
             });
         }
         self.exits.count(reason);
+        if reason != Reason::Signal {
+            let left = self.budget.checked_sub(1);
+            self.budget = left.ok_or(Failure::ExitBudget(self.exits.total()))?;
+        }
         match exit? {
             Exit::Doorbell(Op::Trap, _) => Err(self.trap()),
             other => Ok(other),
@@ -267,7 +277,12 @@ impl Machine {
             .rsp
             .checked_sub(layout::RING0_STACK)
             .filter(|offset| *offset <= layout::PAGE - descriptors::TRAP_BYTES)
-            .and_then(|offset| self.ram.read::<24>(layout::RING0_STACK_PHYS + offset).ok());
+            .and_then(|offset| {
+                let at = layout::RING0_STACK_PHYS + offset;
+                self.ram
+                    .read::<{ descriptors::TRAP_BYTES as usize }>(at)
+                    .ok()
+            });
         let Some(frame) = frame else {
             return Failure::VmExit(format!("trap with a wild stack {:#x}", regs.rsp));
         };
@@ -277,10 +292,31 @@ impl Machine {
             u64::from_le_bytes(raw)
         };
         Failure::GuestException {
-            vector: word(0) as u8,
-            error: word(1),
-            rip: word(2),
+            vector: word(2) as u8,
+            error: word(3),
+            rip: word(4),
             address: sregs.cr2,
+            registers: Box::new(Registers {
+                rflags: word(6),
+                rsp: word(7),
+                general: [
+                    word(1),
+                    regs.rbx,
+                    regs.rcx,
+                    word(0),
+                    regs.rsi,
+                    regs.rdi,
+                    regs.rbp,
+                    regs.r8,
+                    regs.r9,
+                    regs.r10,
+                    regs.r11,
+                    regs.r12,
+                    regs.r13,
+                    regs.r14,
+                    regs.r15,
+                ],
+            }),
         }
     }
 
@@ -367,3 +403,7 @@ pub fn tsc_offset(vcpu: &VcpuFd) -> io::Result<u64> {
         Err(io::Error::last_os_error())
     }
 }
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

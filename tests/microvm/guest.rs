@@ -122,7 +122,12 @@ pub mod frame {
             image: 0,
             isa: 0,
         });
-        let mut code = store(&message, seq);
+        stamped(&message, seq)
+    }
+
+    /// This result, sent, with honest times.
+    pub fn stamped(message: &Message, seq: u16) -> Vec<u8> {
+        let mut code = store(message, seq);
         for offset in [16, 24, 8] {
             code.extend(stamp(offset));
         }

@@ -70,6 +70,7 @@ impl Order<'_> {
             u64::from(self.last_capability),
             u64::from(self.tsc_offset),
             self.start.heap_len,
+            self.start.budget,
             u64::from(self.start.note_exits),
         ];
         let cpu = self.cpu.to_words();
@@ -114,7 +115,8 @@ impl Received {
             .filter(|m| set >> *m as u64 & 1 != 0);
         let last_capability = u32::try_from(word(&mut rest)?).ok()?;
         let tsc_offset = word(&mut rest)? != 0;
-        let (heap_len, note_exits) = (word(&mut rest)?, word(&mut rest)? != 0);
+        let (heap_len, budget) = (word(&mut rest)?, word(&mut rest)?);
+        let note_exits = word(&mut rest)? != 0;
         let cpu = Cpu::from_words(&words(&mut rest)?)?;
         let filter = words(&mut rest)?.into_iter().map(|word| sock_filter {
             code: word as u16,
@@ -137,6 +139,7 @@ impl Received {
             start: Start {
                 stack: InitialStack::handed_over(rest.to_vec())?,
                 heap_len,
+                budget,
                 note_exits,
             },
         })
@@ -172,6 +175,7 @@ mod tests {
         let start = Start {
             stack: InitialStack::handed_over(vec![5; 64]).unwrap(),
             heap_len: 4096,
+            budget: 9,
             note_exits: true,
         };
         let filter = super::super::filter::compile(false).unwrap();

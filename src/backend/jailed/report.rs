@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exits::{Exits, Noted, Reason, Stage};
 use crate::metric::Ticks;
-use crate::trial::{ClockMap, ClockSource, Failure, Phase};
+use crate::trial::{ClockMap, ClockSource, Failure, Phase, Registers};
 
 /// Longest report that is read: what a pipe holds.
 pub(super) const MOST_BYTES: usize = 64 << 10;
@@ -73,7 +73,9 @@ pub(super) struct Report {
 #[derive(Debug, Serialize, Deserialize)]
 enum Said {
     Setup(String, i32, String),
-    Exception(Box<[u64; 7]>),
+    /// Vector, error, RIP, CR2, RFLAGS, RSP, then the general registers.
+    Exception(Box<([u64; 6], [u64; 15])>),
+    ExitBudget(u64),
     VmExit(String),
     Timeout(u64),
     Clock(String),
@@ -131,7 +133,17 @@ impl Report {
                 error,
                 rip,
                 address,
-            } => Said::Exception(Box::new([u64::from(vector), error, rip, address, 0, 0, 0])),
+                registers,
+            } => {
+                let Registers {
+                    rflags,
+                    rsp,
+                    general,
+                } = *registers;
+                let first = [u64::from(vector), error, rip, address, rflags, rsp];
+                Said::Exception(Box::new((first, general)))
+            }
+            Failure::ExitBudget(exits) => Said::ExitBudget(exits),
             Failure::VmExit(why) => Said::VmExit(why),
             Failure::Timeout(limit) => {
                 Said::Timeout(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX))
@@ -180,14 +192,20 @@ impl Report {
                 Failure::setup(phase, cause)
             }
             Said::Exception(words) => {
-                let [vector, error, rip, address, ..] = **words;
+                let ([vector, error, rip, address, rflags, rsp], general) = **words;
                 Failure::GuestException {
                     vector: vector as u8,
                     error,
                     rip,
                     address,
+                    registers: Box::new(Registers {
+                        rflags,
+                        rsp,
+                        general,
+                    }),
                 }
             }
+            Said::ExitBudget(exits) => Failure::ExitBudget(*exits),
             Said::VmExit(why) => Failure::VmExit(short(why)),
             Said::Timeout(ns) => Failure::Timeout(std::time::Duration::from_nanos(*ns)),
             Said::Clock(why) => Failure::Clock(short(why)),

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::shelf::Shelf;
 use super::snapshot::hold_copy;
-use super::{MicroVm, status};
+use super::{MicroVm, exit_budget, status};
 use crate::backend::{Backend, Instance, Unavailable};
 use crate::sys::clock::now;
 use crate::transcript::Answer;
@@ -76,7 +76,8 @@ impl Pool {
     fn used(&self, snapshot: &Snapshot, launch: &Launch) -> Result<Machine, Failure> {
         let began = Instant::now();
         let mut log = PhaseLog::new();
-        let machine = Machine::restore(snapshot, &self.vm.cpu, &mut log)?;
+        let machine =
+            Machine::restore(snapshot, &self.vm.cpu, exit_budget(&launch.task), &mut log)?;
         let session = Session::after(snapshot.said(), launch.deadline);
         let running = self.vm.go_on(machine, session, log, (began, launch))?;
         running.session.finish(status(running.pause)?)?;
@@ -94,7 +95,7 @@ impl Pool {
         let began = Instant::now();
         let t0 = now();
         let mut log = PhaseLog::new();
-        machine.reset(snapshot, &self.vm.cpu, &mut log)?;
+        machine.reset(snapshot, &self.vm.cpu, exit_budget(&launch.task), &mut log)?;
         let session = Session::after(snapshot.said(), launch.deadline);
         let running = self.vm.go_on(machine, session, log, (began, launch))?;
         self.vm.see_out(running, t0, answers, true, |_, _| {})

@@ -11,7 +11,7 @@ use std::io;
 use std::time::Instant;
 
 use super::shelf::Shelf;
-use super::{Held, MicroVm, Running};
+use super::{Held, MicroVm, Running, exit_budget};
 use crate::backend::{Backend, Instance, Unavailable};
 use crate::sys::clock::now;
 use crate::sys::watchdog;
@@ -117,7 +117,7 @@ impl Backend for Copies {
         let began = Instant::now();
         let t0 = now();
         let mut log = PhaseLog::new();
-        let machine = Machine::restore(snapshot, &vm.cpu, &mut log)?;
+        let machine = Machine::restore(snapshot, &vm.cpu, exit_budget(&launch.task), &mut log)?;
         let session = Session::after(snapshot.said(), launch.deadline);
         let running = vm.go_on(machine, session, log, (began, launch))?;
         let (seen, _) = vm.see_out(running, t0, answers, false, |_, _| {})?;
@@ -139,7 +139,12 @@ pub(super) fn hold_copy(
 ) -> Result<Box<dyn Instance>, Failure> {
     let session = Session::after(snapshot.said(), launch.deadline);
     session.waits_with(launch.task.heap_bytes())?;
-    let machine = Machine::restore(snapshot, &vm.cpu, &mut PhaseLog::new())?;
+    let machine = Machine::restore(
+        snapshot,
+        &vm.cpu,
+        exit_budget(&launch.task),
+        &mut PhaseLog::new(),
+    )?;
     Ok(Box::new(Held {
         machine,
         session,

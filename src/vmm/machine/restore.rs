@@ -49,15 +49,21 @@ pub(super) fn set_fpu(vcpu: &VcpuFd, fpu: &kvm_xsave) -> io::Result<()> {
 
 impl Machine {
     /// A copy: a new VM with a snapshot's memory, copy-on-write, and its vCPU's state. Everything up
-    /// to, and without, the first KVM_RUN.
+    /// to, and without, the first KVM_RUN. `budget`: exits it may cause.
     ///
     /// # Errors
     /// [`Failure::Setup`] with the phase's name.
-    pub fn restore(snapshot: &Snapshot, cpu: &Cpu, log: &mut PhaseLog) -> Result<Self, Failure> {
+    pub fn restore(
+        snapshot: &Snapshot,
+        cpu: &Cpu,
+        budget: u64,
+        log: &mut PhaseLog,
+    ) -> Result<Self, Failure> {
         let kvm = step(log, "open_kvm", Kvm::new)?;
         let ram = step(log, "mmap_snapshot", || snapshot.map())?;
         let vcpu = snapshot.vcpu();
-        let mut machine = Self::assemble(kvm, ram, cpu, (&vcpu.regs, Some(&vcpu.fpu)), log)?;
+        let mut machine =
+            Self::assemble((kvm, ram), cpu, (&vcpu.regs, Some(&vcpu.fpu)), budget, log)?;
         machine.begin_again();
         Ok(machine)
     }
@@ -70,6 +76,7 @@ impl Machine {
         &mut self,
         snapshot: &Snapshot,
         cpu: &Cpu,
+        budget: u64,
         log: &mut PhaseLog,
     ) -> Result<(), Failure> {
         // First the instruction that the guest left with: KVM ends it at the next entry, and would
@@ -82,6 +89,7 @@ impl Machine {
         step(log, "set_xsave", || set_fpu(&self.vcpu, &vcpu.fpu))?;
         set_registers(&mut self.vcpu, cpu, &vcpu.regs, log)?;
         self.begin_again();
+        self.budget = budget;
         Ok(())
     }
 
