@@ -61,8 +61,8 @@ use report::Report;
 
 /// `argv[0]` of a VMM process.
 const NAME: &str = "isobench-vmm";
-/// What a VMM is confined by.
-const MECHANISMS: [Mechanism; 10] = [
+/// What a VMM is confined by; for an ordinary user also by the user namespace that this takes.
+const MECHANISMS: [Mechanism; 9] = [
     Mechanism::Pid,
     Mechanism::Net,
     Mechanism::Ipc,
@@ -72,8 +72,6 @@ const MECHANISMS: [Mechanism; 10] = [
     Mechanism::Rootfs,
     Mechanism::Capabilities,
     Mechanism::Seccomp,
-    // What an ordinary user needs to have the others; taken out again for root.
-    Mechanism::User,
 ];
 /// The VMM ends a payload at its deadline; this much later the harness ends the VMM.
 const GRACE: Duration = Duration::from_millis(250);
@@ -123,8 +121,7 @@ impl Jailed {
     /// As there.
     pub fn with_executable(vm: MicroVm, path: &Path) -> Result<Self, Unavailable> {
         let image = File::open(path).map_err(|e| refusal("the VMM's executable", &e))?;
-        let wanted = Mechanisms::of(MECHANISMS).without(Mechanism::User);
-        let setup = parts::of_vmm(wanted);
+        let setup = parts::of_vmm(Mechanisms::of(MECHANISMS));
         let [outer, _] = compose_vmm(&setup)?;
         Ok(Self {
             vm,
