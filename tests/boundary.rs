@@ -33,7 +33,7 @@ fn a_run_counts_what_crosses() {
             assert!(!usable(backend), "{backend} runs here and was not counted");
             skipped("a_run_counts_what_crosses", &format!("no {backend} here"));
         }
-        found.map(|found| found.crossed.clone())
+        found.map(|found| found.crossed.clone().unwrap())
     };
     for backend in ["process", "container"] {
         let Some(crossing) = crossed(backend, "crossing") else {

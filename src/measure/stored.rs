@@ -143,8 +143,8 @@ fn belong(run: &Run, records: &[Record]) -> Result<(), Refusal> {
             Record::Memory(m) => (&m.backend, true),
             Record::Burst(b) => (&b.backend, true),
             Record::Probe(p) => (&p.backend, true),
-            // A count is no trial; one that failed is not hidden either.
-            Record::Boundary(b) => (&b.backend, b.failure.is_some()),
+            // A count is no trial.
+            Record::Boundary(b) => (&b.backend, false),
         };
         let Some(index) = run.backends.iter().position(|b| b.id == *id) else {
             let problem = format!("trials.jsonl has trials of {id:?}, which is not among them");

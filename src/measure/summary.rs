@@ -182,7 +182,11 @@ fn boundary(records: &[Record]) -> Vec<BoundaryResult> {
         Record::Boundary(record) => Some(BoundaryResult {
             backend: record.backend.clone(),
             workload: record.workload.clone(),
-            crossed: record.crossed.clone()?,
+            crossed: record.crossed.clone(),
+            reason: record
+                .failure
+                .as_ref()
+                .map(|failure| failure.message.clone()),
         }),
         _ => None,
     });
@@ -205,8 +209,8 @@ fn counts(records: &[Record]) -> BTreeMap<String, Count> {
             Record::Memory(m) => (&m.backend, false, false, &m.failure),
             Record::Burst(b) => (&b.backend, false, false, &b.failure),
             Record::Probe(p) => (&p.backend, false, false, &p.failure),
-            // No trial: it counts only if it failed.
-            Record::Boundary(b) => (&b.backend, true, false, &b.failure),
+            // No trial: where counting is refused, nobody has failed.
+            Record::Boundary(_) => continue,
         };
         let count = counts.entry(backend.clone()).or_default();
         // Warm-ups are not estimated from, but a failure among them is not hidden either.

@@ -32,7 +32,7 @@ pub(super) fn table(run: &Run) -> Boundary {
     let of = |task: &str, id: &str| {
         let mut all = run.boundary.iter();
         all.find(|b| b.workload == task && b.backend == id)
-            .map(|b| &b.crossed)
+            .and_then(|b| b.crossed.as_ref())
     };
     let cells = |task: &String| {
         let cell = |id: &String| of(task, id).map_or_else(|| "–".to_owned(), short);
@@ -40,14 +40,29 @@ pub(super) fn table(run: &Run) -> Boundary {
     };
     let rows = tasks.iter().map(cells).collect();
     let detail = |b: &crate::store::document::BoundaryResult| {
-        [b.workload.clone(), b.backend.clone(), words(&b.crossed)]
+        let crossed = b.crossed.as_ref()?;
+        Some([b.workload.clone(), b.backend.clone(), words(crossed)])
     };
     Boundary {
         rows,
         columns,
-        details: run.boundary.iter().map(detail).collect(),
+        details: run.boundary.iter().filter_map(detail).collect(),
         legend: LEGEND,
     }
+}
+
+/// Why something was not counted; once for each configuration and reason.
+pub(super) fn notes(run: &Run) -> Vec<String> {
+    let mut notes = Vec::new();
+    for counted in &run.boundary {
+        if let Some(reason) = &counted.reason {
+            let note = format!("{}: crossings were not counted: {reason}.", counted.backend);
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
+    }
+    notes
 }
 
 /// `3 calls`, `3 exits (57)`.

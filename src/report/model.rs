@@ -300,6 +300,7 @@ fn notes(run: &Run) -> Vec<String> {
             copies.join(", ")
         ));
     }
+    notes.extend(boundary::notes(run));
     for backend in &run.backends {
         let because = |what: &str| {
             let reason = backend.reason.as_deref().unwrap_or("no reason recorded");

@@ -99,7 +99,11 @@ pub(super) fn check(run: &Run) -> Checked {
         let field = format!("boundary[{index}]");
         known_backend(&field, "backend", &boundary.backend, &ids)?;
         check_task(&format!("{field}.workload"), &boundary.workload)?;
-        check_crossed(&format!("{field}.crossed"), &boundary.crossed)?;
+        match (&boundary.crossed, &boundary.reason) {
+            (Some(crossed), None) => check_crossed(&format!("{field}.crossed"), crossed)?,
+            (None, Some(_)) => {}
+            _ => return refuse(format!("{field}.crossed"), "either counts or a reason"),
+        }
         if !counted.insert((&boundary.backend, &boundary.workload)) {
             return refuse(field, "the same backend and workload occur twice");
         }

@@ -253,7 +253,9 @@ pub struct BoundaryResult {
     /// Task id.
     pub workload: String,
     /// What was counted.
-    pub crossed: Crossed,
+    pub crossed: Option<Crossed>,
+    /// Why nothing was, if so.
+    pub reason: Option<String>,
 }
 
 /// Counts of one launch.

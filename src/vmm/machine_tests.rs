@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::sys::watchdog::{Verdict, arm};
+use crate::vmm::cpu::TaskType;
 use crate::vmm::elf::Image;
 use crate::vmm::paging::{self, Access};
 use crate::workload::payload;
@@ -28,7 +29,8 @@ fn machine(test: &str, code: &[u8], tamper: impl Fn(&GuestRam)) -> Option<Machin
     let image = Image::parse(payload::BYTES).unwrap();
     let template = Template::new(payload::BYTES, &image).unwrap();
     let vm = kvm.create_vm().unwrap();
-    let cpu = Cpu::new(&kvm, &vm.create_vcpu(0).unwrap(), image.entry).unwrap();
+    let vcpu = vm.create_vcpu(0).unwrap();
+    let cpu = Cpu::new(&kvm, &vcpu, image.entry, TaskType::of_host()).unwrap();
     let start = Start {
         stack: InitialStack::new(&image, &["/payload"]).unwrap(),
         heap_len: 0,

@@ -228,7 +228,9 @@ impl Jailed {
         // What the payload's end is to the harness: the VMM hangs up.
         let t4 = running.child.hung_up().unwrap_or(ended);
         let (ready, t2, said) = running.child.heard()?;
-        let map = report.clock()?;
+        let within = [t0, t5];
+        let [entered, finished] = report.lifetime(within)?;
+        let map = report.clock(within)?;
         let instants = Instants {
             t0,
             t1: map.host(ready.first_instruction),
@@ -237,13 +239,13 @@ impl Jailed {
             t4,
             t5,
         };
-        log.close_at(report.entered());
+        log.close_at(entered);
         let mut phases = log.phases().to_vec();
-        phases.extend(report.phases(&self.names()?, instants.t1, [t0, t5])?);
-        let mut closing = report.teardown([t0, t5])?;
+        phases.extend(report.phases(&self.names()?, instants.t1, within)?);
+        let mut closing = report.teardown(within)?;
         closing.push(Phase {
             name: "vmm_exit",
-            start: report.finished(),
+            start: finished,
             end: ended,
         });
         closing.extend(teardown.phases());

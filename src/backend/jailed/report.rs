@@ -217,24 +217,29 @@ impl Report {
         })
     }
 
-    /// Its first own reading of the clock.
-    pub const fn entered(&self) -> Ticks {
-        Ticks(self.entered)
-    }
-
-    /// Its last one.
-    pub const fn finished(&self) -> Ticks {
-        Ticks(self.finished)
+    /// Its first and its last own reading of the clock.
+    ///
+    /// # Errors
+    /// They are not of this trial.
+    pub fn lifetime(&self, [t0, t5]: [Ticks; 2]) -> Result<[Ticks; 2], Failure> {
+        let (entered, finished) = (Ticks(self.entered), Ticks(self.finished));
+        if entered - t0 < 0 || finished - entered < 0 || t5 - finished < 0 {
+            return Err(STRANGE);
+        }
+        Ok([entered, finished])
     }
 
     /// How it maps the guest's counter.
     ///
     /// # Errors
-    /// It does not say.
-    pub fn clock(&self) -> Result<ClockMap, Failure> {
+    /// It does not say, or with a bound that would let any reading pass.
+    pub fn clock(&self, [t0, t5]: [Ticks; 2]) -> Result<ClockMap, Failure> {
         let (offset, bound, source) = self
             .clock
             .ok_or_else(|| Failure::Clock("the VMM maps no counter".to_owned()))?;
+        if i64::try_from(bound).map_or(true, |bound| bound > t5 - t0) {
+            return Err(STRANGE);
+        }
         let source = match source {
             0 => ClockSource::Same,
             1 => ClockSource::ReadBack,
@@ -368,7 +373,8 @@ mod tests {
         assert_eq!((phases[1].name, phases[1].end), ("run", Ticks(15)));
         assert_eq!(read.teardown(all).unwrap()[0].name, "close_vm");
         assert_eq!(read.exits().unwrap().total(), 1);
-        assert_eq!(read.clock().unwrap(), ClockMap::SAME);
+        assert_eq!(read.clock(all).unwrap(), ClockMap::SAME);
+        assert_eq!(read.lifetime(all).unwrap(), [Ticks(10), Ticks(22)]);
         assert_eq!(read.kvm().len(), 1);
     }
 
@@ -390,6 +396,10 @@ mod tests {
                 .is_err()
         );
         assert!(other("[1,128,1]", "[99,128,1]").unwrap().exits().is_err());
+        assert!(read.lifetime([Ticks(0), Ticks(21)]).is_err());
+        assert!(read.lifetime([Ticks(11), Ticks(30)]).is_err());
+        let vague = other("\"clock\":[0,0,0]", "\"clock\":[0,99,0]").unwrap();
+        assert!(vague.clock([Ticks(0), Ticks(30)]).is_err());
         let panic = Report::decode(b"thread 'main' panicked").unwrap_err();
         assert!(panic.to_string().contains("panicked"), "{panic}");
     }
