@@ -4,7 +4,7 @@
 //! left over, as the ratio of the slopes of the same round.
 //!
 //! `cargo bench --bench memory` measures; any other way of running it makes one small round to show
-//! that it works. Root only, as the floors are. Nothing else should run on the host meanwhile.
+//! that it works, and fails if it does not. Root only, as the floors are. Nothing else should run on the host meanwhile.
 
 #![allow(clippy::print_stdout)] // its results, for whoever runs the bench
 
@@ -39,23 +39,30 @@ fn main() {
     let (rounds, counts) = if bench {
         (10, COUNTS.to_vec())
     } else {
-        (1, vec![2, 4, 6])
+        (1, vec![2, 3, 4, 5, 6])
     };
     if !is_privileged() {
         return println!("skipped: memory: the floors run as root only");
     }
     let mut pairs: Vec<Pair> = containers().into_iter().filter_map(pair).collect();
+    let mut failures = 0;
     for _ in 0..rounds {
         for pair in &mut pairs {
             match pair.round(&counts) {
                 Ok(row) => pair.rounds.push(row),
-                Err(failure) => println!("failed: {}: {failure}", pair.configuration),
+                Err(failure) => {
+                    failures += 1;
+                    println!("failed: {}: {failure}", pair.configuration);
+                }
             }
         }
     }
     println!("{:<66} {:>8} {:>8}  KiB / floor", "", "KiB", "floor");
     for pair in &pairs {
         pair.report();
+    }
+    if !bench && failures > 0 {
+        std::process::exit(1);
     }
 }
 
