@@ -3,7 +3,7 @@
 //! interleaved at random in one process.
 //!
 //! `cargo bench --bench floor` prints medians and paired ratios; any other way of running it (as
-//! `cargo test --benches` does) makes a few rounds to show that it works.
+//! `cargo test --benches` does) makes a few rounds to show that it works, and fails if it does not.
 
 #![allow(clippy::print_stdout)] // its results, for whoever runs the bench
 
@@ -52,13 +52,17 @@ fn main() {
             Err(reason) => println!("skipped: floor of {configuration}: {reason}"),
         }
     }
+    let mut failures = 0;
     for block in schedule::blocks(&[rounds], lanes.len(), warmups, 1) {
         for position in block.order {
             let lane = &mut lanes[position];
             match (lane.start)() {
                 Ok(times) if !block.warmup => lane.times.push((u64::from(block.round), times)),
                 Ok(_) => {}
-                Err(failure) => println!("failed: {}: {failure}", lane.name),
+                Err(failure) => {
+                    failures += 1;
+                    println!("failed: {}: {failure}", lane.name);
+                }
             }
         }
     }
@@ -73,6 +77,9 @@ fn main() {
             Some(real) if lane.is_floor => report(real, lane),
             _ => real = Some(lane),
         }
+    }
+    if !bench && failures > 0 {
+        std::process::exit(1);
     }
 }
 

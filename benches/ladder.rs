@@ -4,7 +4,7 @@
 //! instruction, with 95 % intervals from a bootstrap over whole blocks.
 //!
 //! `cargo bench --bench ladder` measures; any other way of running it makes one round to show that it
-//! works. Root only: the floors change the host's own mounts into private copies as root does.
+//! works, and fails if it does not. Root only: the floors change the host's own mounts into private copies as root does.
 
 #![allow(clippy::print_stdout)] // its results, for whoever runs the bench
 
@@ -43,6 +43,7 @@ fn main() {
         Err(refused) => return println!("skipped: ladder: {refused}"),
     };
     let mut pairs: Vec<Pair> = containers().into_iter().filter_map(pair).collect();
+    let mut failures = 0;
     let launch = Launch {
         task: Profile::Smoke.task(Workload::Noop, 0),
         deadline: Duration::from_secs(10),
@@ -63,7 +64,10 @@ fn main() {
             };
             match ticks {
                 Ok(ticks) => pair.times[row][position % 2] = Some(clock.nanos(ticks).0 as f64),
-                Err(failure) => println!("failed: {}: {failure}", pair.id),
+                Err(failure) => {
+                    failures += 1;
+                    println!("failed: {}: {failure}", pair.id);
+                }
             }
         }
         if block.warmup {
@@ -79,13 +83,16 @@ fn main() {
     for pair in &pairs {
         report(pair);
     }
+    if !bench && failures > 0 {
+        std::process::exit(1);
+    }
 }
 
 /// Every container of the ladder of what this host has, and the default.
 fn containers() -> Vec<Configuration> {
     let alone = |one: &Mechanism| {
-        // A pair of interfaces has no floor here.
         if *one == Mechanism::Veth {
+            println!("skipped: ladder: veth: a pair of interfaces has no floor here");
             return false;
         }
         let configuration = isobench::measure::ladder::container(Mechanisms::of([*one]));

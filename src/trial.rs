@@ -335,7 +335,7 @@ impl Failure {
     #[must_use]
     pub fn errno(&self) -> Option<i32> {
         match self {
-            Self::Setup { cause, .. } => cause.raw_os_error(),
+            Self::Setup { cause, .. } => errno_of(cause),
             _ => None,
         }
     }
@@ -361,4 +361,12 @@ impl Failure {
             Self::Interrupted => "interrupted",
         }
     }
+}
+
+/// The errno of an error, or of the one it is about.
+fn errno_of(error: &std::io::Error) -> Option<i32> {
+    error.raw_os_error().or_else(|| {
+        let cause = error.get_ref()?.source()?;
+        cause.downcast_ref::<std::io::Error>()?.raw_os_error()
+    })
 }

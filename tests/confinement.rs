@@ -199,7 +199,7 @@ fn a_descriptor_of_the_harness_does_not_get_in() {
 fn the_host_name_is_not_the_hosts() {
     let _alone = alone();
     if !stage::is_root() {
-        println!("host name: not run: only root can enter the namespace");
+        println!("skipped: host name: only root can enter the namespace");
         return;
     }
     let Some(mut container) = container("host name") else {
@@ -224,7 +224,7 @@ fn the_cgroup_has_limits_a_namespace_and_an_end() {
         return;
     };
     if !grouped(&container) {
-        println!("cgroup: not run: no cgroup can be made here");
+        println!("skipped: cgroup: no cgroup can be made here");
         return;
     }
     let held = container.hold(&launch(Workload::Idle)).unwrap();
@@ -292,7 +292,7 @@ fn the_checks_can_fail() {
 fn an_ordinary_user_can_do_the_same() {
     let _alone = alone();
     if !stage::is_root() || std::env::var_os(INNER).is_some() {
-        println!("an ordinary user: not run: only root can become another user");
+        println!("skipped: an ordinary user: only root can become another user");
         return;
     }
     let tests = [
@@ -301,7 +301,7 @@ fn an_ordinary_user_can_do_the_same() {
         "the_root_holds_the_payload_and_nothing_of_the_host",
     ];
     let Some(output) = stage::as_user(65534, &tests) else {
-        println!("an ordinary user: not run: nobody may execute in the temp folder");
+        println!("skipped: an ordinary user: nobody may execute in the temp folder");
         return;
     };
     let text = String::from_utf8_lossy(&output.stdout);

@@ -144,7 +144,7 @@ fn a_refusal_names_the_switch_that_forbids_user_namespaces() {
     match inner("") {
         Ok(text) if text.contains("\nrunning") => {}
         other => {
-            println!("switch: not run: no user namespace can be made here: {other:?}");
+            println!("skipped: switch: no user namespace can be made here: {other:?}");
             return;
         }
     }
@@ -192,7 +192,7 @@ fn devices_that_are_others_are_refused() {
 fn an_ordinary_user_can_do_the_same() {
     let _alone = alone();
     if !stage::is_root() || std::env::var_os(INNER).is_some() {
-        println!("an ordinary user: not run: only root can become another user");
+        println!("skipped: an ordinary user: only root can become another user");
         return;
     }
     let tests = [
@@ -203,7 +203,7 @@ fn an_ordinary_user_can_do_the_same() {
         "fifty_trials_leave_nothing",
     ];
     let Some(output) = stage::as_user(65534, &tests) else {
-        println!("an ordinary user: not run: nobody may execute in the temp folder");
+        println!("skipped: an ordinary user: nobody may execute in the temp folder");
         return;
     };
     let text = String::from_utf8_lossy(&output.stdout);

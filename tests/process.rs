@@ -69,7 +69,7 @@ fn fifty_trials_leave_nothing() {
 fn an_ordinary_user_can_do_the_same() {
     let _alone = alone();
     if !stage::is_root() || std::env::var_os(INNER).is_some() {
-        println!("an_ordinary_user_can_do_the_same: not run: only root can become another user");
+        println!("skipped: an_ordinary_user_can_do_the_same: only root can become another user");
         return;
     }
     let tests = [
@@ -80,7 +80,7 @@ fn an_ordinary_user_can_do_the_same() {
     ];
     let Some(output) = stage::as_user(65534, &tests) else {
         println!(
-            "an_ordinary_user_can_do_the_same: not run: nobody may execute in the temp folder"
+            "skipped: an_ordinary_user_can_do_the_same: nobody may execute in the temp folder"
         );
         return;
     };

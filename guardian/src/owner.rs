@@ -3,7 +3,9 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::kernel;
 
@@ -40,7 +42,7 @@ impl Owner {
         })
     }
 
-    /// A name for a group or folder that this process has not used before:
+    /// A name for a group or folder that neither this process nor an earlier one with its id has used:
     /// `isobench-PID-NAMESPACE-NUMBER`.
     #[must_use]
     pub fn new_name(self) -> String {
@@ -104,9 +106,16 @@ impl Owner {
     }
 }
 
+/// Counts on from the wall clock's microseconds at the first call: what an earlier process with the same
+/// id left, before a reboot perhaps, has other numbers.
 fn next_number() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
+    static NEXT: OnceLock<AtomicU64> = OnceLock::new();
+    let first = || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let micros = now.map_or(0, |since| since.as_micros());
+        AtomicU64::new(u64::try_from(micros).unwrap_or(0))
+    };
+    NEXT.get_or_init(first).fetch_add(1, Ordering::Relaxed)
 }
 
 /// Decimal digits only, as `Display` writes them: no sign, no leading zero.

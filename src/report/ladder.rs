@@ -148,8 +148,11 @@ fn findings(ladder: &LadderResult) -> Vec<String> {
     let mut said = Vec::new();
     for total in &ladder.totals {
         let rungs = ladder.rungs.iter().filter(|r| r.metric == total.metric);
+        // Only what is told apart from nothing is named.
         let mut costs: Vec<(&str, f64)> = rungs
-            .filter_map(|r| Some((r.mechanism.as_str(), r.added.as_ref()?.difference)))
+            .filter_map(|r| Some((r.mechanism.as_str(), r.added.as_ref()?)))
+            .filter(|(_, added)| added.difference > 0.0 && excludes_zero(Some(added)))
+            .map(|(name, added)| (name, added.difference))
             .collect();
         costs.sort_by(|a, b| b.1.total_cmp(&a.1));
         let memory = total.metric == MARGINAL.name;
@@ -158,6 +161,12 @@ fn findings(ladder: &LadderResult) -> Vec<String> {
         } else {
             (Unit::Nanoseconds, total.metric.as_str())
         };
+        if !excludes_zero(Some(&total.together)) {
+            said.push(format!(
+                "What all mechanisms add to {what} is not told apart from nothing by this run."
+            ));
+            continue;
+        }
         let amount = |value: f64| quantity(value, unit);
         let largest: Vec<String> = costs
             .iter()
@@ -175,12 +184,73 @@ fn findings(ladder: &LadderResult) -> Vec<String> {
                     .to_owned()
             }
         });
+        let largest = if largest.is_empty() {
+            String::new()
+        } else {
+            format!("; the largest parts: {}", largest.join(", "))
+        };
         said.push(format!(
-            "All mechanisms add {} to {what}; most of it: {}.{}",
+            "All mechanisms together change {what} by {}{largest}.{}",
             amount(total.together.difference),
-            largest.join(", "),
             in_sum.unwrap_or_default()
         ));
     }
     said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::document::TotalResult;
+
+    const fn measured(difference: f64, ci95: Option<[f64; 2]>) -> DifferenceResult {
+        DifferenceResult {
+            difference,
+            ci95,
+            pairs: 9,
+        }
+    }
+
+    fn ladder(together: DifferenceResult, rungs: &[(&str, DifferenceResult)]) -> LadderResult {
+        let rung = |(name, added): &(&str, DifferenceResult)| RungResult {
+            mechanism: (*name).to_owned(),
+            metric: "startup".to_owned(),
+            added: Some(added.clone()),
+            alone: None,
+            left_out: None,
+            interaction: None,
+        };
+        LadderResult {
+            name: "namespaces".to_owned(),
+            base: "container:none".to_owned(),
+            top: "container".to_owned(),
+            rungs: rungs.iter().map(rung).collect(),
+            totals: vec![TotalResult {
+                metric: "startup".to_owned(),
+                together,
+                unexplained: None,
+            }],
+            debts: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_what_is_told_apart_from_nothing_is_named() {
+        let rungs = [
+            ("pid", measured(9e6, Some([-1e6, 2e7]))),
+            ("net", measured(5e5, Some([4e5, 6e5]))),
+            ("mnt", measured(8e6, None)),
+            ("uts", measured(-7e5, Some([-8e5, -6e5]))),
+        ];
+        let said = findings(&ladder(measured(1e6, Some([9e5, 2e6])), &rungs));
+        assert!(
+            said[0].contains("the largest parts: net 500 µs."),
+            "{said:?}"
+        );
+        for together in [measured(1e6, None), measured(1e6, Some([-1.0, 2e6]))] {
+            let said = findings(&ladder(together, &rungs));
+            assert_eq!(said.len(), 1);
+            assert!(said[0].contains("not told apart") && !said[0].contains("net"));
+        }
+    }
 }

@@ -3,6 +3,7 @@
 pub mod canary;
 pub mod clock;
 pub mod confine;
+mod dumpable;
 pub mod fd;
 pub mod interrupt;
 pub mod perform;

@@ -97,9 +97,6 @@ pub enum Op {
     EmptyBoundingSet(u32),
     /// No supplementary groups, then all group and user ids become this one.
     SetIds(u32),
-    /// The memory this child shares is the harness's own, which a change of user id marks as not
-    /// dumpable (prctl(2), PR_SET_DUMPABLE): takes the mark back.
-    KeepDumpable,
     /// Empties the permitted, effective and inheritable sets, and with them the ambient one
     /// (capset(2), capabilities(7)).
     EmptyCapabilities,
@@ -246,6 +243,12 @@ impl Program {
         };
         steps.insert(at, trace);
         Self(steps)
+    }
+
+    /// Whether some step is [`Op::SetIds`].
+    #[must_use]
+    pub fn changes_ids(&self) -> bool {
+        self.0.iter().any(|step| matches!(step.op, Op::SetIds(_)))
     }
 
     /// The steps.

@@ -24,6 +24,7 @@ use std::ptr::NonNull;
 
 use nix::errno::Errno;
 
+use super::dumpable;
 use super::perform::{Surroundings, own_table, perform};
 use super::pidfd;
 use super::program::{Arguments, Descriptors, Op, Program};
@@ -152,7 +153,9 @@ pub fn spawn(
         log,
         progress: Progress::Underway,
     };
+    let guard = program.changes_ids().then(dumpable::Guard::new);
     let made = clone_vm(stack, place, &mut shared);
+    drop(guard);
     let Shared { log, progress, .. } = shared;
     let refused = |child: Spawned, phase, cause: io::Error| {
         // The child is past its steps or dead: this cannot block for long.

@@ -181,15 +181,11 @@ fn judge(step: &Step, seen: &Seen) -> Result<String, String> {
     }
 }
 
-/// `NAME: WHY` of `NAME: not run: WHY` and `skipped: NAME: WHY`, behind the name of a test that libtest
-/// may have put on the same line.
+/// `NAME: WHY` of `skipped: NAME: WHY`, behind the name of a test that libtest may have put on the same
+/// line.
 fn not_done(line: &str) -> Option<String> {
     let said = line.split_once(" ... ").map_or(line, |(_, said)| said);
-    let skipped = said.strip_prefix("skipped: ").map(str::to_owned);
-    skipped.or_else(|| {
-        let (name, why) = said.split_once(": not run: ")?;
-        Some(format!("{name}: {why}"))
-    })
+    said.strip_prefix("skipped: ").map(str::to_owned)
 }
 
 /// The last lines, each marked: one that begins with `test result: ` is not this test's.
@@ -207,7 +203,7 @@ fn a_step_that_is_not_as_it_must_be_is_told() {
         lines.iter().for_each(|line| drop(report.take(line)));
         judge(&step, &report.seen[0])
     };
-    let idle = "out test a ... as root: not run: only root can";
+    let idle = "out test a ... skipped: as root: only root can";
     let inner = "out test result: ok. 9 passed; 0 failed";
     let ok = "out test result: ok. 2 passed; 0 failed";
     let end = "end x: exit status: 0 (1 s)";
@@ -242,7 +238,7 @@ fn results_and_what_was_not_done_are_told_by_name() {
         "step x",
         "out running 3 tests",
         "out test a ... ok",
-        "out test b ... as root: not run: only root can",
+        "out test b ... skipped: as root: only root can",
         "err skipped: c of b: no KVM",
         "out ok",
         "out test d ... ",

@@ -169,7 +169,8 @@ pub fn assert_consistent(seen: &Observation, wanted: &[&str]) {
     assert!(edge <= i.t1 && sum <= i.t1 - i.t0, "{seen:?}");
 }
 
-/// Runs tests of this binary again, as another user; `None` if that user cannot execute it.
+/// Runs tests of this binary again, as another user; `None` if that user cannot execute it. A success
+/// is one of all of them.
 pub fn as_user(id: u32, tests: &[&str]) -> Option<std::process::Output> {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -183,8 +184,15 @@ pub fn as_user(id: u32, tests: &[&str]) -> Option<std::process::Output> {
         .current_dir("/")
         .uid(id)
         .gid(id)
-        .output();
-    output.ok()
+        .output()
+        .ok()?;
+    let all = format!("test result: ok. {} passed", tests.len());
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        !output.status.success() || text.contains(&all),
+        "{tests:?}: {text}"
+    );
+    Some(output)
 }
 
 pub fn is_root() -> bool {

@@ -72,6 +72,8 @@ pub(in crate::backend) fn explain(failure: &Failure, identity: Identity) -> Unav
         };
     }
     let remedy = match (phase, errno) {
+        // mount_setattr(2) of a bind; everything else is older.
+        ("mount_root", Some(libc::ENOSYS)) => "Linux 5.12 or newer is needed for rootfs=bind",
         (_, Some(libc::ENOSYS)) => {
             "Linux 5.11 or newer, without a seccomp profile that forbids the call, is needed"
         }

@@ -165,10 +165,6 @@ fn confined(p: &mut Program, setup: &Setup) {
         p.push("capabilities", Op::EmptyBoundingSet(last));
         if setup.identity == Identity::Dropped {
             p.push("capabilities", Op::SetIds(PAYLOAD_ID));
-            // A VMM has memory of its own by then, which need not be anybody else's to read.
-            if setup.base != Base::Bare {
-                p.push("capabilities", Op::KeepDumpable);
-            }
         }
         p.push("capabilities", Op::EmptyCapabilities);
     }

@@ -14,7 +14,7 @@ fn a_failure_at_any_step_is_rolled_back() {
     let mut container = match Container::new(Options::default()) {
         Ok(container) => container,
         Err(why) => {
-            println!("a_failure_at_any_step_is_rolled_back: not run: {why}");
+            println!("skipped: a_failure_at_any_step_is_rolled_back: {why}");
             return;
         }
     };
@@ -50,7 +50,7 @@ fn a_v2_group_is_entered_by_birth() {
         Container::new(Options::default()),
         Groups::v2_without_limits(),
     ) else {
-        println!("a_v2_group_is_entered_by_birth: not run: no container or no v2 group here");
+        println!("skipped: a_v2_group_is_entered_by_birth: no container or no v2 group here");
         return;
     };
     container.groups = Some(groups);

@@ -106,7 +106,6 @@ pub(super) fn perform(op: &Op, around: &Surroundings<'_>) -> Done {
             (0..=*last).try_for_each(|cap| prctl(libc::PR_CAPBSET_DROP, cap as usize))
         }
         Op::SetIds(id) => set_ids(*id),
-        Op::KeepDumpable => prctl(libc::PR_SET_DUMPABLE, 1),
         Op::EmptyCapabilities => empty_capabilities(),
         Op::NoNewPrivileges => prctl(libc::PR_SET_NO_NEW_PRIVS, 1),
         Op::Seccomp(filter) => seccomp(filter),

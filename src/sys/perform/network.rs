@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use nix::errno::Errno;
 
-use super::{Done, close, done, write_once};
+use super::{Done, close, done};
 use crate::sys::program::{Fill, Message, Network};
 
 pub(super) fn loopback_up() -> Done {
@@ -71,7 +71,16 @@ fn request(name: &[u8]) -> libc::ifreq {
 pub(super) fn ask_agent(network: Option<&Network<'_>>, harness: RawFd) -> Done {
     let network = network.ok_or(Errno::ENOTCONN)?;
     let agent = network.agent.ok_or(Errno::ENOTCONN)?.as_raw_fd();
-    write_once(agent, &network.address)?;
+    // Without SIGPIPE: that the agent has ended is an answer, too.
+    // SAFETY: the address is readable for its length.
+    Errno::result(unsafe {
+        libc::send(
+            agent,
+            network.address.as_ptr().cast(),
+            network.address.len(),
+            libc::MSG_NOSIGNAL,
+        )
+    })?;
     loop {
         until_said(agent, harness)?;
         let mut answer = [0u8; 8];

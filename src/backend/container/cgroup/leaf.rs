@@ -190,7 +190,39 @@ pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     named(path, open_for_writing(path)?.write_all(text.as_bytes()))
 }
 
-/// An error that says which file it is about.
+/// Which file an error is about.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {cause}", path.display())]
+struct Named {
+    path: PathBuf,
+    #[source]
+    cause: io::Error,
+}
+
 fn named<T>(path: &Path, result: io::Result<T>) -> io::Result<T> {
-    result.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))
+    result.map_err(|cause| {
+        let path = path.to_path_buf();
+        io::Error::new(cause.kind(), Named { path, cause })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::Bytes;
+    use crate::trial::Failure;
+
+    #[test]
+    fn what_refuses_is_named_and_its_errno_known() {
+        let parent = Parent {
+            directory: "/nowhere".into(),
+            version: Version::V2,
+            controllers: Vec::new(),
+        };
+        let limits = Limits::with_memory(Bytes(0));
+        let refused = Leaf::new(&[parent], "group", &limits).unwrap_err();
+        assert!(refused.to_string().starts_with("/nowhere/group: "));
+        let failure = Failure::setup("cgroup_create", refused);
+        assert_eq!(failure.errno(), Some(libc::ENOENT));
+    }
 }

@@ -48,7 +48,16 @@ impl Agent {
         let thread = std::thread::Builder::new()
             .name("veth".to_owned())
             .spawn(move || {
-                while let Ok(Some((address, pid))) = request(&own) {
+                loop {
+                    let (address, pid) = match request(&own) {
+                        Ok(Some(request)) => request,
+                        Ok(None) => break,
+                        // The door closes behind it: whoever asks then is refused (EPIPE).
+                        Err(error) => {
+                            tracing::error!(%error, "no more interfaces are made for containers");
+                            break;
+                        }
+                    };
                     let made = route.change(message::pair(bridge, pid), NLM_F_CREATE | NLM_F_EXCL);
                     let errno = made.map_or_else(|e| e.raw_os_error().unwrap_or(libc::EIO), |()| 0);
                     let [a, b, c, d] = address;
