@@ -11,6 +11,8 @@
 pub mod backend;
 pub mod cli;
 pub mod exits;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod host;
 pub mod measure;
 pub mod metric;

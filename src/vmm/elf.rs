@@ -278,4 +278,4 @@ fn bytes<const N: usize>(from: &[u8], at: usize) -> [u8; N] {
 
 #[cfg(test)]
 #[path = "elf_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -6,7 +6,7 @@ use super::*;
 use crate::workload::payload;
 
 /// One executable segment that contains headers and code, and one writable one.
-fn good() -> Vec<u8> {
+pub(crate) fn good() -> Vec<u8> {
     let mut file = vec![0u8; 0x1100];
     file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
     put(&mut file, 16, &2u16.to_le_bytes());
@@ -37,7 +37,7 @@ fn header(file: &mut [u8], index: usize, flags: u32, offset: u64, at: u64, len: 
     }
 }
 
-fn put(file: &mut [u8], at: usize, bytes: &[u8]) {
+pub(crate) fn put(file: &mut [u8], at: usize, bytes: &[u8]) {
     file[at..at + bytes.len()].copy_from_slice(bytes);
 }
 

@@ -195,6 +195,10 @@ pub unsafe fn classify(run: *const kvm_run, run_bytes: usize) -> Result<Exit, Un
     }
 }
 
+#[cfg(any(test, fuzzing))]
+#[path = "exit_fuzz.rs"]
+pub mod fuzz;
+
 #[cfg(test)]
 mod tests {
     use super::*;

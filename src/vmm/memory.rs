@@ -174,18 +174,22 @@ fn verify(bytes: &[u8], payload: &[u8], image: &Image) -> Result<(), ElfError> {
             write: segment.write,
             execute: segment.execute,
         };
-        for offset in 0..segment.memory_bytes {
-            let virt = segment.address + offset;
-            let wrong = || ElfError::LoadedWrong(virt);
-            let (phys, access) = paging::walk(virt, read).ok_or_else(wrong)?;
-            let want = usize::try_from(offset)
-                .ok()
-                .filter(|offset| *offset < segment.file.len())
-                .and_then(|offset| payload.get(segment.file.start + offset))
-                .copied()
-                .unwrap_or(0);
-            if access != expected || bytes.get(phys as usize) != Some(&want) {
-                return Err(wrong());
+        let file = payload.get(segment.file.clone()).unwrap_or_default();
+        let mut wanted = file.iter().copied().chain(std::iter::repeat(0));
+        let end = segment.address + segment.memory_bytes;
+        for page in segment.pages().step_by(layout::PAGE as usize) {
+            let (from, to) = (page.max(segment.address), end.min(page + layout::PAGE));
+            let wrong = |at| ElfError::LoadedWrong(at);
+            let (phys, access) = paging::walk(from, read).ok_or(wrong(from))?;
+            let found = bytes
+                .get(phys as usize..(phys + (to - from)) as usize)
+                .filter(|_| access == expected)
+                .ok_or(wrong(from))?;
+            // `found` leads: a zip asks its second side only while the first has a byte.
+            for ((at, found), wanted) in (from..to).zip(found).zip(&mut wanted) {
+                if *found != wanted {
+                    return Err(wrong(at));
+                }
             }
         }
     }

@@ -357,6 +357,10 @@ fn in_order(readings: &[u64]) -> Result<(), Failure> {
     Ok(())
 }
 
+#[cfg(any(test, fuzzing))]
+#[path = "session_fuzz.rs"]
+pub mod fuzz;
+
 #[cfg(test)]
 #[path = "session_tests.rs"]
 mod tests;

@@ -311,6 +311,10 @@ fn put(bytes: &mut [u8], at: usize, what: &[u8]) {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+#[path = "snapshot_fuzz.rs"]
+pub mod fuzz;
+
 #[cfg(test)]
 #[path = "snapshot_tests.rs"]
 mod tests;
