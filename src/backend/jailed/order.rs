@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn an_order_is_read_back_and_a_shorter_one_is_none() {
         let file = tempfile::tempfile().unwrap();
-        let cpu = Cpu::from_words(&[7, 1, 3, 9, 0, 1, 0, 0, 2, 3, 4, 5]).unwrap();
+        let cpu = Cpu::from_words(&[7, 1, 3, 9, 0, 11, 1, 0, 0, 2, 3, 4, 5]).unwrap();
         let start = Start {
             stack: InitialStack::handed_over(vec![5; 64]).unwrap(),
             heap_len: 4096,
