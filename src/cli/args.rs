@@ -33,6 +33,12 @@ pub enum Command {
     /// Judge one stored run against another: better, worse, same or inconclusive
     Compare(CompareArgs),
     /// One trial of each configuration, instant by instant: phases, exits, system calls
+    ///
+    /// Runs each workload once on each configuration and prints the trial in order: t0, every named
+    /// phase of the start, t1, each exit of a VM to its VMM with its reason, t2 to t4, the teardown,
+    /// t5. The system calls of a process or container are counted in a second launch under
+    /// ptrace(2), since counting slows them down; KVM's own counters of a VM are read when its
+    /// payload has ended.
     Explain(ExplainArgs),
     /// What can run here, what cannot, why, and the command that fixes it
     Doctor(DoctorArgs),
@@ -157,11 +163,6 @@ pub enum CompareFormat {
 }
 
 /// `isobench explain`.
-///
-/// Runs each workload once on each configuration and prints the trial in order: t0, every named phase
-/// of the start, t1, each exit of a VM to its VMM with its reason, t2 to t4, the teardown, t5. The
-/// system calls of a process or container are counted in a second launch under ptrace(2), since
-/// counting slows them down; KVM's own counters of a VM are read when its payload has ended.
 #[derive(Debug, clap::Args)]
 pub struct ExplainArgs {
     /// Backends, comma separated, with options as in `container:without=net` [default:
