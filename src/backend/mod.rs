@@ -8,6 +8,7 @@ mod guardian;
 #[cfg(test)]
 mod kill_tests;
 pub mod launcher;
+pub mod linux_vm;
 pub mod microvm;
 pub mod process;
 mod trace;
@@ -16,6 +17,7 @@ pub use configuration::{Configuration, MicroVmKind};
 pub(crate) use launcher::shortage;
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -74,11 +76,29 @@ pub trait Backend {
     }
 }
 
-/// Makes a configuration ready to run.
+/// What the user provides for backends to run with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Provided {
+    /// The kernel of `linux-vm`; `None` is the newest in `/boot`.
+    pub kernel: Option<PathBuf>,
+}
+
+/// Makes a configuration ready to run, with what this host has.
 ///
 /// # Errors
 /// Why this host cannot run it, and what would change that.
 pub fn open(configuration: &Configuration) -> Result<Box<dyn Backend>, Unavailable> {
+    open_with(configuration, &Provided::default())
+}
+
+/// As [`open`], with what the user provides.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(
+    configuration: &Configuration,
+    provided: &Provided,
+) -> Result<Box<dyn Backend>, Unavailable> {
     Ok(match configuration {
         Configuration::Process => Box::new(process::Process::new()?),
         Configuration::Container(options) => Box::new(container::Container::new(*options)?),
@@ -90,6 +110,10 @@ pub fn open(configuration: &Configuration) -> Result<Box<dyn Backend>, Unavailab
                 MicroVmKind::Pool => Box::new(microvm::pool::Pool::of(vm)),
             }
         }
+        Configuration::LinuxVm(savings) => Box::new(linux_vm::LinuxVm::new(
+            *savings,
+            provided.kernel.as_deref(),
+        )?),
     })
 }
 

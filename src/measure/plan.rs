@@ -115,6 +115,7 @@ fn typical(configuration: &Configuration) -> Bytes {
         Configuration::Container(options) if options.mechanisms().has(Mechanism::Net) => 256 << 10,
         Configuration::Container(_) => 96 << 10,
         Configuration::MicroVm(_) => 256 << 10,
+        Configuration::LinuxVm(_) => 64 << 20,
     })
 }
 

@@ -161,7 +161,11 @@ impl Session {
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn until_ready(&mut self, machine: &mut impl Speaker, watchdog: &Armed) -> Result<(), Failure> {
+    pub fn until_ready(
+        &mut self,
+        machine: &mut impl Speaker,
+        watchdog: &Armed,
+    ) -> Result<(), Failure> {
         match self.converse(machine, watchdog, true)? {
             None => Ok(()),
             Some(_) => Err(Failure::Protocol("the payload ended without a message")),
