@@ -79,11 +79,14 @@ const ATTACKS: &str = "attacks --nocapture";
 const CONFINEMENT: &str = "confinement --nocapture";
 const ROOTFS: &str = "rootfs --nocapture";
 
-/// A machine and what is done in it. There are two, so that each has a core of this host.
+/// A machine and what is done in it.
 pub struct Bed {
     pub name: &'static str,
     steps: &'static [Step],
 }
+
+/// All of them, two at a time, so that each has a core of this host.
+pub const BEDS: [&Bed; 3] = [&SVM, &GROUPS, &LINUX];
 
 /// What a micro-VM needs, and whole runs.
 pub const SVM: Bed = Bed {
@@ -94,12 +97,24 @@ pub const SVM: Bed = Bed {
         json("doctor-nobody", DOCTOR, everything_works).delegated_to_nobody(),
         tests("microvm", "microvm --nocapture", 13, &[]),
         tests("microvm-nobody", "microvm --nocapture", 13, &[]).delegated_to_nobody(),
+        tests(
+            "savings",
+            "linux_vm --nocapture --ignored every_saving",
+            1,
+            &[],
+        ),
         tests("memory", "memory --nocapture", 5, &[]).delegated(),
         tests("interrupted-runs", "interrupted_runs --nocapture", 7, &[]).delegated(),
         tests("isolation-harness", "isolation_harness --nocapture", 4, &[]).delegated(),
         tests("kills", KILLS, 5, &[OLD_TIME]).delegated(),
         json("run", RUN, all_measured).delegated(),
     ],
+};
+
+/// Machines inside the machine, each with a kernel to boot.
+pub const LINUX: Bed = Bed {
+    name: "linux",
+    steps: &[tests("linux-vm", "linux_vm --nocapture", 5, &[])],
 };
 
 /// What a container needs.
@@ -192,7 +207,7 @@ impl Step {
 impl Bed {
     /// The one of this name.
     pub fn named(name: &str) -> Option<&'static Self> {
-        [&SVM, &GROUPS].into_iter().find(|bed| bed.name == name)
+        BEDS.into_iter().find(|bed| bed.name == name)
     }
 
     /// The steps to be done: all of them, or those that [`CHOICE`] names.
