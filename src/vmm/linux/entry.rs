@@ -16,6 +16,22 @@ pub const GDT_LIMIT: u16 = 4 * 8 - 1;
 const TABLE: u64 = 0x23;
 const LARGE: u64 = 0xe3;
 
+/// The page directory: 512 large pages, one to one.
+static DIRECTORY: [u8; PAGE as usize] = {
+    assert!(layout::MAPPED_END / LARGE_PAGE * 8 == PAGE);
+    let mut directory = [0; PAGE as usize];
+    let mut at = 0;
+    while at < directory.len() {
+        let entry = (((at / 8) as u64 * LARGE_PAGE) | LARGE).to_le_bytes();
+        directory[at] = entry[0];
+        directory[at + 1] = entry[1];
+        directory[at + 2] = entry[2];
+        directory[at + 3] = entry[3];
+        at += 8;
+    }
+    directory
+};
+
 /// Writes all of it.
 ///
 /// # Errors
@@ -23,11 +39,7 @@ const LARGE: u64 = 0xe3;
 pub fn write(ram: &GuestRam) -> Result<(), vm_memory::VolatileMemoryError> {
     ram.write(PML4, &(PDPT | TABLE).to_le_bytes())?;
     ram.write(PDPT, &(PD | TABLE).to_le_bytes())?;
-    let mut directory = Vec::with_capacity(PAGE as usize);
-    for page in 0..layout::MAPPED_END / LARGE_PAGE {
-        directory.extend_from_slice(&((page * LARGE_PAGE) | LARGE).to_le_bytes());
-    }
-    ram.write(PD, &directory)?;
+    ram.write(PD, &DIRECTORY)?;
     // Flat, 4 GiB, accessed; code is 64-bit (Intel SDM vol. 3, 3.4.5).
     let gdt: [u64; 4] = [0, 0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff];
     ram.write(GDT, &gdt.map(u64::to_le_bytes).concat())?;
