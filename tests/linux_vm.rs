@@ -101,6 +101,9 @@ fn linux_boots_to_the_payload() {
     let Some(mut vm) = backend("boots", LinuxVm::new(Savings::NONE, None)) else {
         return;
     };
+    let kernel = vm.guest_kernel().unwrap();
+    println!("timeline linux-vm: {}", kernel.version.unwrap_or_default());
+    assert_eq!(kernel.sha256.len(), 64);
     let noop = launch(Workload::Noop, 0, 1);
     let seen = vm.trial(&noop).unwrap();
     print_timeline("linux-vm", &seen);

@@ -19,7 +19,8 @@ pub(crate) use launcher::shortage;
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::backend::group::GroupAccounts;
 use crate::exits::Crossings;
@@ -68,6 +69,11 @@ pub trait Backend {
     /// As [`Self::trial`]; the kernel refuses to count.
     fn count(&mut self, _launch: &Launch) -> Result<Option<Crossings>, Failure> {
         Ok(None)
+    }
+
+    /// The kernel below the payload, where it is not the host's.
+    fn guest_kernel(&self) -> Option<GuestKernel> {
+        None
     }
 
     /// Mechanisms that this backend does without on this host.
@@ -146,6 +152,20 @@ pub struct Footprint {
     pub private: Bytes,
     /// GroupAccounts of the instance's own control group, where it has one.
     pub group: Option<GroupAccounts>,
+}
+
+/// The kernel that a guest runs, in `run.json` beside the backend's numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GuestKernel {
+    /// SHA-256 of its file.
+    pub sha256: String,
+    /// bzImage or vmlinux.
+    pub format: String,
+    /// What a bzImage says about itself (`uname -r`, builder, date).
+    pub version: Option<String>,
+    /// Its command line, without the payload's part.
+    pub command_line: String,
 }
 
 /// A mechanism that a backend does without on this host.

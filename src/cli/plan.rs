@@ -60,6 +60,13 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
         None => max_time(profile),
         Some(text) => duration("--max-time", text)?,
     };
+    // A kernel on an emulated machine takes half a minute to its first process.
+    let boots = |c: &Configuration| matches!(c, Configuration::LinuxVm(_));
+    let deadline = Duration::from_secs(if configurations.iter().any(boots) {
+        120
+    } else {
+        30
+    });
     Ok(RunPlan {
         plan: Plan {
             configurations,
@@ -76,7 +83,7 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
             // ratios to `process` that are narrow do not make it done.
             target: (args.blocks.is_none() && !ladder).then(|| target(profile)),
             warmups: 1,
-            deadline: Duration::from_secs(30),
+            deadline,
         },
         provided: Provided {
             kernel: args.kernel.clone(),

@@ -71,6 +71,8 @@ const RUN: &str = "isobench run --profile smoke --blocks 2 --seed 1 --max-time 5
                    --workloads noop,sha256,matmul,branch,triad,chase,fault,crossing,clock";
 const LADDER: &str = "isobench run --ladder namespaces --profile smoke --blocks 2 --seed 1 \
                       --max-time 5m --out /ladder --format json";
+const LINUX_RUN: &str = "isobench run --backends process,linux-vm:keep=console --workloads noop \
+                         --blocks 1 --seed 1 --max-time 5m --out /linux --format json";
 /// The modules that touch the machine.
 const LIB: &str = "lib --nocapture backend:: host:: sys:: vmm:: --skip kill_tests";
 const KILLS: &str = "lib --nocapture backend::kill_tests";
@@ -114,7 +116,10 @@ pub const SVM: Bed = Bed {
 /// Machines inside the machine, each with a kernel to boot.
 pub const LINUX: Bed = Bed {
     name: "linux",
-    steps: &[tests("linux-vm", "linux_vm --nocapture", 5, &[])],
+    steps: &[
+        tests("linux-vm", "linux_vm --nocapture", 8, &[]),
+        json("linux-vm-run", LINUX_RUN, kernel_measured),
+    ],
 };
 
 /// What a container needs.
@@ -240,6 +245,21 @@ fn everything_works(doctor: &Value) -> Result<String, String> {
         "kvm {kvm}, cgroup {cgroup}, usable: {}",
         usable.join(", ")
     ))
+}
+
+/// `run` with a kernel: it gave a number, and the document says which kernel it was.
+fn kernel_measured(run: &Value) -> Result<String, String> {
+    this_bed(&run["host"])?;
+    let vm = &run["backends"][1];
+    must_be(&vm["id"], &"linux-vm:keep=console".into(), "second backend")?;
+    must_be(&vm["status"], &"measured".into(), "linux-vm: status")?;
+    must_be(&vm["failures"], &0.into(), "linux-vm: failures")?;
+    let kernel = &vm["guest_kernel"];
+    let digest = kernel["sha256"].as_str().unwrap_or_default();
+    match kernel["version"].as_str() {
+        Some(version) if digest.len() == 64 => Ok(format!("guest kernel {version}")),
+        _ => Err(format!("guest_kernel: {kernel}")),
+    }
 }
 
 /// `run`: every backend gave a number for everything, but for a time namespace on an old kernel.

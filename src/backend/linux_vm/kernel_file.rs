@@ -6,6 +6,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use crate::backend::Unavailable;
 use crate::vmm::linux::kernel::{Kernel, MAX_FILE};
 
@@ -16,6 +18,8 @@ pub struct Found {
     pub path: PathBuf,
     /// The image.
     pub kernel: Kernel,
+    /// SHA-256 of the file, lower-case hexadecimal.
+    pub sha256: String,
 }
 
 /// Finds, reads and checks it.
@@ -35,11 +39,19 @@ pub fn find(named: Option<&Path>, boot: &Path) -> Result<Found, Unavailable> {
             _ => "--kernel PATH of a bzImage or vmlinux".to_owned(),
         },
     })?;
+    let sha256 = Sha256::digest(&bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let kernel = Kernel::parse(bytes).map_err(|error| Unavailable {
         reason: format!("{name} is no kernel that can be booted: {error}"),
         remedy: "--kernel PATH of a bzImage or vmlinux for x86-64".to_owned(),
     })?;
-    Ok(Found { path, kernel })
+    Ok(Found {
+        path,
+        kernel,
+        sha256,
+    })
 }
 
 /// The whole of a regular file of bounded size. A FIFO is not waited for, a device not read.

@@ -22,7 +22,8 @@ use self::options::Savings;
 use super::launcher::shortage;
 use super::microvm::smaps::footprint_of;
 use super::microvm::{check, open};
-use super::{Backend, Footprint, Instance, Unavailable};
+use super::{Backend, Footprint, GuestKernel, Instance, Unavailable};
+use crate::exits::{Boundary, Crossings, Exits};
 use crate::host::kvm;
 use crate::metric::{Bytes, Ticks};
 use crate::sys::clock::now;
@@ -45,6 +46,8 @@ pub struct LinuxVm {
     cpu: LinuxCpu,
     savings: Savings,
     tsc_offset: bool,
+    /// What is told of the kernel; `None` for one that was handed over and has no file.
+    kernel: Option<GuestKernel>,
 }
 
 /// A KVM that makes virtual machines, and what a vCPU is in them.
@@ -113,12 +116,15 @@ impl LinuxVm {
                 .to_owned(),
         })?;
         let found = kernel_file::find(kernel, Path::new("/boot"))?;
-        tracing::info!(
-            kernel = %found.path.display(),
-            format = found.kernel.format.name(),
-            version = found.kernel.version,
-        );
-        Self::of(ready, savings, &found.kernel, init)
+        tracing::info!(kernel = %found.path.display(), sha256 = found.sha256);
+        let mut made = Self::of(ready, savings, &found.kernel, init)?;
+        made.kernel = Some(GuestKernel {
+            sha256: found.sha256,
+            format: found.kernel.format.name().to_owned(),
+            version: found.kernel.version,
+            command_line: made.parameters().join(" "),
+        });
+        Ok(made)
     }
 
     /// With this kernel, whether or not this KVM can run one: hostile images run on any.
@@ -148,7 +154,15 @@ impl LinuxVm {
             cpu: ready.cpu,
             savings,
             tsc_offset: ready.tsc_offset,
+            kernel: None,
         })
+    }
+
+    /// The command line, but for what is the payload's.
+    fn parameters(&self) -> Vec<&'static str> {
+        let mut parameters = self.savings.parameters();
+        parameters.push(GUEST_ENVIRONMENT);
+        parameters
     }
 
     /// What a launch needs, before the clock starts.
@@ -159,8 +173,7 @@ impl LinuxVm {
         let heap = task.workload.heap_bytes(task.size);
         let ram = layout::ram(self.image.base(), heap)
             .ok_or_else(|| invalid("the guest's memory does not fit below 3 GiB".to_owned()))?;
-        let mut parameters = self.savings.parameters();
-        parameters.push(GUEST_ENVIRONMENT);
+        let parameters = self.parameters();
         let arguments = task.argv();
         let most = self.image.placement().command_line;
         let command_line = params::command_line(&parameters, &arguments, most)
@@ -269,6 +282,26 @@ impl Backend for LinuxVm {
             exits: Some(exits),
             throttled: None,
         })
+    }
+
+    fn count(&mut self, launch: &Launch) -> Result<Option<Crossings>, Failure> {
+        let seen = self.hear(launch, &mut Vec::new())?;
+        let counts = seen.exits.iter().flat_map(Exits::counts);
+        Ok(Some(Crossings {
+            boundary: Boundary::VmExits,
+            counts: counts
+                .map(|row| (row.stage, row.reason.to_string(), row.count))
+                .collect(),
+            // A boot has too many to note each.
+            noted: Vec::new(),
+            kvm: Vec::new(),
+            report: seen.report,
+            seen: Some(seen),
+        }))
+    }
+
+    fn guest_kernel(&self) -> Option<GuestKernel> {
+        self.kernel.clone()
     }
 
     fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {

@@ -272,6 +272,7 @@ fn backends(opened: &[Opened], summary: &Summary, early: Option<&str>) -> Vec<Ba
                 reason,
                 remedy,
                 limitations,
+                guest_kernel: o.backend.as_ref().ok().and_then(|b| b.guest_kernel()),
                 trials,
                 failures,
                 tainted,
