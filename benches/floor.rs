@@ -156,6 +156,9 @@ fn floors(
         Configuration::Container(_) => {
             return Err("the container's floor runs as root only".to_owned());
         }
+        Configuration::LinuxVm(_) => {
+            return Err("a start of linux-vm is its kernel's".to_owned());
+        }
         Configuration::MicroVm(_) => vec![
             ("microvm", vm(microvm::Model::Avx)?),
             ("microvm, floor without AVX", vm(microvm::Model::None)?),

@@ -201,6 +201,12 @@ impl Transcript {
         Ok(())
     }
 
+    /// Whether the payload has said that it runs.
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
+        self.ready.is_some()
+    }
+
     /// Hands over the answers so far.
     pub fn take_answers(&mut self) -> Vec<Answer> {
         std::mem::take(&mut self.answers)

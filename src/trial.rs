@@ -100,6 +100,11 @@ impl PhaseLog {
         self.open = Some((name, crate::sys::clock::now()));
     }
 
+    /// Notes a phase whose start and end were both observed elsewhere.
+    pub fn note(&mut self, name: &'static str, start: Ticks, end: Ticks) {
+        self.push(Phase { name, start, end });
+    }
+
     /// Ends the open phase now.
     pub fn close(&mut self) {
         self.close_at(crate::sys::clock::now());
@@ -261,6 +266,15 @@ pub enum Failure {
     /// an access no device claims.
     #[error("unexpected VM exit: {0}")]
     VmExit(String),
+    /// The kernel of a guest did not come to the payload, or to an end of its own: a panic, a reset, a
+    /// vCPU that stopped.
+    #[error("the guest's kernel: {how}; it printed last: {console:?}")]
+    GuestKernel {
+        /// What happened.
+        how: String,
+        /// The end of its console, in one line; bounded.
+        console: String,
+    },
     /// The digest is not the known answer.
     #[error("wrong answer: digest {found:#018x}, known answer {expected:#018x}")]
     WrongAnswer {
@@ -354,6 +368,7 @@ impl Failure {
             Self::GuestException { .. } => "guest-exception",
             Self::VmExit(_) => "vm-exit",
             Self::ExitBudget(_) => "exit-budget",
+            Self::GuestKernel { .. } => "guest-kernel",
             Self::WrongAnswer { .. } => "wrong-answer",
             Self::OtherBytes { .. } => "other-bytes",
             Self::Clock(_) => "clock",

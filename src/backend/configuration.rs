@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::container::options::{OptionError, Options};
+use super::linux_vm::options::{Savings, SavingsError};
 
 /// A way to run the payload. The order is the order of reports, reference first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,6 +15,8 @@ pub enum Configuration {
     Container(Options),
     /// The project's own VMM, no guest operating system.
     MicroVm(MicroVmKind),
+    /// The project's own VMM, with a Linux kernel in it.
+    LinuxVm(Savings),
 }
 
 /// How a micro-VM comes to be.
@@ -65,16 +68,27 @@ pub enum ConfigurationError {
     /// An option of `container`.
     #[error("container: {0}")]
     Container(#[from] OptionError),
+    /// An option of `linux-vm`.
+    #[error("linux-vm: {0}")]
+    LinuxVm(#[from] SavingsError),
 }
 
 impl Configuration {
     /// Names of the backends, reference first.
-    pub const BACKENDS: [&str; 3] = ["process", "container", "microvm"];
+    pub const BACKENDS: [&str; 4] = ["process", "container", "microvm", "linux-vm"];
 
     /// Every configuration that `run` takes by default, reference first.
     #[must_use]
     pub fn defaults() -> Vec<Self> {
         vec![Self::Process, Self::container(), Self::microvm()]
+    }
+
+    /// Every backend once, with its default options, reference first.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let mut all = Self::defaults();
+        all.push(Self::LinuxVm(Savings::NONE));
+        all
     }
 
     /// `container` with its default options.
@@ -119,6 +133,10 @@ impl Configuration {
                 "one micro-VM kept, its memory and registers given back their snapshot's state at \
                  the start of each trial"
             }
+            Self::LinuxVm(_) => {
+                "own VMM on hardware KVM boots a Linux kernel (--kernel, else the newest in /boot) \
+                 with the payload as /init; not part of the default"
+            }
         }
     }
 }
@@ -142,6 +160,9 @@ impl FromStr for Configuration {
             "container" => Ok(Self::Container(
                 options.map_or_else(|| Ok(Options::default()), Options::parse)?,
             )),
+            "linux-vm" => Ok(Self::LinuxVm(
+                options.map_or(Ok(Savings::NONE), Savings::parse)?,
+            )),
             other => Err(ConfigurationError::Backend(other.to_owned())),
         }
     }
@@ -154,6 +175,7 @@ impl fmt::Display for Configuration {
             Self::Container(options) => write!(f, "container{options}"),
             Self::MicroVm(MicroVmKind::Cold) => f.write_str("microvm"),
             Self::MicroVm(kind) => write!(f, "microvm:{}", kind.name()),
+            Self::LinuxVm(savings) => write!(f, "linux-vm{savings}"),
         }
     }
 }
@@ -175,6 +197,10 @@ mod tests {
             "microvm:jailed",
             "microvm:snapshot",
             "microvm:pool",
+            "linux-vm",
+            "linux-vm:lean",
+            "linux-vm:save=quiet+pci",
+            "linux-vm:keep=console",
         ] {
             let configuration: Configuration = name.parse().unwrap();
             assert_eq!(configuration.id(), name);
@@ -195,6 +221,8 @@ mod tests {
                 "microvm:hot",
                 "expected one of cold, jailed, snapshot, pool",
             ),
+            ("linux-vm:fat", "linux-vm: there is no option \"fat\""),
+            ("linux-vm:save=x", "linux-vm: there is no saving \"x\""),
             ("container:", "container: there is no option \"\""),
         ] {
             let error = name.parse::<Configuration>().unwrap_err().to_string();

@@ -163,7 +163,7 @@ fn exit_budget(task: &Task) -> u64 {
 }
 
 /// Opens KVM, telling apart why it cannot be.
-fn open(path: &Path) -> Result<Kvm, Unavailable> {
+pub(super) fn open(path: &Path) -> Result<Kvm, Unavailable> {
     let name = path.display();
     let c_path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).unwrap_or_default();
     Kvm::new_with_path(c_path).map_err(|error| {
@@ -197,7 +197,7 @@ fn open(path: &Path) -> Result<Kvm, Unavailable> {
 }
 
 /// Version and capabilities.
-fn check(version: i32, has: impl Fn(Cap) -> bool) -> Result<(), Unavailable> {
+pub(super) fn check(version: i32, has: impl Fn(Cap) -> bool) -> Result<(), Unavailable> {
     if version < 0 {
         // An ioctl that the file does not know.
         return Err(Unavailable {
@@ -371,7 +371,8 @@ impl Backend for MicroVm {
     }
 }
 
-fn status(pause: Pause) -> Result<u8, Failure> {
+/// The status of a payload that has ended.
+pub(super) fn status(pause: Pause) -> Result<u8, Failure> {
     match pause {
         Pause::Exited(status) => Ok(status),
         Pause::Waiting => Err(Failure::Protocol("a second wait")),

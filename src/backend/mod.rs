@@ -9,6 +9,7 @@ pub mod jailed;
 #[cfg(test)]
 mod kill_tests;
 pub mod launcher;
+pub mod linux_vm;
 pub mod microvm;
 pub mod process;
 mod trace;
@@ -17,8 +18,10 @@ pub use configuration::{Configuration, MicroVmKind};
 pub(crate) use launcher::shortage;
 
 use std::fmt;
+use std::path::PathBuf;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::backend::group::GroupAccounts;
 use crate::exits::Crossings;
@@ -69,17 +72,40 @@ pub trait Backend {
         Ok(None)
     }
 
+    /// The kernel below the payload, where it is not the host's.
+    fn guest_kernel(&self) -> Option<GuestKernel> {
+        None
+    }
+
     /// Mechanisms that this backend does without on this host.
     fn limitations(&self) -> Vec<Limitation> {
         Vec::new()
     }
 }
 
-/// Makes a configuration ready to run.
+/// What the user provides for backends to run with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Provided {
+    /// The kernel of `linux-vm`; `None` is the newest in `/boot`.
+    pub kernel: Option<PathBuf>,
+}
+
+/// Makes a configuration ready to run, with what this host has.
 ///
 /// # Errors
 /// Why this host cannot run it, and what would change that.
 pub fn open(configuration: &Configuration) -> Result<Box<dyn Backend>, Unavailable> {
+    open_with(configuration, &Provided::default())
+}
+
+/// As [`open`], with what the user provides.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(
+    configuration: &Configuration,
+    provided: &Provided,
+) -> Result<Box<dyn Backend>, Unavailable> {
     Ok(match configuration {
         Configuration::Process => Box::new(process::Process::new()?),
         Configuration::Container(options) => Box::new(container::Container::new(*options)?),
@@ -92,6 +118,10 @@ pub fn open(configuration: &Configuration) -> Result<Box<dyn Backend>, Unavailab
                 MicroVmKind::Pool => Box::new(microvm::pool::Pool::of(vm)),
             }
         }
+        Configuration::LinuxVm(savings) => Box::new(linux_vm::LinuxVm::new(
+            *savings,
+            provided.kernel.as_deref(),
+        )?),
     })
 }
 
@@ -124,6 +154,20 @@ pub struct Footprint {
     pub private: Bytes,
     /// GroupAccounts of the instance's own control group, where it has one.
     pub group: Option<GroupAccounts>,
+}
+
+/// The kernel that a guest runs, in `run.json` beside the backend's numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GuestKernel {
+    /// SHA-256 of its file.
+    pub sha256: String,
+    /// bzImage or vmlinux.
+    pub format: String,
+    /// What a bzImage says about itself (`uname -r`, builder, date).
+    pub version: Option<String>,
+    /// Its command line, without the payload's part.
+    pub command_line: String,
 }
 
 /// A mechanism that a backend does without on this host.

@@ -71,6 +71,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "LIST")]
     pub backends: Option<String>,
 
+    /// Kernel of linux-vm: a bzImage or vmlinux [default: the newest in /boot]
+    #[arg(long, value_name = "PATH")]
+    pub kernel: Option<PathBuf>,
+
     /// Workloads, comma separated, with or without a size: noop,chase@1MiB [default: all]
     #[arg(long, value_name = "LIST")]
     pub workloads: Option<String>,
@@ -182,6 +186,10 @@ pub struct ExplainArgs {
 /// `isobench doctor`.
 #[derive(Debug, clap::Args)]
 pub struct DoctorArgs {
+    /// Kernel of linux-vm: a bzImage or vmlinux [default: the newest in /boot]
+    #[arg(long, value_name = "PATH")]
+    pub kernel: Option<PathBuf>,
+
     /// What to print: human or json
     #[arg(long, value_enum, default_value_t = ListFormat::Human)]
     pub format: ListFormat,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::args::{ExplainArgs, Format, RunArgs};
 use super::error::CliError;
+use crate::backend::Provided;
 use crate::backend::configuration::{Configuration, ConfigurationError};
 use crate::measure::plan::{Plan, density, ladder_rounds, ladder_time, max_time, rounds, target};
 use crate::workload::profile::Profile;
@@ -15,6 +16,8 @@ use crate::workload::{Task, Workload};
 pub struct RunPlan {
     /// What to measure.
     pub plan: Plan,
+    /// What backends run with.
+    pub provided: Provided,
     /// Where the results go; `None` is `reports/<id>`.
     pub out: Option<PathBuf>,
     /// What to print.
@@ -57,6 +60,13 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
         None => max_time(profile),
         Some(text) => duration("--max-time", text)?,
     };
+    // A kernel on an emulated machine takes half a minute to its first process.
+    let boots = |c: &Configuration| matches!(c, Configuration::LinuxVm(_));
+    let deadline = Duration::from_secs(if configurations.iter().any(boots) {
+        120
+    } else {
+        30
+    });
     Ok(RunPlan {
         plan: Plan {
             configurations,
@@ -73,7 +83,10 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
             // ratios to `process` that are narrow do not make it done.
             target: (args.blocks.is_none() && !ladder).then(|| target(profile)),
             warmups: 1,
-            deadline: Duration::from_secs(30),
+            deadline,
+        },
+        provided: Provided {
+            kernel: args.kernel.clone(),
         },
         out: args.out.clone(),
         format: args.format,
@@ -305,10 +318,12 @@ mod tests {
     fn defaults_need_no_flags() {
         let RunPlan {
             plan,
+            provided,
             out,
             format,
             ladder,
         } = plan(&[]).unwrap();
+        assert_eq!(provided, Provided::default());
         assert!(!ladder);
         assert_eq!(plan.configurations, Configuration::defaults());
         assert_eq!(

@@ -117,6 +117,7 @@ fn typical(configuration: &Configuration) -> Bytes {
         // And a process with the VMM's own pages.
         Configuration::MicroVm(MicroVmKind::Jailed) => 1 << 20,
         Configuration::MicroVm(_) => 256 << 10,
+        Configuration::LinuxVm(_) => 64 << 20,
     })
 }
 

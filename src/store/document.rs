@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::GuestKernel;
 use crate::host::fingerprint::Host;
 use crate::metric::{Better, Unit};
 
@@ -107,6 +108,9 @@ pub struct BackendResult {
     pub remedy: Option<String>,
     /// Mechanisms it had to do without on this host.
     pub limitations: Vec<String>,
+    /// The kernel below the payload, where it is not the host's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub guest_kernel: Option<GuestKernel>,
     /// Trials run, without warm-up.
     pub trials: u64,
     /// Those of them that failed.

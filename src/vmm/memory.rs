@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::ptr::{self, NonNull};
 
 use isobench_abi::DoorbellPage;
@@ -196,6 +196,17 @@ fn verify(bytes: &[u8], payload: &[u8], image: &Image) -> Result<(), ElfError> {
     Ok(())
 }
 
+/// A file to be seen, privately, in a guest's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    /// Guest-physical start, a page's.
+    pub at: u64,
+    /// The file, seen from its beginning.
+    pub file: BorrowedFd<'a>,
+    /// Bytes, not more than the file has.
+    pub len: u64,
+}
+
 /// One VM's memory. Unmapped when dropped.
 #[derive(Debug)]
 pub struct GuestRam {
@@ -242,37 +253,65 @@ impl GuestRam {
                 len,
             });
         }
+        let ram = Self::anonymous(len)?;
+        ram.overlay(0, file, offset, filled)?;
+        Ok(ram)
+    }
+
+    /// Maps `len` zero bytes and, over them, private views of files.
+    ///
+    /// # Errors
+    /// mmap(2); EINVAL for a piece that does not lie inside, from a page's start.
+    pub fn mosaic(len: u64, pieces: &[Piece<'_>]) -> io::Result<Self> {
+        let number = |n| usize::try_from(n).map_err(|_| too_much());
+        let ram = Self::anonymous(number(len)?)?;
+        for piece in pieces {
+            let (at, len) = (number(piece.at)?, number(piece.len)?);
+            ram.overlay(at, piece.file.as_raw_fd(), 0, len)?;
+        }
+        Ok(ram)
+    }
+
+    /// Anonymous, so that these pages are as any process's; one large page more than needed, so that
+    /// host and guest addresses agree modulo 2 MiB and both can use large pages.
+    fn anonymous(len: usize) -> io::Result<Self> {
         let large = layout::LARGE_PAGE as usize;
         let reserve = len.checked_add(large).ok_or_else(too_much)?;
-        // Anonymous, so that the heap's pages are as any process's; one large page more than
-        // needed, so that host and guest addresses agree modulo 2 MiB and both can use large pages.
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: as above.
+        // SAFETY: a new mapping at an address of the kernel's choice.
         let at = unsafe { libc::mmap(ptr::null_mut(), reserve, prot, flags, -1, 0) };
         let mapping = mapped(at)?;
         let skip = at.addr().next_multiple_of(large) - at.addr();
         // SAFETY: skip < 2 MiB <= reserve - len, so `base .. base + len` lies inside the mapping.
         let base = unsafe { mapping.cast::<u8>().add(skip) };
-        let ram = Self {
+        Ok(Self {
             mapping,
             mapped: reserve,
             base,
             len,
-        };
-        // SAFETY: MAP_FIXED replaces the first `filled` bytes, at most `len`, of the mapping that
-        // `ram` owns and that nobody uses yet.
+        })
+    }
+
+    /// Puts a private view of a file in place of what lies at `at`, before anybody uses that.
+    fn overlay(&self, at: usize, file: RawFd, offset: i64, len: usize) -> io::Result<()> {
+        let inside = at.checked_add(len).is_some_and(|end| end <= self.len);
+        if !inside || !at.is_multiple_of(layout::PAGE as usize) {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        // SAFETY: MAP_FIXED replaces `len` bytes, and the rest of their last page, of the mapping that
+        // `self` owns: at most `self.len`, behind which it has pages to spare, and nobody uses it yet.
         let over = unsafe {
             libc::mmap(
-                ram.base.as_ptr().cast(),
-                filled,
-                prot,
+                self.base.as_ptr().add(at).cast(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_PRIVATE | libc::MAP_FIXED,
                 file,
                 offset,
             )
         };
-        mapped(over)?;
-        Ok(ram)
+        mapped(over).map(drop)
     }
 
     /// Host address of guest-physical 0.

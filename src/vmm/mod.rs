@@ -21,6 +21,7 @@ pub mod elf;
 pub mod exit;
 pub mod initramfs;
 pub mod layout;
+pub mod linux;
 pub mod machine;
 pub mod memory;
 pub mod paging;

@@ -12,11 +12,12 @@ use std::fs::File;
 use std::io::Write;
 use std::time::Duration;
 
-use isobench_abi::{Mark, Message, Op, Report};
+use isobench_abi::{FRAME_BYTES, Mark, Message, Op, Report};
 
 use super::clock::Brackets;
 use super::exit::Exit;
 use super::machine::Machine;
+use crate::exits::Stage;
 use crate::metric::Ticks;
 use crate::sys::clock::now;
 use crate::sys::watchdog::{Armed, Verdict};
@@ -26,6 +27,45 @@ use crate::trial::{ClockMap, Failure, Instants};
 /// Doorbells between two looks at the clock: some tens of milliseconds of the cheapest ones even
 /// where one takes 100 µs.
 const LOOK_EVERY: u64 = 256;
+
+/// A machine whose payload speaks by doorbell.
+pub trait Speaker {
+    /// Runs the vCPU until it has something to say, or a signal arrives.
+    ///
+    /// # Errors
+    /// Every [`Failure`] by which a guest or KVM ends.
+    fn run(&mut self) -> Result<Exit, Failure>;
+
+    /// The frame that the last doorbell announced.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn frame(&self) -> Result<[u8; FRAME_BYTES], Failure>;
+
+    /// How often the vCPU came back.
+    fn total_exits(&self) -> u64;
+
+    /// The part of the trial that exits belong to from now on.
+    fn enter(&mut self, stage: Stage);
+}
+
+impl Speaker for Machine {
+    fn run(&mut self) -> Result<Exit, Failure> {
+        self.run()
+    }
+
+    fn frame(&self) -> Result<[u8; FRAME_BYTES], Failure> {
+        self.frame()
+    }
+
+    fn total_exits(&self) -> u64 {
+        self.exits().total()
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        self.enter(stage);
+    }
+}
 
 /// Why the payload stopped for the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +168,7 @@ impl Session {
     ///
     /// # Errors
     /// Every [`Failure`] that a payload, a hostile guest, KVM, the clock or the user can cause.
-    pub fn run(&mut self, machine: &mut Machine, watchdog: &Armed) -> Result<Pause, Failure> {
+    pub fn run(&mut self, machine: &mut impl Speaker, watchdog: &Armed) -> Result<Pause, Failure> {
         loop {
             if let Some(pause) = self.converse(machine, watchdog, false)? {
                 return Ok(pause);
@@ -140,7 +180,11 @@ impl Session {
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn until_ready(&mut self, machine: &mut Machine, watchdog: &Armed) -> Result<(), Failure> {
+    pub fn until_ready(
+        &mut self,
+        machine: &mut impl Speaker,
+        watchdog: &Armed,
+    ) -> Result<(), Failure> {
         match self.converse(machine, watchdog, true)? {
             None => Ok(()),
             Some(_) => Err(Failure::Protocol("the payload ended without a message")),
@@ -150,7 +194,7 @@ impl Session {
     /// Until the payload waits or exits, or, if asked to, until the next message (`None`).
     fn converse(
         &mut self,
-        machine: &mut Machine,
+        machine: &mut impl Speaker,
         watchdog: &Armed,
         one: bool,
     ) -> Result<Option<Pause>, Failure> {
@@ -170,7 +214,7 @@ impl Session {
                 Op::Null => {
                     // A signal that lands outside KVM_RUN is lost; a ringing guest gives many
                     // occasions to notice.
-                    if machine.exits().total().is_multiple_of(LOOK_EVERY) {
+                    if machine.total_exits().is_multiple_of(LOOK_EVERY) {
                         self.look(watchdog)?;
                     }
                 }
@@ -250,6 +294,12 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Whether the payload has spoken.
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
+        self.transcript.is_ready()
     }
 
     /// Hands over what the payload has answered (`probe`).

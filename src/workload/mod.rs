@@ -68,7 +68,7 @@ impl Task {
     #[must_use]
     pub fn argv(&self) -> [String; 4] {
         [
-            "/payload".to_owned(),
+            isobench_abi::PROGRAM_NAME.to_owned(),
             self.workload.name().to_owned(),
             self.size.to_string(),
             self.reps.to_string(),

@@ -44,6 +44,10 @@ pub fn write(kit: &Kit, folder: &Path) -> PathBuf {
         tree.file(&format!("{MODULES}/{at}.ko"), 0o644, read(module))
             .unwrap();
     }
+    // What `linux-vm` finds: the kernel that runs here, once more.
+    let name = kit.kernel.file_name().unwrap().to_string_lossy();
+    tree.file(&format!("/boot/{name}"), 0o644, read(&kit.kernel))
+        .unwrap();
     tree.device("/dev/console", 0o600, (5, 1)).unwrap();
     for mount_point in ["/proc", "/sys", "/tmp", "/root"] {
         tree.directory(mount_point).unwrap();

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::steps::{GROUPS, SVM, Step};
+use crate::steps::{BEDS, Bed, Step};
 
 /// Folder that a `linux-image-…-cloud-amd64` package was unpacked into.
 const KERNEL: &str = "ISOBENCH_NESTED_KERNEL";
@@ -130,7 +130,7 @@ fn programs() -> BTreeMap<String, PathBuf> {
             found.insert(name.to_owned(), path.into());
         }
     }
-    let chosen = SVM.chosen().chain(GROUPS.chosen());
+    let chosen = BEDS.into_iter().flat_map(Bed::chosen);
     let mut wanted: BTreeSet<_> = chosen.map(Step::program).collect();
     // Tests call it.
     wanted.insert("isobench");

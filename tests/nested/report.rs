@@ -52,8 +52,8 @@ impl Report {
         }
     }
 
-    /// Takes in a line. What it says to whoever waits: the result of a test, what was not done, how a
-    /// step ended.
+    /// Takes in a line. What it says to whoever waits: the result of a test, what was not done, a
+    /// timeline, how a step ended.
     pub fn take(&mut self, line: &str) -> Vec<String> {
         if let Line::Begin(name) = Line::parse(line) {
             self.seen.push(Seen {
@@ -89,7 +89,8 @@ impl Report {
         };
         let result = result.map(|(test, result)| format!("nested {step}: {test}: {result}"));
         let skipped = not_done(text).map(|what| format!("skipped: nested {step}: {what}"));
-        skipped.into_iter().chain(result).collect()
+        let shown = shown(text).map(|what| format!("nested {step}: {what}"));
+        skipped.into_iter().chain(shown).chain(result).collect()
     }
 
     /// The last step has ended.
@@ -142,6 +143,12 @@ impl Results {
         let test = is_result.then(|| self.open.pop())??;
         self.open.is_empty().then(|| (test, rest.to_owned()))
     }
+}
+
+/// What a test prints to be seen, behind its name where libtest has put that on the same line.
+fn shown(line: &str) -> Option<&str> {
+    let said = line.split_once(" ... ").map_or(line, |(_, said)| said);
+    said.starts_with("timeline ").then_some(said)
 }
 
 /// What there is to say of a step, or what is wrong with it.

@@ -71,6 +71,8 @@ const RUN: &str = "isobench run --profile smoke --blocks 2 --seed 1 --max-time 5
                    --workloads noop,sha256,matmul,branch,triad,chase,fault,crossing,clock";
 const LADDER: &str = "isobench run --ladder namespaces --profile smoke --blocks 2 --seed 1 \
                       --max-time 5m --out /ladder --format json";
+const LINUX_RUN: &str = "isobench run --backends process,linux-vm:keep=console --workloads noop \
+                         --blocks 1 --seed 1 --max-time 5m --out /linux --format json";
 /// The modules that touch the machine.
 const LIB: &str = "lib --nocapture backend:: host:: sys:: vmm:: --skip kill_tests";
 const KILLS: &str = "lib --nocapture backend::kill_tests";
@@ -79,11 +81,14 @@ const ATTACKS: &str = "attacks --nocapture";
 const CONFINEMENT: &str = "confinement --nocapture";
 const ROOTFS: &str = "rootfs --nocapture";
 
-/// A machine and what is done in it. There are two, so that each has a core of this host.
+/// A machine and what is done in it.
 pub struct Bed {
     pub name: &'static str,
     steps: &'static [Step],
 }
+
+/// All of them, two at a time, so that each has a core of this host.
+pub const BEDS: [&Bed; 3] = [&SVM, &GROUPS, &LINUX];
 
 /// What a micro-VM needs, and whole runs.
 pub const SVM: Bed = Bed {
@@ -94,11 +99,26 @@ pub const SVM: Bed = Bed {
         json("doctor-nobody", DOCTOR, everything_works).delegated_to_nobody(),
         tests("microvm", "microvm --nocapture", 13, &[]),
         tests("microvm-nobody", "microvm --nocapture", 13, &[]).delegated_to_nobody(),
+        tests(
+            "savings",
+            "linux_vm --nocapture --ignored every_saving",
+            1,
+            &[],
+        ),
         tests("memory", "memory --nocapture", 5, &[]).delegated(),
         tests("interrupted-runs", "interrupted_runs --nocapture", 7, &[]).delegated(),
         tests("isolation-harness", "isolation_harness --nocapture", 4, &[]).delegated(),
         tests("kills", KILLS, 5, &[OLD_TIME]).delegated(),
         json("run", RUN, all_measured).delegated(),
+    ],
+};
+
+/// Machines inside the machine, each with a kernel to boot.
+pub const LINUX: Bed = Bed {
+    name: "linux",
+    steps: &[
+        tests("linux-vm", "linux_vm --nocapture", 8, &[]),
+        json("linux-vm-run", LINUX_RUN, kernel_measured),
     ],
 };
 
@@ -192,7 +212,7 @@ impl Step {
 impl Bed {
     /// The one of this name.
     pub fn named(name: &str) -> Option<&'static Self> {
-        [&SVM, &GROUPS].into_iter().find(|bed| bed.name == name)
+        BEDS.into_iter().find(|bed| bed.name == name)
     }
 
     /// The steps to be done: all of them, or those that [`CHOICE`] names.
@@ -225,6 +245,21 @@ fn everything_works(doctor: &Value) -> Result<String, String> {
         "kvm {kvm}, cgroup {cgroup}, usable: {}",
         usable.join(", ")
     ))
+}
+
+/// `run` with a kernel: it gave a number, and the document says which kernel it was.
+fn kernel_measured(run: &Value) -> Result<String, String> {
+    this_bed(&run["host"])?;
+    let vm = &run["backends"][1];
+    must_be(&vm["id"], &"linux-vm:keep=console".into(), "second backend")?;
+    must_be(&vm["status"], &"measured".into(), "linux-vm: status")?;
+    must_be(&vm["failures"], &0.into(), "linux-vm: failures")?;
+    let kernel = &vm["guest_kernel"];
+    let digest = kernel["sha256"].as_str().unwrap_or_default();
+    match kernel["version"].as_str() {
+        Some(version) if digest.len() == 64 => Ok(format!("guest kernel {version}")),
+        _ => Err(format!("guest_kernel: {kernel}")),
+    }
 }
 
 /// `run`: every backend gave a number for everything, but for a time namespace on an old kernel.

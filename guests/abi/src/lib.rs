@@ -6,6 +6,8 @@
 //!   Linux transport   : write(1, frame, 64)      ──►  pipe, 64-byte records
 //!   doorbell transport: frame → DoorbellPage,    ──►  KVM_EXIT_IO on DOORBELL_PORT,
 //!                       out DOORBELL_PORT, eax        eax = op | argument << 8
+//!   Linux in a VM     : frame → R8 to R15,       ──►  the same exit
+//!                       out DOORBELL_PORT, eax
 //! ```
 //!
 //! The host treats every byte as hostile: [`Frame::decode`] is total, and returns a typed error
@@ -30,7 +32,38 @@ pub const ABI_VERSION: u64 = 4;
 /// above every `AT_*` of the kernel (`include/uapi/linux/auxvec.h`).
 pub const AT_ISOBENCH: u64 = 0x6973_6f62;
 
-/// The port of the doorbell: one 32-bit `out` from CPL 3, which the TSS's I/O bitmap allows.
+/// The payload's name, `argv[0]` of every launch. As `/init` it is an argument of its own: a kernel puts
+/// words of its command line that it does not know before those behind `--`, and the request follows
+/// this one.
+pub const PROGRAM_NAME: &str = "/payload";
+
+/// The environment string that says, where [`AT_ISOBENCH`] is absent, that the VMM around this Linux
+/// takes doorbells and frames in registers. A kernel hands what it does not know of its command line to
+/// `/init` (`Documentation/admin-guide/kernel-parameters.rst`).
+pub const GUEST_ENVIRONMENT: &str = "ISOBENCH_DOORBELL=registers";
+
+/// A frame as it lies in R8 to R15, eight little-endian words.
+#[must_use]
+pub fn frame_to_registers(frame: &[u8; FRAME_BYTES]) -> [u64; 8] {
+    core::array::from_fn(|i| {
+        let mut word = [0u8; 8];
+        word.copy_from_slice(&frame[8 * i..8 * i + 8]);
+        u64::from_le_bytes(word)
+    })
+}
+
+/// The inverse of [`frame_to_registers`].
+#[must_use]
+pub fn frame_from_registers(registers: &[u64; 8]) -> [u8; FRAME_BYTES] {
+    let mut frame = [0u8; FRAME_BYTES];
+    for (slot, word) in frame.chunks_exact_mut(8).zip(registers) {
+        slot.copy_from_slice(&word.to_le_bytes());
+    }
+    frame
+}
+
+/// The port of the doorbell: one 32-bit `out` from CPL 3, which the TSS's I/O bitmap allows (in a
+/// Linux guest by ioperm(2)).
 /// Outside every ISA device's range, so a stray access is never taken for a message.
 pub const DOORBELL_PORT: u16 = 0x05b0;
 
@@ -38,7 +71,7 @@ pub const DOORBELL_PORT: u16 = 0x05b0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Op {
-    /// A frame lies at [`DoorbellPage::frame`].
+    /// A frame lies at [`DoorbellPage::frame`]; from a Linux guest, in R8 to R15.
     Frame = 1,
     /// Nothing: the cheapest crossing there is (`crossing`).
     Null = 2,
@@ -146,4 +179,16 @@ pub fn image_fold<'a>(segments: impl Iterator<Item = (u64, &'a [u8])>) -> u64 {
         fold = fold.word(vaddr).bytes(bytes);
     }
     fold.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_survives_the_registers() {
+        let frame = core::array::from_fn(|i| i as u8 ^ 0xa5);
+        assert_eq!(frame_from_registers(&frame_to_registers(&frame)), frame);
+        assert_eq!(frame_to_registers(&frame)[0].to_le_bytes(), frame[..8]);
+    }
 }

@@ -11,7 +11,9 @@ mod sys;
 mod transport;
 mod work;
 
-use isobench_abi::{ABI_VERSION, GuestFault, Message, Ready, Report, workload::Workload};
+use isobench_abi::{
+    ABI_VERSION, GuestFault, Message, PROGRAM_NAME, Ready, Report, workload::Workload,
+};
 
 /// Called by `_start` with the counter read by its first instruction and the initial stack
 /// (`argc, argv, 0, envp, 0, auxv`; System V x86-64 ABI, section 3.4.1).
@@ -45,12 +47,15 @@ fn main(first_instruction: u64, stack: &start::InitialStack) -> ! {
     }
 }
 
-/// Which request the command line makes.
+/// Which request the command line makes: the words that follow the program's name, or whatever else
+/// this program was started as.
 impl start::InitialStack {
     fn request(&self) -> Option<(Workload, u64, u64)> {
-        let workload = Workload::from_name(self.argument(1)?)?;
-        let size = start::decimal(self.argument(2).unwrap_or(b"0"))?;
-        let reps = start::decimal(self.argument(3).unwrap_or(b"1"))?;
+        let is_name = |at: &usize| self.argument(*at) == Some(PROGRAM_NAME.as_bytes());
+        let name = (0..self.arguments()).find(is_name).unwrap_or(0);
+        let workload = Workload::from_name(self.argument(name + 1)?)?;
+        let size = start::decimal(self.argument(name + 2).unwrap_or(b"0"))?;
+        let reps = start::decimal(self.argument(name + 3).unwrap_or(b"1"))?;
         Some((workload, size, reps))
     }
 }

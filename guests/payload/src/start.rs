@@ -39,6 +39,7 @@ extern "C" fn entry(first_instruction: u64, stack: *const u64) -> ! {
 pub struct InitialStack {
     argc: usize,
     argv: *const *const u8,
+    envp: *const *const u8,
     auxv: *const [u64; 2],
 }
 
@@ -52,16 +53,23 @@ impl InitialStack {
         unsafe {
             let argc = stack.read() as usize;
             let argv = stack.add(1).cast::<*const u8>();
-            let mut cursor = stack.add(1 + argc + 1);
+            let envp = stack.add(1 + argc + 1);
+            let mut cursor = envp;
             while cursor.read() != 0 {
                 cursor = cursor.add(1);
             }
             Self {
                 argc,
                 argv,
+                envp: envp.cast(),
                 auxv: cursor.add(1).cast(),
             }
         }
+    }
+
+    /// How many arguments there are.
+    pub const fn arguments(&self) -> usize {
+        self.argc
     }
 
     /// `argv[index]` without its NUL.
@@ -73,6 +81,27 @@ impl InitialStack {
         unsafe {
             let text = self.argv.add(index).read();
             Some(slice::from_raw_parts(text, crate::runtime::strlen(text)))
+        }
+    }
+
+    /// Whether the environment has this string.
+    pub fn environment_has(&self, wanted: &str) -> bool {
+        let mut at = self.envp;
+        loop {
+            // SAFETY: the vector ends in a null, where the loop stops; its strings are
+            // NUL-terminated.
+            let text = unsafe {
+                let text = at.read();
+                if text.is_null() {
+                    return false;
+                }
+                slice::from_raw_parts(text, crate::runtime::strlen(text))
+            };
+            if text == wanted.as_bytes() {
+                return true;
+            }
+            // SAFETY: not yet at the null, so one more entry follows.
+            at = unsafe { at.add(1) };
         }
     }
 

@@ -28,6 +28,7 @@ pub mod nr {
     pub const GETSID: usize = 124;
     pub const CAPGET: usize = 125;
     pub const PRCTL: usize = 157;
+    pub const IOPERM: usize = 173;
     pub const SCHED_GETAFFINITY: usize = 204;
     pub const GETDENTS64: usize = 217;
     pub const CLOCK_GETTIME: usize = 228;

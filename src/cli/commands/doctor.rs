@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::backend::{self, Configuration};
+use crate::backend::{self, Configuration, Provided};
 use crate::cli::args::{DoctorArgs, ListFormat};
 use crate::cli::error::CliError;
 use crate::cli::output::print;
@@ -35,7 +35,9 @@ struct Verdict {
 
 /// Examines the host. Exit status 3 where nothing can run.
 pub fn doctor(args: &DoctorArgs) -> Result<u8, CliError> {
-    let report = examine();
+    let report = examine(&Provided {
+        kernel: args.kernel.clone(),
+    });
     let text = match args.format {
         ListFormat::Human => human(&report),
         ListFormat::Json => to_pretty_json(&report),
@@ -45,31 +47,33 @@ pub fn doctor(args: &DoctorArgs) -> Result<u8, CliError> {
     Ok(if nothing { 3 } else { 0 })
 }
 
-fn examine() -> Report {
+fn examine(provided: &Provided) -> Report {
     let clock = Clock::calibrate(Duration::from_millis(50));
     let kvm = kvm::detect(Path::new("/"));
-    let backends = Configuration::defaults()
+    let backends = Configuration::all()
         .iter()
-        .map(|configuration| match backend::open(configuration) {
-            Ok(backend) => Verdict {
-                id: configuration.id(),
-                usable: true,
-                reason: None,
-                remedy: None,
-                limitations: backend
-                    .limitations()
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect(),
+        .map(
+            |configuration| match backend::open_with(configuration, provided) {
+                Ok(backend) => Verdict {
+                    id: configuration.id(),
+                    usable: true,
+                    reason: None,
+                    remedy: None,
+                    limitations: backend
+                        .limitations()
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect(),
+                },
+                Err(unavailable) => Verdict {
+                    id: configuration.id(),
+                    usable: false,
+                    reason: Some(unavailable.reason),
+                    remedy: Some(unavailable.remedy),
+                    limitations: Vec::new(),
+                },
             },
-            Err(unavailable) => Verdict {
-                id: configuration.id(),
-                usable: false,
-                reason: Some(unavailable.reason),
-                remedy: Some(unavailable.remedy),
-                limitations: Vec::new(),
-            },
-        })
+        )
         .collect();
     Report {
         host: clock.as_ref().ok().map(|clock| Host::detect(clock.facts())),

@@ -1,6 +1,7 @@
 //! What there is: backends, workloads, metrics, facts.
 
 use crate::backend::container::mechanism::Mechanism;
+use crate::backend::linux_vm::options::Saving;
 use crate::backend::{Configuration, MicroVmKind};
 use crate::cli::args::{ListArgs, What};
 use crate::cli::error::CliError;
@@ -36,7 +37,7 @@ fn entry(out: &mut String, name: &str, text: &str) {
 
 fn backends(out: &mut String) {
     out.push_str("Backends (--backends)\n");
-    for configuration in Configuration::defaults() {
+    for configuration in Configuration::all() {
         entry(out, &configuration.id(), configuration.describe());
     }
     for kind in MicroVmKind::ALL.into_iter().skip(1) {
@@ -60,6 +61,16 @@ fn backends(out: &mut String) {
         let text = format!("  {kind}: {}", kind.describe());
         out.push_str(&wrap(&text, 80, 4));
     }
+    let savings: Vec<String> = Saving::ALL
+        .iter()
+        .map(|saving| format!("{} ({})", saving.name(), saving.parameters().join(" ")))
+        .collect();
+    let options = format!(
+        "Options of linux-vm: save=pci+acpi (what the kernel's command line spares it), lean (all of \
+         it), keep=console (all but these). Savings: {}.",
+        savings.join(", ")
+    );
+    out.push_str(&wrap(&format!("  {options}"), 80, 2));
 }
 
 fn workloads(out: &mut String) {

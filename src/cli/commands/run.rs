@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::backend::container::is_privileged;
 use crate::backend::container::mechanism::{Mechanism, Mechanisms};
-use crate::backend::{self, Configuration};
+use crate::backend::{self, Configuration, Provided};
 use crate::cli::args::{Format, RunArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::print;
@@ -36,6 +36,7 @@ pub(super) const WATCH: &str = "watch for SIGINT and SIGTERM";
 pub fn run(args: &RunArgs) -> Result<u8, CliError> {
     let RunPlan {
         mut plan,
+        provided,
         out,
         format,
         ladder,
@@ -47,7 +48,7 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
     if ladder {
         opened = climb(&mut plan);
     }
-    opened.extend(open(&plan.configurations));
+    opened.extend(open(&plan.configurations, &provided));
     let reasons = unavailable(&opened);
     if reasons.len() == opened.len() {
         return Err(CliError::NothingRuns(reasons));
@@ -175,11 +176,11 @@ fn has_intervals(plan: &Plan, summary: &Summary) -> bool {
 }
 
 /// Opens each configuration once; what cannot run keeps its reason.
-fn open(configurations: &[Configuration]) -> Vec<Opened> {
+fn open(configurations: &[Configuration], provided: &Provided) -> Vec<Opened> {
     configurations
         .iter()
         .map(|configuration| Opened {
-            backend: backend::open(configuration),
+            backend: backend::open_with(configuration, provided),
             configuration: configuration.clone(),
         })
         .collect()
@@ -271,6 +272,7 @@ fn backends(opened: &[Opened], summary: &Summary, early: Option<&str>) -> Vec<Ba
                 reason,
                 remedy,
                 limitations,
+                guest_kernel: o.backend.as_ref().ok().and_then(|b| b.guest_kernel()),
                 trials,
                 failures,
                 tainted,

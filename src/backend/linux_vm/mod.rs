@@ -1,0 +1,349 @@
+//! Backend `linux-vm`: the payload as `/init` of a real Linux in a KVM virtual machine.
+//!
+//! What a micro-VM is for most who deploy one: the guest's own kernel stands between the payload and
+//! the hypervisor. The payload's bytes are the same; its system calls are answered by that kernel, and
+//! its messages leave the machine by the doorbell, which that kernel knows nothing of.
+//!
+//! Prepared once for all trials: the checked kernel and the initramfs in sealed memory files, CPUID and
+//! registers, this thread's watchdog timer. Paid by every trial: every ioctl, and the boot. The end of
+//! a trial is the payload's: the machine is taken away, its kernel does not shut down.
+
+pub mod kernel_file;
+pub mod options;
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use isobench_abi::GUEST_ENVIRONMENT;
+use kvm_ioctls::Kvm;
+
+use self::options::Savings;
+use super::launcher::shortage;
+use super::microvm::smaps::footprint_of;
+use super::microvm::{check, open};
+use super::{Backend, Footprint, GuestKernel, Instance, Unavailable};
+use crate::exits::{Boundary, Crossings, Exits};
+use crate::host::kvm;
+use crate::metric::{Bytes, Ticks};
+use crate::sys::clock::now;
+use crate::sys::watchdog;
+use crate::transcript::Answer;
+use crate::trial::{Failure, Launch, Observation, PhaseLog};
+use crate::vmm::linux::cpu::LinuxCpu;
+use crate::vmm::linux::image::Image;
+use crate::vmm::linux::kernel::Kernel;
+use crate::vmm::linux::machine::{LinuxMachine, LinuxStart};
+use crate::vmm::linux::{layout, params, ring0};
+use crate::vmm::machine;
+use crate::vmm::session::{Pause, Session};
+use crate::workload::payload;
+
+/// The backend.
+#[derive(Debug)]
+pub struct LinuxVm {
+    image: Image,
+    cpu: LinuxCpu,
+    savings: Savings,
+    tsc_offset: bool,
+    /// What is told of the kernel; `None` for one that was handed over and has no file.
+    kernel: Option<GuestKernel>,
+}
+
+/// A KVM that makes virtual machines, and what a vCPU is in them.
+struct Ready {
+    kvm: Kvm,
+    cpu: LinuxCpu,
+    tsc_offset: bool,
+}
+
+impl Ready {
+    fn new() -> Result<Self, Unavailable> {
+        let kvm = open(Path::new("/dev/kvm"))?;
+        check(kvm.get_api_version(), |cap| kvm.check_extension(cap))?;
+        let refused = |what: &str, error: kvm_ioctls::Error| Unavailable {
+            reason: format!("{what} failed: {error}"),
+            remedy: shortage(error.errno())
+                .unwrap_or("see `dmesg`; another hypervisor may own the CPU's virtualisation")
+                .to_owned(),
+        };
+        let vm = kvm.create_vm().map_err(|e| refused("KVM_CREATE_VM", e))?;
+        vm.create_irq_chip()
+            .map_err(|e| refused("KVM_CREATE_IRQCHIP", e))?;
+        let vcpu = vm
+            .create_vcpu(0)
+            .map_err(|e| refused("KVM_CREATE_VCPU", e))?;
+        let cpu = LinuxCpu::new(&kvm, &vcpu)
+            .map_err(|e| refused("reading the CPU model KVM supports", e))?;
+        let tsc_offset = machine::tsc_offset(&vcpu).is_ok();
+        watchdog::prepare().map_err(|error| Unavailable {
+            reason: format!("no timer for the watchdog: {error}"),
+            remedy: "raise the limit on pending signals (`ulimit -i`)".to_owned(),
+        })?;
+        Ok(Self {
+            kvm,
+            cpu,
+            tsc_offset,
+        })
+    }
+}
+
+impl LinuxVm {
+    /// Finds out whether a kernel can run here, finds one, and prepares what all VMs share.
+    ///
+    /// # Errors
+    /// What is missing, and what would change that.
+    pub fn new(savings: Savings, kernel: Option<&Path>) -> Result<Self, Unavailable> {
+        Self::with_init(savings, kernel, payload::BYTES)
+    }
+
+    /// As [`Self::new`], with another file as `/init`.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_init(
+        savings: Savings,
+        kernel: Option<&Path>,
+        init: &[u8],
+    ) -> Result<Self, Unavailable> {
+        let ready = Ready::new()?;
+        ring0::try_kernel_instructions(&ready.kvm, &ready.cpu).map_err(|error| Unavailable {
+            reason: format!(
+                "this KVM ({}) cannot run a kernel: {error}",
+                kvm::detect(Path::new("/")).kind
+            ),
+            remedy: "a host whose CPU has SVM or VMX; inside a VM, nested virtualisation"
+                .to_owned(),
+        })?;
+        let found = kernel_file::find(kernel, Path::new("/boot"))?;
+        tracing::info!(kernel = %found.path.display(), sha256 = found.sha256);
+        let mut made = Self::of(ready, savings, &found.kernel, init)?;
+        made.kernel = Some(GuestKernel {
+            sha256: found.sha256,
+            format: found.kernel.format.name().to_owned(),
+            version: found.kernel.version,
+            command_line: made.parameters().join(" "),
+        });
+        Ok(made)
+    }
+
+    /// With this kernel, whether or not this KVM can run one: hostile images run on any.
+    ///
+    /// # Errors
+    /// There is no KVM, or the kernel leaves no room.
+    pub fn with_kernel(
+        savings: Savings,
+        kernel: &Kernel,
+        init: &[u8],
+    ) -> Result<Self, Unavailable> {
+        Self::of(Ready::new()?, savings, kernel, init)
+    }
+
+    fn of(
+        ready: Ready,
+        savings: Savings,
+        kernel: &Kernel,
+        init: &[u8],
+    ) -> Result<Self, Unavailable> {
+        let image = Image::new(kernel, init).map_err(|error| Unavailable {
+            reason: format!("the kernel: {error}"),
+            remedy: "--kernel PATH of another bzImage or vmlinux".to_owned(),
+        })?;
+        Ok(Self {
+            image,
+            cpu: ready.cpu,
+            savings,
+            tsc_offset: ready.tsc_offset,
+            kernel: None,
+        })
+    }
+
+    /// The command line, but for what is the payload's.
+    fn parameters(&self) -> Vec<&'static str> {
+        let mut parameters = self.savings.parameters();
+        parameters.push(GUEST_ENVIRONMENT);
+        parameters
+    }
+
+    /// What a launch needs, before the clock starts.
+    fn plan(&self, launch: &Launch) -> Result<LinuxStart, Failure> {
+        let task = launch.task;
+        let invalid =
+            |why: String| Failure::setup("plan", io::Error::new(io::ErrorKind::InvalidInput, why));
+        let heap = task.workload.heap_bytes(task.size);
+        let ram = layout::ram(self.image.base(), heap)
+            .ok_or_else(|| invalid("the guest's memory does not fit below 3 GiB".to_owned()))?;
+        let parameters = self.parameters();
+        let arguments = task.argv();
+        let most = self.image.placement().command_line;
+        let command_line = params::command_line(&parameters, &arguments, most)
+            .map_err(|error| invalid(format!("the kernel's command line: {error}")))?;
+        Ok(LinuxStart { command_line, ram })
+    }
+
+    /// Everything from t0 until the payload first waits or exits.
+    fn launch(
+        &self,
+        start: &LinuxStart,
+        limit: Duration,
+        began: Instant,
+    ) -> Result<Running, Failure> {
+        let mut log = PhaseLog::new();
+        let mut machine = LinuxMachine::start(&self.image, &self.cpu, start, &mut log)?;
+        let watchdog = log
+            .time("arm_watchdog", || watchdog::arm(began, limit))
+            .map_err(|cause| Failure::setup("arm_watchdog", cause))?;
+        let mut session = Session::new(limit);
+        let run = now();
+        let pause = run_on(&mut session, &mut machine, &watchdog)?;
+        Ok(Running {
+            machine,
+            session,
+            pause,
+            run,
+            log,
+            watchdog,
+        })
+    }
+}
+
+/// A VM under way: from t0 to the payload's first pause.
+struct Running {
+    machine: LinuxMachine,
+    session: Session,
+    pause: Pause,
+    /// Just before the first KVM_RUN.
+    run: Ticks,
+    log: PhaseLog,
+    watchdog: watchdog::Armed,
+}
+
+/// As [`Session::run`]; a deadline that passes before the payload has spoken is the kernel's failure,
+/// and told with what it printed.
+fn run_on(
+    session: &mut Session,
+    machine: &mut LinuxMachine,
+    watchdog: &watchdog::Armed,
+) -> Result<Pause, Failure> {
+    session.run(machine, watchdog).map_err(|error| match error {
+        Failure::Timeout(limit) if !session.is_ready() => Failure::GuestKernel {
+            how: format!("the payload did not start within {limit:?}"),
+            console: machine.last_words(),
+        },
+        other => other,
+    })
+}
+
+impl Backend for LinuxVm {
+    fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
+        let start = self.plan(launch)?;
+        let began = Instant::now();
+        let t0 = now();
+        let Running {
+            mut machine,
+            mut session,
+            mut pause,
+            run,
+            mut log,
+            watchdog,
+        } = self.launch(&start, launch.deadline, began)?;
+        if pause == Pause::Waiting {
+            pause = run_on(&mut session, &mut machine, &watchdog)?;
+        }
+        let t4 = now();
+        let mut teardown = PhaseLog::new();
+        teardown.time("disarm_watchdog", || drop(watchdog));
+        let tsc_offset = self
+            .tsc_offset
+            .then(|| teardown.time("get_tsc_offset", || machine.tsc_offset().ok()))
+            .flatten();
+        let entered = machine.entered()?;
+        let exits = machine.exits();
+        machine.close(&mut teardown);
+        let t5 = now();
+        answers.append(&mut session.take_answers());
+        let outcome = session.finish(super::microvm::status(pause)?)?;
+        let (instants, clock) = outcome.map(tsc_offset, [t0, t4, t5])?;
+        let entered = clock.host(entered);
+        if entered - run < 0 || instants.t1 - entered < 0 {
+            return Err(Failure::Clock(
+                "the kernel was not entered between KVM_RUN and the payload's start".to_owned(),
+            ));
+        }
+        log.note("enter_kernel", run, entered);
+        log.note("boot", entered, instants.t1);
+        Ok(Observation {
+            instants,
+            reply: outcome.reply,
+            phases: log.phases().to_vec(),
+            teardown: teardown.phases().to_vec(),
+            report: outcome.report,
+            clock,
+            exits: Some(exits),
+            throttled: None,
+        })
+    }
+
+    fn count(&mut self, launch: &Launch) -> Result<Option<Crossings>, Failure> {
+        let seen = self.hear(launch, &mut Vec::new())?;
+        let counts = seen.exits.iter().flat_map(Exits::counts);
+        Ok(Some(Crossings {
+            boundary: Boundary::VmExits,
+            counts: counts
+                .map(|row| (row.stage, row.reason.to_string(), row.count))
+                .collect(),
+            // A boot has too many to note each.
+            noted: Vec::new(),
+            kvm: Vec::new(),
+            report: seen.report,
+            seen: Some(seen),
+        }))
+    }
+
+    fn guest_kernel(&self) -> Option<GuestKernel> {
+        self.kernel.clone()
+    }
+
+    fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {
+        let start = self.plan(launch)?;
+        let running = self.launch(&start, launch.deadline, Instant::now())?;
+        match running.pause {
+            Pause::Waiting => {
+                running.session.waits_with(launch.task.heap_bytes())?;
+                Ok(Box::new(Held {
+                    machine: running.machine,
+                    session: running.session,
+                    limit: launch.deadline,
+                }))
+            }
+            Pause::Exited(_) => Err(Failure::Protocol("the payload ended instead of waiting")),
+        }
+    }
+}
+
+/// An idle VM: its vCPU is outside KVM_RUN, on no thread, and its kernel's clock stands.
+struct Held {
+    machine: LinuxMachine,
+    session: Session,
+    limit: Duration,
+}
+
+impl Instance for Held {
+    fn footprint(&self) -> Result<Footprint, Failure> {
+        footprint_of(&self.machine.mappings())
+            .map_err(|cause| Failure::setup("read /proc/self/smaps", cause))
+    }
+
+    fn guest_memory(&self) -> Option<Bytes> {
+        i64::try_from(self.machine.memory()).ok().map(Bytes)
+    }
+
+    fn release(mut self: Box<Self>) -> Result<(), Failure> {
+        let watchdog = watchdog::arm(Instant::now(), self.limit)
+            .map_err(|cause| Failure::setup("arm_watchdog", cause))?;
+        let pause = run_on(&mut self.session, &mut self.machine, &watchdog)?;
+        self.session
+            .finish(super::microvm::status(pause)?)
+            .map(drop)
+    }
+}

@@ -1,0 +1,29 @@
+//! A virtual machine with a real Linux: the same payload, with a kernel of its own below it.
+//!
+//! ```text
+//!   kernel file ─► kernel (bzimage | vmlinux) ─┐
+//!   payload ─► initramfs ──────────────────────┴► image::Image ──mapped──┐
+//!   params, command line ───────────────────────────────────written──────┼─► machine::LinuxMachine
+//!   cpu: CPUID, registers; layout: addresses; entry: the first instructions ┘      │
+//!   devices: serial port, reset ◄── port accesses ──────────────────────────────────┤
+//!   ring0: can this KVM run a kernel at all?              session::Session ◄── doorbell
+//! ```
+//!
+//! The kernel is entered in 64-bit mode (`Documentation/arch/x86/boot.rst`, "64-bit Boot Protocol"):
+//! no firmware, no real mode. There is no ACPI, no PCI and no disk; the interrupt controllers and
+//! the timer are KVM's own; the console is a 16550A.
+
+pub mod bzimage;
+pub mod cpu;
+pub mod devices;
+pub mod entry;
+pub mod image;
+pub mod kernel;
+pub mod layout;
+pub mod machine;
+pub mod params;
+pub mod ring0;
+pub mod vmlinux;
+
+#[cfg(test)]
+mod kernel_tests;

@@ -1,0 +1,139 @@
+//! Kernels that are none: a few instructions at CPL 0 where a bzImage has its 64-bit entry. They need no
+//! hardware, so what the VMM holds against a guest's ring 0 is tested on every KVM.
+
+use std::time::{Duration, Instant};
+
+use isobench::backend::Backend;
+use isobench::backend::linux_vm::LinuxVm;
+use isobench::backend::linux_vm::options::Savings;
+use isobench::trial::{Failure, Launch, Observation};
+use isobench::vmm::linux::kernel::Kernel;
+use isobench::workload::{Task, Workload};
+use isobench_abi::{DOORBELL_PORT, Op};
+
+/// The least that passes for a kernel, with this code at its entry.
+fn kernel(code: &[u8]) -> Kernel {
+    const SETUP: usize = 2 * 512;
+    const BODY: usize = 0x2000;
+    let mut file = vec![0; SETUP + BODY];
+    let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0x1f1, &[1]); // setup_sects
+    put(0x1f4, &(BODY as u32 / 16).to_le_bytes()); // syssize
+    put(0x1fe, &[0x55, 0xaa]); // boot_flag
+    put(0x202, b"HdrS\x0f\x02"); // header, version
+    put(0x211, &[1]); // loadflags
+    put(0x230, &0x20_0000u32.to_le_bytes()); // kernel_alignment
+    put(0x236, &[1, 0]); // xloadflags
+    put(0x238, &2047u32.to_le_bytes()); // cmdline_size
+    put(0x24c, &0x1000u32.to_le_bytes()); // payload_length
+    put(0x258, &0x100_0000u64.to_le_bytes()); // pref_address
+    put(0x260, &0x10_0000u32.to_le_bytes()); // init_size
+    put(SETUP + 0x200, code);
+    Kernel::parse(file).unwrap()
+}
+
+/// What becomes of a trial with it; `None` with a line that says why there is none.
+fn run(test: &str, code: &[u8], deadline: Duration) -> Option<Result<Observation, Failure>> {
+    let made = LinuxVm::with_kernel(Savings::NONE, &kernel(code), b"init");
+    let mut vm = match made {
+        Ok(vm) => vm,
+        Err(why) => {
+            eprintln!("skipped: linux_vm {test}: {why}");
+            return None;
+        }
+    };
+    let task = Task {
+        workload: Workload::Noop,
+        size: 0,
+        reps: 1,
+    };
+    Some(vm.trial(&Launch { task, deadline }))
+}
+
+/// Ends as the guest kernel's failure, in these words; hands over the console's.
+fn ends(test: &str, code: &[u8], deadline: Duration, says: &str) -> Option<String> {
+    match run(test, code, deadline)? {
+        Err(Failure::GuestKernel { how, console }) => {
+            assert!(how.contains(says), "{test}: {how}");
+            Some(console)
+        }
+        other => panic!("{test}: {other:?}"),
+    }
+}
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// `mov dx, port; mov eax, value; out dx, eax`.
+fn ring(value: u32) -> Vec<u8> {
+    let mut code = vec![0x66, 0xba];
+    code.extend(DOORBELL_PORT.to_le_bytes());
+    code.push(0xb8);
+    code.extend(value.to_le_bytes());
+    code.push(0xef);
+    code
+}
+
+#[test]
+fn what_never_ends_is_ended_at_the_deadline() {
+    let codes: [(&str, &[u8]); 5] = [
+        ("jmp $", &[0xeb, 0xfe]),
+        // cli; hlt
+        ("hlt", &[0xfa, 0xf4, 0xeb, 0xfd]),
+        // out 0x80, al; jmp
+        ("port storm", &[0xe6, 0x80, 0xeb, 0xfc]),
+        // mov ebx, 0x30000000; mov [rbx], eax; jmp: mapped, and behind the end of RAM
+        ("mmio storm", &[0xbb, 0, 0, 0, 0x30, 0x89, 0x03, 0xeb, 0xfc]),
+        // mov dx, 0x3f8; mov al, 'x'; out dx, al; jmp
+        (
+            "console flood",
+            &[0x66, 0xba, 0xf8, 0x03, 0xb0, b'x', 0xee, 0xeb, 0xfd],
+        ),
+    ];
+    for (test, code) in codes {
+        let limit = Duration::from_millis(300);
+        let begun = Instant::now();
+        let Some(console) = ends(test, code, limit, "did not start within 300ms") else {
+            return;
+        };
+        assert!(begun.elapsed() >= limit, "{test}");
+        assert!(console.len() <= 8 << 10, "{test}: {}", console.len());
+        assert_eq!(console.contains("xxx"), test == "console flood", "{test}");
+    }
+}
+
+#[test]
+fn what_ends_ends_typed() {
+    // ud2, without an IDT.
+    let end = |test, code: &[u8], says| ends(test, code, LONG, says).is_some();
+    if !end("ud2", &[0x0f, 0x0b], "triple fault") {
+        return;
+    }
+    // mov al, 0xfe; out 0x64, al
+    end("reset", &[0xb0, 0xfe, 0xe6, 0x64], "reset the machine");
+    end("no operation", &ring(0xee), "no doorbell operation 0xee");
+    // A byte to the doorbell: mov dx, port; out dx, al
+    let byte = [&ring(0)[..4], &[0xee]].concat();
+    end("a byte", &byte, "1 × 1 bytes");
+}
+
+#[test]
+fn a_forged_conversation_is_refused() {
+    let refused = |test, code: &[u8]| match run(test, code, LONG) {
+        None => None,
+        Some(Err(failure)) => Some(failure),
+        Some(Ok(seen)) => panic!("{test}: {seen:?}"),
+    };
+    let Some(exit) = refused("exit", &ring(Op::Exit.encode(0))) else {
+        return;
+    };
+    assert!(matches!(exit, Failure::Protocol(_)), "{exit:?}");
+    let frame = refused("frame of zeros", &ring(Op::Frame.encode(0))).unwrap();
+    assert!(matches!(frame, Failure::Message(_)), "{frame:?}");
+    for op in [Op::Trap, Op::Wait] {
+        let failure = refused("out of order", &ring(op.encode(0))).unwrap();
+        assert!(
+            matches!(failure, Failure::Protocol(_)),
+            "{op:?}: {failure:?}"
+        );
+    }
+}
