@@ -89,9 +89,13 @@ fn print_timeline(name: &str, seen: &Observation) {
     for (mark, instant) in marks {
         println!("timeline {name}: {:>10.3} {mark}", at(instant));
     }
+    let exits = seen.exits.unwrap();
+    for row in exits.counts().iter().filter(|row| row.count > 50) {
+        println!("timeline {name}: {:>6} exits: {}", row.count, row.reason);
+    }
     println!(
         "timeline {name}: {} exits; payload {}",
-        seen.exits.unwrap(),
+        exits.total(),
         payload::SHA256
     );
 }
