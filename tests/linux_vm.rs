@@ -39,6 +39,12 @@ fn backend(test: &str, made: Result<LinuxVm, Unavailable>) -> Option<LinuxVm> {
     }
 }
 
+/// As by default, but silent: an emulated SVM (QEMU 7.2) was seen to lock up, host kernel and all, in two of
+/// some fifteen boots that print, with their 40,000 exits, and in none of thirty that do not.
+fn quiet() -> Savings {
+    Savings::parse("save=quiet").unwrap()
+}
+
 fn lean() -> Savings {
     Savings::parse("keep=console").unwrap()
 }
@@ -89,24 +95,31 @@ fn print_timeline(name: &str, seen: &Observation) {
     for (mark, instant) in marks {
         println!("timeline {name}: {:>10.3} {mark}", at(instant));
     }
+    let exits = seen.exits.unwrap();
+    for row in exits.counts().iter().filter(|row| row.count > 50) {
+        println!("timeline {name}: {:>6} exits: {}", row.count, row.reason);
+    }
     println!(
         "timeline {name}: {} exits; payload {}",
-        seen.exits.unwrap().total(),
+        exits.total(),
         payload::SHA256
     );
 }
 
 #[test]
 fn linux_boots_to_the_payload() {
-    let Some(mut vm) = backend("boots", LinuxVm::new(Savings::NONE, None)) else {
+    let Some(mut vm) = backend("boots", LinuxVm::new(quiet(), None)) else {
         return;
     };
     let kernel = vm.guest_kernel().unwrap();
-    println!("timeline linux-vm: {}", kernel.version.unwrap_or_default());
+    println!(
+        "timeline linux-vm:save=quiet: {}",
+        kernel.version.unwrap_or_default()
+    );
     assert_eq!(kernel.sha256.len(), 64);
     let noop = launch(Workload::Noop, 0, 1);
     let seen = vm.trial(&noop).unwrap();
-    print_timeline("linux-vm", &seen);
+    print_timeline("linux-vm:save=quiet", &seen);
     right(&noop, &seen);
     let [.., enter, boot] = seen.phases.as_slice() else {
         panic!("{:?}", seen.phases)
