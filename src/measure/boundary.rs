@@ -10,13 +10,15 @@ use crate::sys::interrupt;
 use crate::trial::{Failure, Launch};
 use crate::workload::Answer;
 
-/// Counts one task on every configuration that can tell. `None` is an interrupt.
+/// Counts one task on every configuration that can tell, as long as there is time. `None` is an
+/// interrupt.
 ///
 /// # Errors
 /// A record cannot be kept. What cannot be counted is a record with a failure.
 pub(super) fn count(
     opened: &mut [Opened],
     (launch, answer, image): (&Launch, Answer, u64),
+    in_time: impl Fn() -> bool,
     observer: &mut dyn Observer,
 ) -> Result<Option<()>, RunError> {
     for Opened {
@@ -29,17 +31,20 @@ pub(super) fn count(
             return Ok(None);
         }
         observer.progress(0, 0, &format!("{configuration} {}: counted", launch.task));
-        let counted = backend.count(launch).and_then(|counted| {
-            if let Some(counted) = &counted {
-                check::answered(&counted.report, answer, image)?;
-            }
-            Ok(counted)
+        let counted = in_time().then(|| {
+            backend.count(launch).and_then(|counted| {
+                if let Some(counted) = &counted {
+                    check::answered(&counted.report, answer, image)?;
+                }
+                Ok(counted)
+            })
         });
         let (crossed, failure) = match counted {
-            Ok(None) => continue,
-            Ok(Some(counted)) => (Some(crossed(&counted)), None),
-            Err(Failure::Interrupted) => return Ok(None),
-            Err(failure) => (None, Some(FailureRecord::from(&failure))),
+            None => (None, Some(no_time())),
+            Some(Ok(None)) => continue,
+            Some(Ok(Some(counted))) => (Some(crossed(&counted)), None),
+            Some(Err(Failure::Interrupted)) => return Ok(None),
+            Some(Err(failure)) => (None, Some(FailureRecord::from(&failure))),
         };
         observer.record(Record::Boundary(Box::new(BoundaryRecord {
             backend: configuration.id(),
@@ -49,6 +54,13 @@ pub(super) fn count(
         })))?;
     }
     Ok(Some(()))
+}
+
+fn no_time() -> FailureRecord {
+    FailureRecord {
+        kind: "max-time".to_owned(),
+        message: "its share of the run's time was spent".to_owned(),
+    }
 }
 
 /// The counts as they are kept.

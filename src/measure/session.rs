@@ -25,6 +25,8 @@ use crate::workload::{Answer, known_answer, payload};
 /// Share of the time that blocks may take where idle instances are counted out as well; what is left
 /// after those is for blocks again.
 const BLOCKS_SHARE: f64 = 0.75;
+/// Share of the time that counting what crosses the boundary may take.
+const BOUNDARY_SHARE: f64 = 0.15;
 /// Share of the time by which it may be overrun.
 const OVERRUN: f64 = 0.05;
 /// Share of the time below which what is left is given out at once; above it, half is, and then the
@@ -108,8 +110,11 @@ fn run_by(
             return Ok(Some(interrupted()));
         }
     }
-    if plan.boundary && session.boundary()?.is_none() {
-        return Ok(Some(interrupted()));
+    if plan.boundary {
+        let share = now() + plan.max_time.mul_f64(BOUNDARY_SHARE);
+        if session.boundary(share)?.is_none() {
+            return Ok(Some(interrupted()));
+        }
     }
     if plan.density.is_none() && plan.bursts.is_none() {
         return session.blocks(until);
@@ -339,14 +344,15 @@ impl<'a> Session<'a> {
     }
 
     /// Counts what crosses the boundary, once a task and configuration. `None` is an interrupt.
-    fn boundary(&mut self) -> Result<Option<()>, RunError> {
+    fn boundary(&mut self, until: Instant) -> Result<Option<()>, RunError> {
+        let now = self.now;
         for (&(task, _), answer) in self.plan.tasks.iter().zip(&self.answers) {
             let launch = Launch {
                 task,
                 deadline: self.plan.deadline,
             };
             let terms = (&launch, *answer, self.image);
-            if boundary::count(self.opened, terms, self.observer)?.is_none() {
+            if boundary::count(self.opened, terms, || now() < until, self.observer)?.is_none() {
                 return Ok(None);
             }
         }
