@@ -17,6 +17,10 @@ use crate::vmm::cpu::Cpu;
 use crate::vmm::memory::GuestRam;
 use crate::vmm::snapshot::Snapshot;
 
+/// Where XSTATE_BV, the states that are not as after a reset, begins in `kvm_xsave`, in 32-bit words
+/// (Intel SDM vol. 1, 13.4.2).
+const XSTATE_BV: usize = 512 / 4;
+
 /// Of a vCPU, what a payload can have changed.
 #[derive(Debug)]
 pub struct Vcpu {
@@ -122,7 +126,13 @@ impl Machine {
         let kvm = |what| move |error: kvm_ioctls::Error| CaptureError::Kvm(what, error.into());
         let regs = self.vcpu.get_regs().map_err(kvm("KVM_GET_REGS"))?;
         let sregs = self.vcpu.get_sregs().map_err(kvm("KVM_GET_SREGS"))?;
-        let fpu = self.vcpu.get_xsave().map_err(kvm("KVM_GET_XSAVE"))?;
+        let mut fpu = self.vcpu.get_xsave().map_err(kvm("KVM_GET_XSAVE"))?;
+        // What XCR0 leaves off the guest cannot have changed. A CPU may say of such a state that it is in
+        // use all the same (PKRU, on a CPU that does not track it).
+        let states = cpu.model().states;
+        for (index, half) in [states, states >> 32].into_iter().enumerate() {
+            fpu.region[XSTATE_BV + index] &= (half & u64::from(u32::MAX)) as u32;
+        }
         unchanged(&sregs, &cpu.sregs)?;
         Ok(Vcpu {
             regs,
