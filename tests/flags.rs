@@ -92,6 +92,17 @@ fn a_run_is_never_written_over() {
     );
 }
 
+/// Every kind of backend, in the order in which they are shown.
+const KINDS: [&str; 7] = [
+    "process",
+    "container",
+    "microvm",
+    "microvm:jailed",
+    "microvm:snapshot",
+    "microvm:pool",
+    "linux-vm",
+];
+
 #[test]
 fn list_schema_completions_and_manual_print_and_succeed() {
     for (args, expected) in [
@@ -121,7 +132,7 @@ fn doctor_names_the_kvm_kind_and_every_backend() {
     let output = run(&["doctor"]);
     assert!([0, 3].contains(&status(&output)), "{}", stderr(&output));
     let text = stdout(&output);
-    for needed in ["process", "container", "microvm", "kvm", "cgroup"] {
+    for needed in ["kvm", "cgroup"] {
         assert!(text.contains(needed), "{needed} is missing in:\n{text}");
     }
     let json: serde_json::Value =
@@ -131,12 +142,39 @@ fn doctor_names_the_kvm_kind_and_every_backend() {
         ["hardware-svm", "hardware-vmx", "software", "absent"].contains(&kind),
         "{kind}"
     );
-    for backend in json["backends"].as_array().unwrap() {
+    let backends = json["backends"].as_array().unwrap();
+    let ids: Vec<_> = backends.iter().map(|b| b["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, KINDS);
+    let mut usable = Vec::new();
+    for backend in backends {
+        let id = backend["id"].as_str().unwrap();
         if backend["usable"] == false {
             assert!(!backend["reason"].as_str().unwrap().is_empty());
             assert!(!backend["remedy"].as_str().unwrap().is_empty());
+            assert!(text.contains(&format!("{id:<16} cannot run: ")), "{text}");
+        } else {
+            assert!(text.contains(&format!("{id:<16} usable")), "{text}");
+            usable.push(id);
         }
     }
+    // What it says last can be typed.
+    let (_, command) = text.split_once("isobench run --backends ").unwrap();
+    assert_eq!(command.trim_end().split(',').collect::<Vec<_>>(), usable);
+}
+
+#[test]
+fn every_kind_of_backend_is_listed_once_and_in_the_help() {
+    let list = stdout(&run(&["list", "backends"]));
+    let help = stdout(&run(&["run", "--help"]));
+    for kind in KINDS {
+        let rows = list.lines().filter(|line| {
+            let mut words = line.strip_prefix("  ").unwrap_or_default().split(' ');
+            words.next() == Some(kind)
+        });
+        assert_eq!(rows.count(), 1, "{kind}: {list}");
+        assert!(help.contains(kind), "{kind}: {help}");
+    }
+    assert_eq!(list.matches("microvm:snapshot").count(), 1, "{list}");
 }
 
 #[test]

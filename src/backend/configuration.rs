@@ -83,10 +83,11 @@ impl Configuration {
         vec![Self::Process, Self::container(), Self::microvm()]
     }
 
-    /// Every backend once, with its default options, reference first.
+    /// Every kind of backend once, with its default options, reference first.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let mut all = Self::defaults();
+        let mut all = vec![Self::Process, Self::container()];
+        all.extend(MicroVmKind::ALL.map(Self::MicroVm));
         all.push(Self::LinuxVm(Savings::NONE));
         all
     }
@@ -208,6 +209,35 @@ mod tests {
         assert_eq!("microvm:cold".parse(), Ok(Configuration::microvm()));
         let same: Configuration = "container:only=pid".parse().unwrap();
         assert_eq!(same.id(), "container:ns=pid");
+    }
+
+    /// What is listed and examined can be asked for, and leaves nothing out that a run takes by itself.
+    #[test]
+    fn every_kind_has_a_name_of_its_own() {
+        let all = Configuration::all();
+        let ids: Vec<String> = all.iter().map(Configuration::id).collect();
+        let expected = [
+            "process",
+            "container",
+            "microvm",
+            "microvm:jailed",
+            "microvm:snapshot",
+            "microvm:pool",
+            "linux-vm",
+        ];
+        assert_eq!(ids, expected);
+        assert!(all.iter().is_sorted());
+        assert!(
+            Configuration::defaults()
+                .iter()
+                .all(|one| all.contains(one))
+        );
+        for configuration in &all {
+            assert_eq!(configuration.id().parse().as_ref(), Ok(configuration));
+        }
+        let backends = Configuration::BACKENDS.iter();
+        let named = |name: &&str| ids.iter().any(|id| id == *name);
+        assert!(backends.copied().all(|name| named(&name)));
     }
 
     #[test]

@@ -66,7 +66,9 @@ pub enum Command {
 /// `isobench run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// Backends to compare, comma separated, with options as in `container:without=net` [default:
+    /// Backends to compare, comma separated: process, container, microvm, microvm:jailed,
+    /// microvm:snapshot, microvm:pool, linux-vm; `isobench list backends` has their options, as in
+    /// `container:without=net`, and `isobench doctor` what can run here [default:
     /// process,container,microvm]
     #[arg(long, value_name = "LIST")]
     pub backends: Option<String>,
@@ -169,8 +171,8 @@ pub enum CompareFormat {
 /// `isobench explain`.
 #[derive(Debug, clap::Args)]
 pub struct ExplainArgs {
-    /// Backends, comma separated, with options as in `container:without=net` [default:
-    /// process,container,microvm]
+    /// Backends, comma separated, with options as in `container:without=net`; see `isobench list
+    /// backends` [default: process,container,microvm]
     #[arg(long, value_name = "LIST")]
     pub backends: Option<String>,
 

@@ -15,6 +15,9 @@ use crate::measure::clock::Clock;
 use crate::report::terminal::wrap;
 use crate::store::folder::to_pretty_json;
 
+/// Columns of the names.
+const NAME: usize = 16;
+
 #[derive(Serialize)]
 struct Report {
     host: Option<Host>,
@@ -87,7 +90,7 @@ fn examine(provided: &Provided) -> Report {
 fn human(report: &Report) -> String {
     let mut out = String::new();
     let mut line = |name: &str, text: &str| {
-        out.push_str(&wrap(&format!("{name:<11} {text}"), 80, 12));
+        out.push_str(&wrap(&format!("{name:<NAME$} {text}"), 80, NAME + 1));
     };
     if let Some(host) = &report.host {
         line("cpu", &format!("{}, {} usable", host.cpu, host.cpus));
@@ -110,7 +113,7 @@ fn human(report: &Report) -> String {
     }
     out.push('\n');
     let mut line = |name: &str, text: &str| {
-        out.push_str(&wrap(&format!("{name:<11} {text}"), 80, 12));
+        out.push_str(&wrap(&format!("{name:<NAME$} {text}"), 80, NAME + 1));
     };
     for backend in &report.backends {
         match (&backend.reason, &backend.remedy) {
@@ -125,6 +128,13 @@ fn human(report: &Report) -> String {
         for limitation in &backend.limitations {
             line("", &format!("without {limitation}"));
         }
+    }
+    let usable = report.backends.iter().filter(|backend| backend.usable);
+    let usable: Vec<&str> = usable.map(|backend| backend.id.as_str()).collect();
+    if report.clock_refused.is_none() && !usable.is_empty() {
+        // In one line, however long, to be copied.
+        let command = format!("isobench run --backends {}", usable.join(","));
+        out.push_str(&format!("\nto measure all that can run:\n  {command}\n"));
     }
     out
 }

@@ -1,8 +1,8 @@
 //! What there is: backends, workloads, metrics, facts.
 
+use crate::backend::Configuration;
 use crate::backend::container::mechanism::Mechanism;
 use crate::backend::linux_vm::options::Saving;
-use crate::backend::{Configuration, MicroVmKind};
 use crate::cli::args::{ListArgs, What};
 use crate::cli::error::CliError;
 use crate::cli::output::print;
@@ -31,19 +31,19 @@ pub fn list(args: &ListArgs) -> Result<u8, CliError> {
     Ok(0)
 }
 
-fn entry(out: &mut String, name: &str, text: &str) {
-    out.push_str(&wrap(&format!("  {name:<10} {text}"), 80, 13));
+/// Columns of the names of workloads and metrics; those of backends are longer.
+const NAME: usize = 10;
+const BACKEND_NAME: usize = 16;
+
+fn entry(out: &mut String, (name, width): (&str, usize), text: &str) {
+    out.push_str(&wrap(&format!("  {name:<width$} {text}"), 80, width + 3));
 }
 
 fn backends(out: &mut String) {
     out.push_str("Backends (--backends)\n");
     for configuration in Configuration::all() {
-        entry(out, &configuration.id(), configuration.describe());
-    }
-    for kind in MicroVmKind::ALL.into_iter().skip(1) {
-        let configuration = Configuration::MicroVm(kind);
-        let text = format!("  {configuration}: {}", configuration.describe());
-        out.push_str(&wrap(&text, 80, 13));
+        let id = configuration.id();
+        entry(out, (&id, BACKEND_NAME), configuration.describe());
     }
     let names = Mechanism::ALL.map(Mechanism::name).join(" ");
     let options = format!(
@@ -56,11 +56,6 @@ fn backends(out: &mut String) {
          the host; root only). Namespaces and mechanisms: {names}."
     );
     out.push_str(&wrap(&format!("  {options}"), 80, 2));
-    for kind in MicroVmKind::ALL.into_iter().skip(1) {
-        let kind = Configuration::MicroVm(kind);
-        let text = format!("  {kind}: {}", kind.describe());
-        out.push_str(&wrap(&text, 80, 4));
-    }
     let savings: Vec<String> = Saving::ALL
         .iter()
         .map(|saving| format!("{} ({})", saving.name(), saving.parameters().join(" ")))
@@ -98,7 +93,7 @@ fn workloads(out: &mut String) {
             facts.description,
             sizes.join("; ")
         );
-        entry(out, workload.name(), &text);
+        entry(out, (workload.name(), NAME), &text);
     }
 }
 
@@ -126,6 +121,6 @@ fn metrics(out: &mut String) {
             "[{}, {better} is better] {}",
             metric.unit, metric.definition
         );
-        entry(out, metric.name, &text);
+        entry(out, (metric.name, NAME), &text);
     }
 }
