@@ -22,9 +22,12 @@ use isobench::workload::payload;
 use isobench_abi::{FRAME_BYTES, Frame, Mark, Message};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
+#[path = "pair.rs"]
+pub mod pair;
 #[path = "steps.rs"]
 mod steps;
 
+use pair::Pair;
 use steps::{Child, check, put, run};
 
 /// One launch of the floor, in ticks of the time-stamp counter.
@@ -45,6 +48,8 @@ pub struct Floor {
     filter: BpfProgram,
     /// Files to make and to write to, in order; empty without a cgroup.
     groups: Vec<Group>,
+    /// Interfaces; `None` without [`Mechanism::Veth`].
+    pair: Option<Pair>,
     held: u32,
     stack: Box<[u128]>,
 }
@@ -59,8 +64,8 @@ struct Group {
 }
 
 impl Floor {
-    /// Prepares the payload, the filter and the names of the cgroup. Without any mechanism it is
-    /// the floor of `process`: clone with shared memory, exec.
+    /// Prepares the payload, the filter, the names of the cgroup, and a bridge where there is one.
+    /// Without any mechanism it is the floor of `process`: clone with shared memory, exec.
     pub fn new(mechanisms: Mechanisms) -> io::Result<Self> {
         // The same allowlist as the backend's (src/backend/container/confine.rs).
         let calls = [
@@ -80,6 +85,11 @@ impl Floor {
         .and_then(BpfProgram::try_from)
         .map_err(io::Error::other)?;
         let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")?;
+        let mapped = mechanisms.has(Mechanism::User);
+        let pair = mechanisms
+            .has(Mechanism::Veth)
+            .then(|| Pair::new(mapped))
+            .transpose()?;
         Ok(Self {
             mechanisms,
             last_capability: last.trim().parse().map_err(io::Error::other)?,
@@ -87,6 +97,7 @@ impl Floor {
             null: fd::null()?,
             filter,
             groups: groups(mechanisms, 0)?,
+            pair,
             held: 0,
             stack: vec![0; (64 << 10) / 16].into_boxed_slice(),
         })
@@ -193,6 +204,8 @@ impl Floor {
             stdout: ends[1],
             entries,
             filter: &self.filter,
+            pair: self.pair.as_ref(),
+            pid: 0,
             argv: argv.as_ptr(),
             errno: 0,
             line: 0,
@@ -303,6 +316,9 @@ fn clone(stack: &mut [u128], birthplace: i32, child: &mut Child<'_>) -> io::Resu
         args.flags |= 0x2_0000_0000; // CLONE_INTO_CGROUP
         args.cgroup = birthplace as u64;
     }
+    // Into the memory that both share, before the child runs.
+    args.flags |= libc::CLONE_PARENT_SETTID as u64;
+    args.parent_tid = (&raw mut child.pid) as u64;
     args.exit_signal = libc::SIGCHLD as u64;
     args.stack = stack.as_mut_ptr() as u64;
     args.stack_size = size_of_val(stack) as u64;

@@ -8,6 +8,8 @@ use isobench::backend::container::mechanism::{Mechanism, Mechanisms};
 use isobench::workload::payload;
 use seccompiler::BpfProgram;
 
+use super::pair::Pair;
+
 /// Everything the child needs, in memory it shares with its parent.
 pub struct Child<'a> {
     pub mechanisms: Mechanisms,
@@ -19,6 +21,9 @@ pub struct Child<'a> {
     pub stdout: i32,
     pub entries: [i32; 3],
     pub filter: &'a BpfProgram,
+    pub pair: Option<&'a Pair>,
+    /// Its process id on the host, written by the kernel.
+    pub pid: i32,
     pub argv: *const *const libc::c_char,
     pub errno: i32,
     pub line: u32,
@@ -82,6 +87,10 @@ fn steps(child: &mut Child<'_>) -> io::Result<()> {
         let socket = socket as i32;
         step!(libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request));
         step!(libc::close(socket));
+    }
+    if let Some(pair) = child.pair {
+        child.line = line!();
+        pair.make(child.pid)?;
     }
     if has(Mechanism::Capabilities) {
         for capability in 0..=child.last_capability {
