@@ -5,18 +5,23 @@
 
 mod stage;
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use isobench::backend::container::PAYLOAD_ID;
-use isobench::sys::program::{Arguments, Descriptors, Grants, Network, Op, Program};
+use isobench::sys::program::{Arguments, Descriptors, Grants, Op, Program};
 use isobench::sys::spawn::{Place, Spawned, Stack, spawn};
 use isobench::sys::{fd, pidfd};
 use isobench::trial::PhaseLog;
 use isobench::workload::payload;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::sys::stat::Mode;
 
 /// Whether a process of the payload's ids may look into this one (`environ` asks what reading by
 /// ptrace(2) asks, PTRACE_MODE_READ, without Yama's say).
@@ -30,15 +35,22 @@ fn may_look_into(pid: i32) -> bool {
     output.status.success()
 }
 
+/// Whether all its user and group ids are the payload's. The last of them to change are the user's.
+fn has_the_ids(pid: &i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.contains(&format!("\nUid:\t{PAYLOAD_ID}\t{PAYLOAD_ID}\t"))
+}
+
 fn is_dumpable() -> bool {
     nix::sys::prctl::get_dumpable().unwrap()
 }
 
-/// Changes its ids, asks, and executes when it has its answer.
-fn program() -> Program {
+/// Changes its ids, and executes when somebody reads from this pipe: until then its open waits.
+fn program(door: &Path) -> Program {
+    let door = CString::new(door.as_os_str().as_bytes()).unwrap();
     let mut program = Program::new();
     program.push("ids", Op::SetIds(PAYLOAD_ID));
-    program.push("ask", Op::AskAgent);
+    program.push("wait", Op::Write(door, b"!".to_vec()));
     program.push("stdio", Op::Stdio);
     program.push("close_range", Op::CloseOnExec);
     program.push("execve", Op::ExecImage);
@@ -55,22 +67,21 @@ fn who_has_the_payloads_id_does_not_get_at_the_harness_through_its_child() {
     let ((input, _wake), (_output, stdout)) = (fd::pipe().unwrap(), fd::pipe().unwrap());
     let (null, own) = (fd::null().unwrap(), pidfd::own().unwrap());
     let image = fd::sealed_memory(c"payload", payload::BYTES).unwrap();
-    let (unix, seqpacket) = (AddressFamily::Unix, SockType::SeqPacket);
-    let (door, agent) = socketpair(unix, seqpacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let door = folder.path().join("door");
+    nix::unistd::mkfifo(&door, Mode::empty()).unwrap();
+    let open_to_all = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open_to_all(&door, 0o666);
+    open_to_all(folder.path(), 0o755);
     let descriptors = Descriptors {
         stdin: input.as_fd(),
         stdout: stdout.as_fd(),
         stderr: null.as_fd(),
         harness: own.as_fd(),
         image: Some(image.as_fd()),
-        grants: Grants {
-            network: Some(Network {
-                host: null.as_fd(),
-                agent: Some(door.as_fd()),
-                address: [1, 2, 3, 4],
-            }),
-            ..Grants::default()
-        },
+        grants: Grants::default(),
     };
     let start = || -> io::Result<Spawned> {
         let arguments = Arguments::new(&["payload", "idle", "0", "1"]);
@@ -79,7 +90,7 @@ fn who_has_the_payloads_id_does_not_get_at_the_harness_through_its_child() {
         let made = spawn(
             &mut stack,
             place,
-            &program(),
+            &program(&door),
             descriptors,
             &arguments,
             &mut log,
@@ -88,18 +99,20 @@ fn who_has_the_payloads_id_does_not_get_at_the_harness_through_its_child() {
     };
     let child = std::thread::scope(|scope| {
         let started = scope.spawn(start);
-        let mut address = [0; 8];
-        let raw = std::os::fd::AsRawFd::as_raw_fd(&agent);
-        assert_eq!(recv(raw, &mut address, MsgFlags::empty()), Ok(4));
-        // It has the ids, and waits.
-        let pid = stage::children()[0];
+        let end = Instant::now() + Duration::from_secs(10);
+        let pid = loop {
+            if let Some(pid) = stage::children().into_iter().find(has_the_ids) {
+                break pid;
+            }
+            assert!(Instant::now() < end, "no child has the ids");
+            std::thread::yield_now();
+        };
         let looked = may_look_into(pid);
         let dumpable = is_dumpable();
         nix::sys::prctl::set_dumpable(true).unwrap();
         let looked_later = may_look_into(pid);
         nix::sys::prctl::set_dumpable(false).unwrap();
-        address[4..].fill(0);
-        send(raw, &address, MsgFlags::empty()).unwrap();
+        assert_eq!(std::fs::read(&door).unwrap(), b"!");
         let child = started.join().unwrap().unwrap();
         assert_eq!(child.pid, pid);
         assert!(!looked && !dumpable);

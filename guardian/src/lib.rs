@@ -21,6 +21,7 @@ mod kernel;
 mod link;
 mod owner;
 mod place;
+mod proc;
 
 pub use kernel::{fork, ignore_signals};
 pub use owner::{Harness, Owner};

@@ -8,23 +8,31 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::kernel;
+use crate::proc::{self, started};
 
 /// First part of the name of a group or folder.
 const PREFIX: &str = "isobench-";
 /// First part of an interface's name, which has room for 15 bytes (IFNAMSIZ, netdevice(7)).
 const LINK_PREFIX: &str = "ib";
-/// Digits of an interface's name, 5 bits each: 11 for the owner's 54 bits (a process id has at
-/// most 22, `PID_MAX_LIMIT`; an inode of a namespace 32), 2 for the number.
-const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
-const OWNER_DIGITS: usize = 11;
-const NUMBER_DIGITS: usize = 2;
+/// Digits of an interface's name, 6 bits each: 12 for the owner's 72 bits (the inode of a namespace has
+/// 32, a process id at most 22, `PID_MAX_LIMIT`, a start [`START_BITS`]), 1 for the number.
+const DIGITS: &[u8; 64] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_";
+const OWNER_DIGITS: usize = 12;
+const PID_BITS: u32 = 22;
+/// Bits of a start time that a name has room for: 44 minutes of clock ticks. Two processes with the same
+/// id whose starts lie further apart have the same ones by a chance of 1 in 262,144, and then each
+/// other's names.
+const START_BITS: u32 = 18;
 
-/// The harness that made something: its process id, and the pid namespace that this id belongs to
-/// (the inode of `/proc/PID/ns/pid`, namespaces(7)).
+/// The harness that made something: its process id, the pid namespace that this id belongs to (the
+/// inode of `/proc/PID/ns/pid`, namespaces(7)), and when it was started, which tells it from a later
+/// process with the same id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     pid: u32,
     namespace: u64,
+    /// The last [`START_BITS`] of its start in clock ticks since boot.
+    start: u64,
 }
 
 impl Owner {
@@ -36,46 +44,58 @@ impl Owner {
         let path = "/proc/self/ns/pid";
         let facts = fs::metadata(path)
             .map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))?;
-        Ok(Self {
-            pid: std::process::id(),
-            namespace: facts.ino(),
-        })
+        // Also where `/proc` has another number for this process.
+        let (_, started) =
+            proc::stat("self").ok_or_else(|| io::Error::other("/proc/self/stat: no start time"))?;
+        Ok(Self::new(std::process::id(), facts.ino(), started))
+    }
+
+    fn new(pid: u32, namespace: u64, started: u64) -> Self {
+        Self {
+            pid,
+            namespace,
+            start: low(started, START_BITS),
+        }
     }
 
     /// A name for a group or folder that neither this process nor an earlier one with its id has used:
-    /// `isobench-PID-NAMESPACE-NUMBER`.
+    /// `isobench-PID-NAMESPACE-START-NUMBER`.
     #[must_use]
     pub fn new_name(self) -> String {
         self.name(next_number())
     }
 
     fn name(self, number: u64) -> String {
-        format!("{PREFIX}{}-{}-{number}", self.pid, self.namespace)
+        let Self {
+            pid,
+            namespace,
+            start,
+        } = self;
+        format!("{PREFIX}{pid}-{namespace}-{start}-{number}")
     }
 
     /// Whose this name is; `None` for a name that [`Self::new_name`] does not make.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
         let mut parts = name.strip_prefix(PREFIX)?.split('-').map(number::<u64>);
-        let (pid, namespace, _) = (parts.next()??, parts.next()??, parts.next()??);
-        let pid = u32::try_from(pid).ok()?;
-        parts.next().is_none().then_some(Self { pid, namespace })
+        let (pid, namespace) = (parts.next()??, parts.next()??);
+        let (start, _) = (parts.next()??, parts.next()??);
+        let owner = Self::new(u32::try_from(pid).ok()?, namespace, start);
+        (parts.next().is_none() && owner.start == start).then_some(owner)
     }
 
-    /// A name for a network interface that this process has not used for 1,024 names.
+    /// A name for a network interface that this process has not used for 64 names.
     #[must_use]
     pub fn new_link_name(self) -> String {
         self.link_name(next_number())
     }
 
     fn link_name(self, number: u64) -> String {
-        let owner = self.namespace << 22 | u64::from(self.pid);
-        let digits = |value: u64, count: usize| {
-            (0..count)
-                .rev()
-                .map(move |place| char::from(DIGITS[(value >> (5 * place) & 31) as usize]))
-        };
-        let tail = digits(owner, OWNER_DIGITS).chain(digits(number, NUMBER_DIGITS));
+        let id = u128::from(self.namespace) << PID_BITS | u128::from(self.pid);
+        let owner = id << START_BITS | u128::from(self.start);
+        let value = owner << 6 | u128::from(low(number, 6));
+        let digit = |place| char::from(DIGITS[(value >> (6 * place) & 63) as usize]);
+        let tail = (0..=OWNER_DIGITS).rev().map(digit);
         LINK_PREFIX.chars().chain(tail).collect()
     }
 
@@ -83,27 +103,44 @@ impl Owner {
     #[must_use]
     pub fn of_link(name: &str) -> Option<Self> {
         let tail = name.strip_prefix(LINK_PREFIX)?.as_bytes();
-        if tail.len() != OWNER_DIGITS + NUMBER_DIGITS {
+        if tail.len() != OWNER_DIGITS + 1 {
             return None;
         }
         let mut values = tail.iter().map(|b| DIGITS.iter().position(|d| d == b));
-        let owner = values
-            .by_ref()
-            .take(OWNER_DIGITS)
-            .try_fold(0, |value, digit| Some(value << 5 | digit? as u64))?;
-        let whole = values.all(|digit| digit.is_some()) && owner >> 54 == 0;
-        whole.then_some(Self {
-            pid: (owner & ((1 << 22) - 1)) as u32,
-            namespace: owner >> 22,
+        let value = values.try_fold(0, |value: u128, digit| Some(value << 6 | digit? as u128))?;
+        let owner = value >> 6;
+        let id = (owner >> START_BITS) as u64;
+        Some(Self {
+            pid: low(id, PID_BITS) as u32,
+            namespace: id >> PID_BITS,
+            start: low(owner as u64, START_BITS),
         })
     }
 
-    /// Whether nobody has its process id any more, as far as a process of `observer`'s pid namespace
-    /// can tell: who lives in another namespace is never taken for dead.
+    /// Whether it is no more, as far as a process of `observer`'s pid namespace can tell: nobody has its
+    /// process id, or another process has. Who lives in another namespace is never taken for dead, and
+    /// neither is whoever cannot be told from it.
     #[must_use]
     pub fn is_gone(self, observer: Self) -> bool {
-        self.namespace == observer.namespace && !kernel::is_process(self.pid)
+        self.namespace == observer.namespace
+            && (!kernel::is_process(self.pid) || self.is_another_by_now())
     }
+
+    /// Whether a process that lives has its id and another start.
+    fn is_another_by_now(self) -> bool {
+        let known = proc::is_own() && proc::has_our_clock(self.pid);
+        known && started(self.pid).is_some_and(|now| low(now, START_BITS) != self.start)
+    }
+
+    /// A later process with the same id.
+    #[cfg(test)]
+    pub(crate) fn later(self) -> Self {
+        Self::new(self.pid, self.namespace, self.start + 1)
+    }
+}
+
+const fn low(value: u64, bits: u32) -> u64 {
+    value & ((1 << bits) - 1)
 }
 
 /// Counts on from the wall clock's microseconds at the first call: what an earlier process with the same
@@ -125,8 +162,7 @@ fn number<T: std::str::FromStr + ToString>(text: &str) -> Option<T> {
         .filter(|value: &T| value.to_string() == text)
 }
 
-/// A harness as its guardian knows it: an owner that may still live. The start time tells it from
-/// another process that has got the same id later.
+/// A harness as its guardian knows it: an owner that may still live, with all of its start time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Harness {
     /// Whose things it makes.
@@ -138,9 +174,12 @@ impl Harness {
     /// The calling process.
     ///
     /// # Errors
-    /// `/proc` is not mounted.
+    /// `/proc` is not mounted, or is of another pid namespace and has other numbers for processes.
     pub fn current() -> io::Result<Self> {
         let owner = Owner::current()?;
+        if !proc::is_own() {
+            return Err(io::Error::other("/proc is of another pid namespace"));
+        }
         let started = started(owner.pid).ok_or_else(|| {
             io::Error::other("/proc/self/stat: no start time, or a process that has ended")
         })?;
@@ -162,7 +201,7 @@ impl Harness {
     /// As the guardian's argument.
     #[must_use]
     pub fn to_argument(self) -> String {
-        let Owner { pid, namespace } = self.owner;
+        let Owner { pid, namespace, .. } = self.owner;
         format!("{pid}-{namespace}-{}", self.started)
     }
 
@@ -171,24 +210,10 @@ impl Harness {
     pub fn from_argument(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
         let (pid, namespace, started) = (parts.next()?, parts.next()?, parts.next()?);
-        let owner = Owner {
-            pid: number(pid)?,
-            namespace: number(namespace)?,
-        };
         let started = number(started)?;
+        let owner = Owner::new(number(pid)?, number(namespace)?, started);
         parts.next().is_none().then_some(Self { owner, started })
     }
-}
-
-/// When a process was started, in clock ticks since boot (field 22 of `/proc/PID/stat`,
-/// proc_pid_stat(5)); `None` once it has ended, reaped or not.
-fn started(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // "pid (name) state ppid …": the name may hold blanks and brackets.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    let started = fields.nth(18)?.parse().ok()?;
-    (!matches!(state, "Z" | "X")).then_some(started)
 }
 
 #[cfg(test)]
@@ -198,26 +223,29 @@ mod tests {
     const OWNER: Owner = Owner {
         pid: 12,
         namespace: 4_026_531_836,
+        start: 77,
     };
 
     #[test]
     fn only_our_own_names_have_an_owner() {
-        assert_eq!(OWNER.name(0), "isobench-12-4026531836-0");
+        assert_eq!(OWNER.name(0), "isobench-12-4026531836-77-0");
         assert_ne!(OWNER.new_name(), OWNER.new_name());
         assert_eq!(Owner::of(&OWNER.name(u64::MAX)), Some(OWNER));
         for foreign in [
             "isobench",
             "isobench-12",
             "isobench-12-0",
-            "isobench-x-1-1",
-            "isobench-1-1-",
-            "isobench-1-1-1-1",
-            "isobench-01-1-1",
-            "isobench-+1-1-1",
-            "isobench-4294967296-1-1",
-            "isobench-1-1-18446744073709551616",
-            " isobench-1-1-1",
-            "docker-1-2-3",
+            "isobench-12-1-0",
+            "isobench-x-1-1-1",
+            "isobench-1-1-1-",
+            "isobench-1-1-1-1-1",
+            "isobench-01-1-1-1",
+            "isobench-+1-1-1-1",
+            "isobench-4294967296-1-1-1",
+            "isobench-1-1-262144-1",
+            "isobench-1-1-1-18446744073709551616",
+            " isobench-1-1-1-1",
+            "docker-1-2-3-4",
         ] {
             assert_eq!(Owner::of(foreign), None, "{foreign}");
         }
@@ -228,22 +256,18 @@ mod tests {
         let largest = Owner {
             pid: (1 << 22) - 1,
             namespace: u64::from(u32::MAX),
+            start: (1 << START_BITS) - 1,
         };
-        for owner in [OWNER, largest] {
-            for number in [0, 1, 1023] {
+        for owner in [OWNER, OWNER.later(), largest, largest.later()] {
+            for number in [0, 1, 63] {
                 let name = owner.link_name(number);
                 assert_eq!(name.len(), 15, "{name}");
                 assert_eq!(Owner::of_link(&name), Some(owner), "{name}");
             }
         }
         assert_ne!(OWNER.link_name(0), OWNER.link_name(1));
-        for foreign in [
-            "lo",
-            "ib0",
-            "ib00000000000000",
-            "ibvvvvvvvvvvvvv",
-            "ib0000000000W00",
-        ] {
+        assert_ne!(OWNER.link_name(0), OWNER.later().link_name(0));
+        for foreign in ["lo", "ib0", "ib00000000000000", "ib0000000000.00"] {
             assert_eq!(Owner::of_link(foreign), None, "{foreign}");
         }
     }
@@ -255,13 +279,91 @@ mod tests {
         let nobody = |namespace| Owner {
             pid: 1 << 30,
             namespace,
+            start: 0,
         };
         assert!(nobody(own.namespace).is_gone(own));
         assert!(!nobody(own.namespace + 1).is_gone(own));
-        // Oneself, somebody else's, and what no process can have.
-        for pid in [own.pid, 1, 0, u32::MAX] {
+        // Oneself, and what no process can have.
+        for pid in [own.pid, 0, u32::MAX] {
             assert!(!Owner { pid, ..own }.is_gone(own), "{pid}");
         }
+    }
+
+    /// What a dead harness left is not the living process's that has its id now.
+    #[test]
+    fn who_has_the_id_of_a_dead_harness_is_told_from_it() {
+        let own = Owner::current().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let living = Owner::new(child.id(), own.namespace, started(child.id()).unwrap());
+        assert!(!living.is_gone(own));
+        let dead = Owner::new(child.id(), own.namespace, u64::MAX - living.start);
+        assert!(dead.is_gone(own) && own.later().is_gone(own));
+        // In another namespace, or with a clock of its own, it cannot be told.
+        let elsewhere = Owner {
+            namespace: own.namespace + 1,
+            ..dead
+        };
+        assert!(!elsewhere.is_gone(own));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(living.is_gone(own));
+    }
+
+    const INNER: &str = "ISOBENCH_TEST_INNER";
+
+    /// Runs a test once more below `unshare`; whether that could be done.
+    fn again(test: &str, namespaces: &[&str]) {
+        let output = std::process::Command::new("unshare")
+            .args(["--user", "--map-root-user", "--fork"])
+            .args(namespaces)
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env(INNER, "1")
+            .output();
+        match output {
+            Ok(output) if output.status.success() => {}
+            Ok(output) if String::from_utf8_lossy(&output.stderr).contains("unshare:") => {
+                println!("skipped: {test}: no such namespace can be made here");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Where `/proc` has other numbers, whoever has ours there says nothing about us.
+    #[test]
+    fn a_foreign_proc_makes_nobody_dead() {
+        if std::env::var_os(INNER).is_none() {
+            return again("owner::tests::a_foreign_proc_makes_nobody_dead", &["--pid"]);
+        }
+        let own = Owner::current().unwrap();
+        assert_eq!(own.pid, 1);
+        assert_ne!(started(1), Some(own.start), "another process 1");
+        assert!(!own.is_gone(own) && !own.later().is_gone(own));
+        assert!(Harness::current().is_err());
+    }
+
+    /// By a clock of its own a living harness's start is another one.
+    #[test]
+    fn a_clock_of_its_own_makes_nobody_dead() {
+        let test = "owner::tests::a_clock_of_its_own_makes_nobody_dead";
+        if std::env::var_os(INNER).is_none() {
+            let clock = ["--time", "--boottime", "1000000"];
+            return again(test, &clock);
+        }
+        let own = Owner::current().unwrap();
+        // Whoever runs `unshare` lives and has the host's clock.
+        let outside = std::os::unix::process::parent_id();
+        let host = fs::metadata(format!("/proc/{outside}/ns/time"))
+            .unwrap()
+            .ino();
+        assert_ne!(fs::metadata("/proc/self/ns/time").unwrap().ino(), host);
+        let by_its_own = started(outside).unwrap() - 1_000_000 * 100;
+        let harness = Owner::new(outside, own.namespace, by_its_own);
+        assert_ne!(low(started(outside).unwrap(), START_BITS), harness.start);
+        assert!(!harness.is_gone(own));
     }
 
     #[test]
@@ -277,17 +379,5 @@ mod tests {
         for wrong in ["", "1-2", "1-2-x", "1-2-3-4", "-1-2-3"] {
             assert_eq!(Harness::from_argument(wrong), None, "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_zombie_does_not_live() {
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let pid = child.id();
-        // Not reaped: it stays a zombie, which has no start time.
-        while started(pid).is_some() {
-            std::thread::yield_now();
-        }
-        assert!(fs::metadata(format!("/proc/{pid}")).is_ok());
-        child.wait().unwrap();
     }
 }

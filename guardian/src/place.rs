@@ -200,7 +200,7 @@ mod tests {
     }
 
     /// Own folders go with all they hold, not what their symbolic links point to; foreign names,
-    /// other owners' and the rest stay.
+    /// other owners', a later one's with the same id among them, and the rest stay.
     #[test]
     fn only_what_is_ours_goes() {
         let scratch = Scratch::new("ours");
@@ -212,7 +212,8 @@ mod tests {
         fs::create_dir_all(mine.join("upper/a")).unwrap();
         fs::write(mine.join("upper/a/b"), "x").unwrap();
         std::os::unix::fs::symlink(&canary, mine.join("link")).unwrap();
-        let others = ["isobench-1-1-1", "isobench-7", "other"];
+        let later = own.later().new_name();
+        let others = ["isobench-1-1-1-1", "isobench-7", "other", &later];
         for other in others {
             fs::create_dir(scratch.0.join(other)).unwrap();
         }

@@ -42,7 +42,15 @@ static GUARDIAN: Mutex<Option<Guardian>> = Mutex::new(None);
 /// Dead harnesses' leftovers have been removed all the same.
 pub(crate) fn watch(place: &Place) -> Result<(), Limitation> {
     let mut guardian = GUARDIAN.lock().unwrap_or_else(PoisonError::into_inner);
-    let harness = Harness::current().map_err(|cause| limitation(&cause))?;
+    let harness = match Harness::current() {
+        Ok(harness) => harness,
+        Err(cause) => {
+            if let Ok(observer) = Owner::current() {
+                sweep(place, observer);
+            }
+            return Err(limitation(&cause));
+        }
+    };
     // A fork of a harness is another harness; the pipe tells its guardian nothing.
     if guardian.as_ref().is_some_and(|g| !g.harness.is_current()) {
         *guardian = None;

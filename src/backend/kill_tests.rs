@@ -229,7 +229,8 @@ fn a_killed_micro_vm_leaves_nothing_at_any_phase() {
 }
 
 /// If the guardian is killed first, groups stay until the next start. Neither touches what is not
-/// the dead harness's: groups of a living one, of another pid namespace, of nobody.
+/// a dead harness's: groups of a living one, of another pid namespace, of nobody. That a living process
+/// has a dead one's id by now is no protection.
 #[test]
 fn if_the_guardian_dies_too_the_next_start_sweeps() {
     let test = "backend::kill_tests::if_the_guardian_dies_too_the_next_start_sweeps";
@@ -247,10 +248,18 @@ fn if_the_guardian_dies_too_the_next_start_sweeps() {
     let groups: Vec<_> = made.groups().difference(before.groups()).collect();
     let first = groups.first().unwrap();
     let parent = std::path::Path::new(first).parent().unwrap();
-    let namespace = first.rsplit('-').nth(1).unwrap();
+    let mut parts = first.rsplit('-').skip(1);
+    let (start, namespace) = (parts.next().unwrap(), parts.next().unwrap());
+    // Process 1 is this one: its last 18 bits of field 22 of /proc/PID/stat.
+    let stat = std::fs::read_to_string("/proc/1/stat").unwrap();
+    let mut fields = stat.rsplit(')').next().unwrap().split_whitespace();
+    let own = fields.nth(19).unwrap().parse::<u64>().unwrap() % (1 << 18);
+    // Of an earlier process 1.
+    let reused = format!("isobench-1-{namespace}-{}-0", own ^ 1);
+    std::fs::create_dir(parent.join(&reused)).unwrap();
     let foreign = [
-        format!("isobench-1-{namespace}-0"),
-        format!("isobench-{}-1-0", harness.process.id()),
+        format!("isobench-1-{namespace}-{own}-0"),
+        format!("isobench-{}-1-{start}-0", harness.process.id()),
         format!("isobench-{}", harness.process.id()),
     ];
     for name in &foreign {
@@ -281,6 +290,7 @@ fn if_the_guardian_dies_too_the_next_start_sweeps() {
     said.read_to_end(&mut Vec::new()).unwrap();
     assert!(next.wait().unwrap().success());
     let left = World::look();
+    assert!(!parent.join(&reused).exists(), "its owner is dead");
     for name in &foreign {
         let path = parent.join(name);
         assert!(path.is_dir(), "{name} is not ours");

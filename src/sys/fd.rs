@@ -47,6 +47,35 @@ pub fn adopt<const N: usize>(fds: [RawFd; N]) -> io::Result<[OwnedFd; N]> {
     Ok(fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
+/// One message of a socket that keeps messages apart, and the first descriptor that came with it
+/// (SCM_RIGHTS, unix(7)). 0 bytes: the other end is closed.
+///
+/// # Errors
+/// recvmsg(2).
+pub fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+    let mut parts = [io::IoSliceMut::new(bytes)];
+    let mut control = nix::cmsg_space!(RawFd);
+    let received = loop {
+        let (socket, flags) = (socket.as_raw_fd(), MsgFlags::MSG_CMSG_CLOEXEC);
+        match recvmsg::<()>(socket, &mut parts, Some(&mut control), flags) {
+            Err(Errno::EINTR) => {}
+            other => break other?,
+        }
+    };
+    let mut passed = Vec::new();
+    for message in received.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = message {
+            // SAFETY: recvmsg has just opened them for this process, and nothing else owns them.
+            passed.extend(
+                fds.into_iter()
+                    .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
+            );
+        }
+    }
+    Ok((received.bytes, passed.into_iter().next()))
+}
+
 /// Standard output as a descriptor that is closed when dropped: for a process that prints nothing, so
 /// that its reader learns of the end.
 #[must_use]

@@ -80,7 +80,8 @@ pub enum Op {
     /// Sends a message to the network of the harness through [`Network::host`], and waits for the
     /// answer.
     HostNetwork(Message),
-    /// Asks [`Network::agent`] to do the same: a user namespace has no say in the host's network.
+    /// Asks [`Network::agent`] to do the same: a user namespace has no say in the host's network. For
+    /// a child that may change its own (CAP_NET_ADMIN).
     AskAgent,
     /// Sends a message to the child's own network and waits for the answer.
     OwnNetwork {
@@ -167,8 +168,9 @@ impl Message {
 pub struct Network<'a> {
     /// Netlink socket of the harness's network namespace.
     pub host: BorrowedFd<'a>,
-    /// Somebody in the harness who sends what the child may not: takes [`Self::address`] and
-    /// answers with it and an errno (two native 32-bit words).
+    /// Somebody in the harness who sends what the child may not: takes [`Self::address`] with a
+    /// descriptor of the child's network namespace, and answers with the address and an errno (two
+    /// native 32-bit words).
     pub agent: Option<BorrowedFd<'a>>,
     /// IPv4 address, as it stands in a message.
     pub address: [u8; 4],

@@ -100,14 +100,15 @@ pub fn links(harness: u32) -> BTreeSet<String> {
         .collect()
 }
 
-/// The process id in a bridge's name: `ib`, 32 bits of the pid namespace and 22 of the id in eleven
-/// digits of five bits, two more digits.
+/// The process id in a bridge's name: `ib`, 13 digits of six bits: 32 of the pid namespace, 22 of the
+/// id, 18 of the start, six of a number.
 fn owner_of_bridge(name: &str) -> Option<u32> {
-    let digits = name.strip_prefix("ib").filter(|d| d.len() == 13)?;
-    let value = digits[..11].chars().try_fold(0u64, |value, digit| {
-        Some(value * 32 + u64::from(digit.to_digit(32)?))
+    const DIGITS: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_";
+    let mut digits = name.strip_prefix("ib").filter(|d| d.len() == 13)?.chars();
+    let value = digits.try_fold(0u128, |value, digit| {
+        Some(value * 64 + DIGITS.find(digit)? as u128)
     })?;
-    u32::try_from(value & ((1 << 22) - 1)).ok()
+    u32::try_from(value >> 24 & ((1 << 22) - 1)).ok()
 }
 
 /// Processes whose parent is this one (field 4 of /proc/PID/stat).

@@ -71,16 +71,10 @@ fn request(name: &[u8]) -> libc::ifreq {
 pub(super) fn ask_agent(network: Option<&Network<'_>>, harness: RawFd) -> Done {
     let network = network.ok_or(Errno::ENOTCONN)?;
     let agent = network.agent.ok_or(Errno::ENOTCONN)?.as_raw_fd();
-    // Without SIGPIPE: that the agent has ended is an answer, too.
-    // SAFETY: the address is readable for its length.
-    Errno::result(unsafe {
-        libc::send(
-            agent,
-            network.address.as_ptr().cast(),
-            network.address.len(),
-            libc::MSG_NOSIGNAL,
-        )
-    })?;
+    let own = own_network()?;
+    let sent = send_with(agent, network.address, own);
+    close(own);
+    sent?;
     loop {
         until_said(agent, harness)?;
         let mut answer = [0u8; 8];
@@ -98,6 +92,49 @@ pub(super) fn ask_agent(network: Option<&Network<'_>>, harness: RawFd) -> Done {
             };
         }
     }
+}
+
+/// A descriptor of the child's network namespace, which needs no file system: SIOCGSKNS, `sock_ioctl`
+/// in `net/socket.c`, close-on-exec. Only who may change the namespace gets it (CAP_NET_ADMIN).
+fn own_network() -> Result<RawFd, Errno> {
+    // <linux/sockios.h>
+    const SIOCGSKNS: libc::Ioctl = 0x894c;
+    // SAFETY: takes integers.
+    let socket = Errno::result(unsafe {
+        libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
+    })?;
+    // SAFETY: the request takes no argument.
+    let network = Errno::result(unsafe { libc::ioctl(socket, SIOCGSKNS) });
+    close(socket);
+    network
+}
+
+/// Sends an address and a descriptor with it (SCM_RIGHTS, unix(7)).
+fn send_with(agent: RawFd, mut address: [u8; 4], passed: RawFd) -> Done {
+    #[repr(C)]
+    struct Control {
+        header: libc::cmsghdr,
+        passed: RawFd,
+    }
+    // SAFETY: all-zero bytes are valid for both: they are plain data.
+    let (mut control, mut message): (Control, libc::msghdr) = unsafe { std::mem::zeroed() };
+    // SAFETY: takes an integer.
+    let length = unsafe { libc::CMSG_LEN(size_of::<RawFd>() as u32) };
+    control.header.cmsg_len = length as _;
+    control.header.cmsg_level = libc::SOL_SOCKET;
+    control.header.cmsg_type = libc::SCM_RIGHTS;
+    control.passed = passed;
+    let mut part = libc::iovec {
+        iov_base: address.as_mut_ptr().cast(),
+        iov_len: address.len(),
+    };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control).cast();
+    message.msg_controllen = size_of::<Control>() as _;
+    // Without SIGPIPE: that the agent has ended is an answer, too.
+    // SAFETY: `message` refers to one part and one control message, both of which outlive the call.
+    Errno::result(unsafe { libc::sendmsg(agent, &raw const message, libc::MSG_NOSIGNAL) }).map(drop)
 }
 
 /// Waits for the agent. Its end of the socket pair is in the child's own table as well, so that the

@@ -102,7 +102,7 @@ impl Bridge {
             .find_map(|name| {
                 let made = route.change(new_bridge(&name), NLM_F_CREATE | NLM_F_EXCL);
                 match made {
-                    // Of an earlier process with our id, which nobody can tell from us.
+                    // Our own of 64 names ago, or of somebody whom nobody can tell from us.
                     Err(error) if error.raw_os_error() == Some(libc::EEXIST) => None,
                     other => Some(other.map(|()| name)),
                 }

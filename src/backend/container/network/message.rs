@@ -22,15 +22,16 @@ pub const PORT: &str = "isob%d";
 /// The container's end of the pair.
 pub const INTERFACE: &CStr = c"eth0";
 
-/// A new pair in one request: one end in the bridge and up, the other in the network namespace of a
-/// process. (The kernel refuses to bring the other end up in the same breath: its peer is not yet
+/// A new pair in one request: one end in the bridge and up, the other in the network namespace that
+/// an attribute names, by process ([`LinkAttribute::NetNsPid`]) or descriptor
+/// ([`LinkAttribute::NetNsFd`]). (The kernel refuses to bring the other end up in the same breath: its peer is not yet
 /// known to it then, `veth_newlink` in `drivers/net/veth.c`.)
 #[must_use]
-pub fn pair(bridge: u32, pid: u32) -> RouteNetlinkMessage {
+pub fn pair(bridge: u32, network: LinkAttribute) -> RouteNetlinkMessage {
     let mut inside = LinkMessage::default();
     inside.attributes = vec![
         LinkAttribute::IfName(INTERFACE.to_string_lossy().into_owned()),
-        LinkAttribute::NetNsPid(pid),
+        network,
     ];
     let mut port = LinkMessage::default();
     port.header.flags = LinkFlags::Up;
@@ -46,11 +47,11 @@ pub fn pair(bridge: u32, pid: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::NewLink(port)
 }
 
-/// The same as bytes, to be sent by whoever wants an answer.
+/// The same as bytes, for the sender's own network: whoever sends its own process id lives.
 #[must_use]
 pub fn create(bridge: u32, pid: u32) -> Vec<u8> {
     let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-    bytes(pair(bridge, pid), flags, 1)
+    bytes(pair(bridge, LinkAttribute::NetNsPid(pid)), flags, 1)
 }
 
 /// Three requests for the container's own end, to be sent together: up, the address, and the bridge
