@@ -287,6 +287,25 @@ pub struct Crossings {
     pub seen: Option<Observation>,
 }
 
+impl Crossings {
+    /// Of a launch in a virtual machine, which counting leaves a trial; `noted` and `kvm` as in the
+    /// fields.
+    #[must_use]
+    pub fn of_vm(seen: Observation, noted: Vec<Noted>, kvm: Vec<(String, u64)>) -> Self {
+        let counts = seen.exits.iter().flat_map(Exits::counts);
+        Self {
+            boundary: Boundary::VmExits,
+            counts: counts
+                .map(|row| (row.stage, row.reason.to_string(), row.count))
+                .collect(),
+            noted,
+            kvm,
+            report: seen.report,
+            seen: Some(seen),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

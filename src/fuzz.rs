@@ -13,12 +13,14 @@
 
 mod elf;
 mod frame;
+mod kernel;
 #[cfg(test)]
 mod replay;
 mod transcript;
 
 pub use self::elf::elf;
 pub use self::frame::frame;
+pub use self::kernel::kernel;
 pub(crate) use self::transcript::number_frames;
 pub use self::transcript::transcript;
 pub use crate::vmm::exit::fuzz::exit;
@@ -45,7 +47,7 @@ struct Target {
 }
 
 #[cfg(test)]
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 7] = [
     Target {
         name: "elf",
         body: elf,
@@ -60,6 +62,11 @@ const TARGETS: [Target; 6] = [
         name: "frame",
         body: frame,
         seeds: frame::seeds,
+    },
+    Target {
+        name: "kernel",
+        body: kernel,
+        seeds: kernel::seeds,
     },
     Target {
         name: "session",

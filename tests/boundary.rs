@@ -79,6 +79,48 @@ fn a_run_counts_what_crosses() {
     assert_eq!(exits > 0, usable("microvm"));
 }
 
+/// A copy has the exits behind its snapshot, and a VM that is kept those of its last life alone.
+#[test]
+fn copies_and_kept_vms_are_counted_by_the_life() {
+    let test = "copies_and_kept_vms_are_counted_by_the_life";
+    if !usable("microvm") {
+        return skipped(test, "no microvm here");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let kinds = ["microvm:snapshot", "microvm:pool"];
+    let list = format!("process,{}", kinds.join(","));
+    let flags = ["--backends", &list, "--workloads", "noop,crossing"];
+    let flags = [&flags[..], &["--blocks", "2"]].concat();
+    let output = run_into(&flags, &out).output().unwrap();
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    let document = read_run(&out);
+    for kind in kinds {
+        let crossed = |workload: &str| {
+            let mut all = document.boundary.iter();
+            let found = all.find(|b| b.backend == kind && b.workload == workload);
+            found.and_then(|found| found.crossed.clone()).unwrap()
+        };
+        let (noop, crossing) = (crossed("noop"), crossed("crossing"));
+        let said = count("work", "out 0x05b0 message", 1);
+        let exit = count("end", "out 0x05b0 exit", 1);
+        let nothing = count("work", "out 0x05b0 nothing", 1000);
+        // A signal of the host may come between.
+        let of = |crossed: &Crossed| -> Vec<_> {
+            let counts = crossed.counts.iter().filter(|c| c.what != "signal");
+            counts.cloned().collect()
+        };
+        assert_eq!(of(&noop), [said.clone(), exit.clone()], "{kind}");
+        assert_eq!(of(&crossing), [nothing, said, exit], "{kind}");
+        // Hardware KVM counts port accesses as such, software KVM as emulated instructions. Two lives
+        // would have 2,004 at least.
+        let kvm = |name: &str| crossing.kvm.iter().find(|c| c.name == name);
+        if let Some(ports) = kvm("io_exits").or(kvm("insn_emulation")) {
+            assert!((1002..2004).contains(&ports.value), "{kind}: {ports:?}");
+        }
+    }
+}
+
 /// Every instant, in its order, with the phases and exits between them.
 #[test]
 fn explain_tells_a_trial_in_order() {
@@ -90,6 +132,24 @@ fn explain_tells_a_trial_in_order() {
             &[
                 "create_vcpu",
                 "KVM_RUN, until out 0x05b0 message",
+                "in this launch",
+            ],
+        ),
+        (
+            "microvm:snapshot",
+            &[
+                "mmap_snapshot",
+                "KVM_RUN, until out 0x05b0 exit",
+                "2 VM exits: work: out 0x05b0 message 1; end: out 0x05b0 exit 1",
+                "in this launch",
+            ],
+        ),
+        (
+            "microvm:pool",
+            &[
+                "forget_memory",
+                "KVM_RUN, until out 0x05b0 exit",
+                "2 VM exits: work: out 0x05b0 message 1; end: out 0x05b0 exit 1",
                 "in this launch",
             ],
         ),

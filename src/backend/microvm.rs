@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 use super::launcher::shortage;
 use super::{Backend, Footprint, Instance, Unavailable};
-use crate::exits::{Boundary, Crossings, Exits};
+use crate::exits::Crossings;
 use crate::metric::{Bytes, Ticks};
 use crate::sys::clock::now;
 use crate::sys::watchdog;
@@ -36,11 +36,13 @@ use crate::vmm::session::{Pause, Session};
 use crate::vmm::stack::InitialStack;
 use crate::workload::{Task, Workload, payload};
 
+use self::notes::Notes;
 use self::smaps::footprint_of;
 
 #[path = "microvm_smaps.rs"]
 pub mod smaps;
 
+mod notes;
 pub mod pool;
 mod shelf;
 pub mod snapshot;
@@ -333,25 +335,10 @@ impl Backend for MicroVm {
             note_exits: true,
             ..self.plan(launch)?
         };
-        let (mut noted, mut kvm) = (Vec::new(), Vec::new());
-        let seen = self.live(&start, launch, &mut Vec::new(), |machine, log| {
-            noted = machine.take_noted();
-            // A KVM without statistics (before Linux 5.14) leaves the list empty.
-            kvm = log
-                .time("read_statistics", || machine.statistics())
-                .unwrap_or_default();
-        })?;
-        let counts = seen.exits.iter().flat_map(Exits::counts);
-        Ok(Some(Crossings {
-            boundary: Boundary::VmExits,
-            counts: counts
-                .map(|row| (row.stage, row.reason.to_string(), row.count))
-                .collect(),
-            noted,
-            kvm,
-            report: seen.report,
-            seen: Some(seen),
-        }))
+        let mut notes = Notes::default();
+        let look = |machine: &mut Machine, log: &mut PhaseLog| notes = Notes::of(machine, log);
+        let seen = self.live(&start, launch, &mut Vec::new(), look)?;
+        Ok(Some(notes.beside(seen)))
     }
 
     fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {

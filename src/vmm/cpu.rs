@@ -136,12 +136,19 @@ impl Cpu {
         ] {
             hash.update(word.to_le_bytes());
         }
-        let states = self.xcrs.as_ref().map(|xcrs| xcrs.xcrs[0].value);
-        hash.update(states.unwrap_or(0).to_le_bytes());
+        let xcr0 = self.xcrs.as_ref().map_or(0, |xcrs| xcrs.xcrs[0].value);
+        hash.update(xcr0.to_le_bytes());
         Model {
             digest: hash.finalize().into(),
-            states: states.unwrap_or(X87_SSE),
+            states: self.states(),
         }
+    }
+
+    /// The components of XSAVE state that a vCPU can have: XCR0, or x87 and SSE.
+    #[must_use]
+    pub fn states(&self) -> u64 {
+        let xcrs = self.xcrs.as_ref();
+        xcrs.map_or(X87_SSE, |xcrs| xcrs.xcrs[0].value)
     }
 
     /// As numbers, to hand it to another process.

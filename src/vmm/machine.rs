@@ -134,7 +134,9 @@ impl Machine {
         })?;
         let regs = cpu.regs(start.stack.rsp());
         let mut machine = Self::assemble((kvm, ram), cpu, (&regs, None), start.budget, log)?;
-        machine.noted = start.note_exits.then(|| Vec::with_capacity(MOST_NOTED));
+        if start.note_exits {
+            machine.note_exits();
+        }
         Ok(machine)
     }
 
@@ -243,6 +245,11 @@ impl Machine {
     /// The part of the trial that exits belong to from now on.
     pub const fn enter(&mut self, stage: Stage) {
         self.exits.enter(stage);
+    }
+
+    /// Notes the next [`MOST_NOTED`] exits with their instants.
+    pub fn note_exits(&mut self) {
+        self.noted = Some(Vec::with_capacity(MOST_NOTED));
     }
 
     /// The first exits with their instants, if that was asked for.

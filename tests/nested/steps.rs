@@ -79,6 +79,7 @@ const KILLS: &str = "lib --nocapture backend::kill_tests";
 const CONTAINER: &str = "container --nocapture";
 const ATTACKS: &str = "attacks --nocapture";
 const CONFINEMENT: &str = "confinement --nocapture";
+const JAILED: &str = "jailed --nocapture";
 const ROOTFS: &str = "rootfs --nocapture";
 
 /// A machine and what is done in it.
@@ -99,6 +100,10 @@ pub const SVM: Bed = Bed {
         json("doctor-nobody", DOCTOR, everything_works).delegated_to_nobody(),
         tests("microvm", "microvm --nocapture", 13, &[]),
         tests("microvm-nobody", "microvm --nocapture", 13, &[]).delegated_to_nobody(),
+        tests("microvm-copies", "microvm_copies --nocapture", 7, &[]),
+        tests("adversaries", "adversaries --nocapture", 5, &[]),
+        tests("jailed", JAILED, 5, &[]),
+        tests("jailed-nobody", JAILED, 5, &[]).delegated_to_nobody(),
         tests(
             "savings",
             "linux_vm --nocapture --ignored every_saving",

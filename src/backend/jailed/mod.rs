@@ -44,7 +44,7 @@ use super::container::{availability, confine, parts};
 use super::launcher::{Launcher, probe, refusal};
 use super::microvm::MicroVm;
 use super::{Backend, Footprint, Instance, Unavailable};
-use crate::exits::{Boundary, Crossings, Exits};
+use crate::exits::Crossings;
 use crate::metric::Bytes;
 use crate::sys::clock;
 use crate::sys::fd;
@@ -288,17 +288,8 @@ impl Backend for Jailed {
             ..self.vm.plan(launch)?
         };
         let (seen, report) = self.live(launch, &start, &mut Vec::new())?;
-        let counts = seen.exits.iter().flat_map(Exits::counts);
-        Ok(Some(Crossings {
-            boundary: Boundary::VmExits,
-            counts: counts
-                .map(|row| (row.stage, row.reason.to_string(), row.count))
-                .collect(),
-            noted: report.noted()?,
-            kvm: report.kvm(),
-            report: seen.report,
-            seen: Some(seen),
-        }))
+        let (noted, kvm) = (report.noted()?, report.kvm());
+        Ok(Some(Crossings::of_vm(seen, noted, kvm)))
     }
 
     fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {

@@ -23,7 +23,7 @@ use super::launcher::shortage;
 use super::microvm::smaps::footprint_of;
 use super::microvm::{check, open};
 use super::{Backend, Footprint, GuestKernel, Instance, Unavailable};
-use crate::exits::{Boundary, Crossings, Exits};
+use crate::exits::Crossings;
 use crate::host::kvm;
 use crate::metric::{Bytes, Ticks};
 use crate::sys::clock::now;
@@ -286,18 +286,8 @@ impl Backend for LinuxVm {
 
     fn count(&mut self, launch: &Launch) -> Result<Option<Crossings>, Failure> {
         let seen = self.hear(launch, &mut Vec::new())?;
-        let counts = seen.exits.iter().flat_map(Exits::counts);
-        Ok(Some(Crossings {
-            boundary: Boundary::VmExits,
-            counts: counts
-                .map(|row| (row.stage, row.reason.to_string(), row.count))
-                .collect(),
-            // A boot has too many to note each.
-            noted: Vec::new(),
-            kvm: Vec::new(),
-            report: seen.report,
-            seen: Some(seen),
-        }))
+        // A boot has too many to note each.
+        Ok(Some(Crossings::of_vm(seen, Vec::new(), Vec::new())))
     }
 
     fn guest_kernel(&self) -> Option<GuestKernel> {

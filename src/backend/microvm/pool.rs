@@ -7,10 +7,12 @@
 
 use std::time::Instant;
 
+use super::notes::{Notes, counters};
 use super::shelf::Shelf;
 use super::snapshot::hold_copy;
 use super::{MicroVm, exit_budget, status};
 use crate::backend::{Backend, Instance, Unavailable};
+use crate::exits::Crossings;
 use crate::sys::clock::now;
 use crate::transcript::Answer;
 use crate::trial::{Failure, Launch, Observation, PhaseLog};
@@ -84,38 +86,62 @@ impl Pool {
         Ok(running.machine)
     }
 
-    /// One trial on a VM that was used before.
+    /// One trial on a VM that was used before; its exits are noted where somebody wants them.
     fn again(
         &self,
         snapshot: &Snapshot,
         mut machine: Machine,
         launch: &Launch,
-        answers: &mut Vec<Answer>,
+        (answers, notes): (&mut Vec<Answer>, Option<&mut Notes>),
     ) -> Result<(Observation, Option<Machine>), Failure> {
+        let before = notes.is_some().then(|| counters(&machine));
         let began = Instant::now();
         let t0 = now();
         let mut log = PhaseLog::new();
         machine.reset(snapshot, &self.vm.cpu, exit_budget(&launch.task), &mut log)?;
+        if notes.is_some() {
+            machine.note_exits();
+        }
         let session = Session::after(snapshot.said(), launch.deadline);
         let running = self.vm.go_on(machine, session, log, (began, launch))?;
-        self.vm.see_out(running, t0, answers, true, |_, _| {})
+        self.vm.see_out(running, t0, answers, true, |machine, log| {
+            if let Some(notes) = notes {
+                *notes = Notes::of(machine, log).since(&before.unwrap_or_default());
+            }
+        })
     }
-}
 
-impl Backend for Pool {
-    fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
+    /// A trial, from the VM's reset to its payload's end.
+    fn live(
+        &mut self,
+        launch: &Launch,
+        wanted: (&mut Vec<Answer>, Option<&mut Notes>),
+    ) -> Result<Observation, Failure> {
         let mut kept = self.kept(launch)?;
         let machine = match kept.machine.take() {
             Some(machine) => Ok(machine),
             None => self.used(&kept.snapshot, launch),
         };
-        let outcome = machine.and_then(|m| self.again(&kept.snapshot, m, launch, answers));
+        let outcome = machine.and_then(|m| self.again(&kept.snapshot, m, launch, wanted));
         let seen = outcome.map(|(seen, machine)| {
             kept.machine = machine;
             seen
         });
         self.keep(launch, kept);
         seen
+    }
+}
+
+impl Backend for Pool {
+    fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
+        self.live(launch, (answers, None))
+    }
+
+    /// Of one life, reset included.
+    fn count(&mut self, launch: &Launch) -> Result<Option<Crossings>, Failure> {
+        let mut notes = Notes::default();
+        let seen = self.live(launch, (&mut Vec::new(), Some(&mut notes)))?;
+        Ok(Some(notes.beside(seen)))
     }
 
     /// An instance of its own: a copy, as `microvm:snapshot` has it.

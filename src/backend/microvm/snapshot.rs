@@ -10,9 +10,11 @@
 use std::io;
 use std::time::Instant;
 
+use super::notes::Notes;
 use super::shelf::Shelf;
 use super::{Held, MicroVm, Running, exit_budget};
 use crate::backend::{Backend, Instance, Unavailable};
+use crate::exits::Crossings;
 use crate::sys::clock::now;
 use crate::sys::watchdog;
 use crate::transcript::Answer;
@@ -111,17 +113,43 @@ impl MicroVm {
     }
 }
 
-impl Backend for Copies {
-    fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
+impl Copies {
+    /// A whole life of a copy; its exits are noted where somebody wants them.
+    fn live(
+        &mut self,
+        launch: &Launch,
+        answers: &mut Vec<Answer>,
+        notes: Option<&mut Notes>,
+    ) -> Result<Observation, Failure> {
         let (vm, snapshot) = self.snapshot(launch)?;
         let began = Instant::now();
         let t0 = now();
         let mut log = PhaseLog::new();
-        let machine = Machine::restore(snapshot, &vm.cpu, exit_budget(&launch.task), &mut log)?;
+        let mut machine = Machine::restore(snapshot, &vm.cpu, exit_budget(&launch.task), &mut log)?;
+        if notes.is_some() {
+            machine.note_exits();
+        }
         let session = Session::after(snapshot.said(), launch.deadline);
         let running = vm.go_on(machine, session, log, (began, launch))?;
-        let (seen, _) = vm.see_out(running, t0, answers, false, |_, _| {})?;
+        let (seen, _) = vm.see_out(running, t0, answers, false, |machine, log| {
+            if let Some(notes) = notes {
+                *notes = Notes::of(machine, log);
+            }
+        })?;
         Ok(seen)
+    }
+}
+
+impl Backend for Copies {
+    fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
+        self.live(launch, answers, None)
+    }
+
+    /// Of a copy, which has the exits behind the snapshot alone.
+    fn count(&mut self, launch: &Launch) -> Result<Option<Crossings>, Failure> {
+        let mut notes = Notes::default();
+        let seen = self.live(launch, &mut Vec::new(), Some(&mut notes))?;
+        Ok(Some(notes.beside(seen)))
     }
 
     fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {

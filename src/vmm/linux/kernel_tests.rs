@@ -10,10 +10,10 @@ use super::kernel::{Format, Kernel, KernelError};
 use super::layout;
 
 const SETUP: usize = 3 * 512;
-const BODY: usize = 0x2000;
+const BODY: usize = 0x400;
 
 /// A bzImage that is as it should be, but for what `edit` does to its header.
-fn bzimage(edit: impl FnOnce(&mut setup_header)) -> Vec<u8> {
+pub(crate) fn bzimage(edit: impl FnOnce(&mut setup_header)) -> Vec<u8> {
     let mut header = setup_header {
         setup_sects: 2,
         syssize: (BODY / 16) as u32,
@@ -26,7 +26,7 @@ fn bzimage(edit: impl FnOnce(&mut setup_header)) -> Vec<u8> {
         kernel_alignment: 0x20_0000,
         cmdline_size: 2047,
         payload_offset: 0x300,
-        payload_length: 0x1000,
+        payload_length: 0x80,
         pref_address: 0x100_0000,
         init_size: 0x80_0000,
         ..Default::default()
@@ -39,7 +39,7 @@ fn bzimage(edit: impl FnOnce(&mut setup_header)) -> Vec<u8> {
 }
 
 /// A vmlinux of two segments, likewise.
-fn vmlinux(edit: impl FnOnce(&mut Elf64_Ehdr, &mut [Elf64_Phdr; 2])) -> Vec<u8> {
+pub(crate) fn vmlinux(edit: impl FnOnce(&mut Elf64_Ehdr, &mut [Elf64_Phdr; 2])) -> Vec<u8> {
     let mut header = Elf64_Ehdr {
         e_type: 2,
         e_machine: 62,
@@ -131,7 +131,7 @@ fn each_defect_of_a_bzimage_has_its_name() {
             |h| h.payload_offset = u32::MAX,
             KernelError::Payload {
                 offset: u32::MAX,
-                length: 0x1000,
+                length: 0x80,
             },
         ),
         (|h| h.pref_address = 0, KernelError::Address(0)),

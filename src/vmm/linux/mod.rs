@@ -26,4 +26,4 @@ pub mod ring0;
 pub mod vmlinux;
 
 #[cfg(test)]
-mod kernel_tests;
+pub(crate) mod kernel_tests;

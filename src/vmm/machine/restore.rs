@@ -17,9 +17,9 @@ use crate::vmm::cpu::Cpu;
 use crate::vmm::memory::GuestRam;
 use crate::vmm::snapshot::Snapshot;
 
-/// Where XSTATE_BV, the states that are not as after a reset, begins in `kvm_xsave`, in 32-bit words
-/// (Intel SDM vol. 1, 13.4.2).
-const XSTATE_BV: usize = 512 / 4;
+/// The words of an XSAVE area that say which components are not as after a reset (Intel SDM vol. 1,
+/// 13.4.2).
+const XSTATE_BV: [usize; 2] = [128, 129];
 
 /// Of a vCPU, what a payload can have changed.
 #[derive(Debug)]
@@ -127,12 +127,7 @@ impl Machine {
         let regs = self.vcpu.get_regs().map_err(kvm("KVM_GET_REGS"))?;
         let sregs = self.vcpu.get_sregs().map_err(kvm("KVM_GET_SREGS"))?;
         let mut fpu = self.vcpu.get_xsave().map_err(kvm("KVM_GET_XSAVE"))?;
-        // What XCR0 leaves off the guest cannot have changed. A CPU may say of such a state that it is in
-        // use all the same (PKRU, on a CPU that does not track it).
-        let states = cpu.model().states;
-        for (index, half) in [states, states >> 32].into_iter().enumerate() {
-            fpu.region[XSTATE_BV + index] &= (half & u64::from(u32::MAX)) as u32;
-        }
+        limit(&mut fpu, cpu.states());
         unchanged(&sregs, &cpu.sregs)?;
         Ok(Vcpu {
             regs,
@@ -145,6 +140,14 @@ impl Machine {
     pub const fn ram(&self) -> &GuestRam {
         &self.ram
     }
+}
+
+/// Leaves out the components that XCR0 does not have, which a payload can neither see nor change: KVM may
+/// list them as in use all the same (seen with `kvm_amd` on Linux 6.12).
+const fn limit(fpu: &mut kvm_xsave, states: u64) {
+    let [low, high] = XSTATE_BV;
+    fpu.region[low] &= states as u32;
+    fpu.region[high] &= (states >> 32) as u32;
 }
 
 /// Whether the segments are those of a start. A selector says enough: its descriptor is the same as
@@ -163,4 +166,18 @@ fn unchanged(now: &kvm_sregs, start: &kvm_sregs) -> Result<(), CaptureError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn components_beyond_xcr0_are_left_out() {
+        let mut fpu = kvm_xsave::default();
+        let pkru = 1 << 9;
+        fpu.region[127..131].copy_from_slice(&[u32::MAX, 0b111 | pkru, 1 << 30, u32::MAX]);
+        limit(&mut fpu, 0b111);
+        assert_eq!(fpu.region[127..131], [u32::MAX, 0b111, 0, u32::MAX]);
+    }
 }
