@@ -104,12 +104,6 @@ pub const SVM: Bed = Bed {
         tests("adversaries", "adversaries --nocapture", 5, &[]),
         tests("jailed", JAILED, 5, &[]),
         tests("jailed-nobody", JAILED, 5, &[]).delegated_to_nobody(),
-        tests(
-            "savings",
-            "linux_vm --nocapture --ignored every_saving",
-            1,
-            &[],
-        ),
         tests("memory", "memory --nocapture", 5, &[]).delegated(),
         tests("interrupted-runs", "interrupted_runs --nocapture", 7, &[]).delegated(),
         tests("isolation-harness", "isolation_harness --nocapture", 4, &[]).delegated(),
