@@ -313,7 +313,8 @@ fn copies_show_their_first_reply_and_that_they_are_copies() {
             let of = |m: &&MetricResult| m.workload == workload && m.metric == metric;
             let found = document.metrics.iter().filter(of).find(|m| m.backend == id);
             let found = found.unwrap_or_else(|| panic!("{id} {workload} {metric}"));
-            assert_eq!(found.n, 6, "{id} {workload} {metric}");
+            // A trial that the host has disturbed is kept and not estimated from.
+            assert!((1..=6).contains(&found.n), "{id} {workload} {metric}");
         }
     }
     let text = stdout(&output)
