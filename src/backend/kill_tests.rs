@@ -9,16 +9,22 @@
 //!                     reaps, looks, until all is as before
 //! ```
 //! Every other kill hits a harness that has been let go a moment before, and so lands somewhere in
-//! the phase or behind it. `ISOBENCH_KILLS` says how often each phase is tried; the default is small.
+//! the phase or behind it. A VMM that is a process of its own is an ordinary one, which nobody can stop
+//! at its phases: there the harness is killed as long after `execve` as they begin in a trial.
+//! `ISOBENCH_KILLS` says how often each phase is tried; the default is small.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::jailed::Jailed;
 use super::launcher::probe;
-use super::{Configuration, open};
+use super::microvm::MicroVm;
+use super::{Backend, Configuration, MicroVmKind, Unavailable, open};
+use crate::measure::clock::Clock;
 use crate::trial::pause;
 use crate::workload::Workload;
 
@@ -31,6 +37,12 @@ mod world;
 /// What a test binary started by a test shall be; its value names configuration and phase.
 const INNER: &str = "ISOBENCH_TEST_INNER";
 const HARNESS: &str = "backend::kill_tests::inner_harness";
+/// What a harness says whose trial had no such phase, at least none of its own.
+const MISSED: u8 = 2;
+/// The last phase that the harness has before a VMM process.
+const BEFORE_VMM: &str = "execve";
+/// The VMM is a process of its own.
+const JAILED: Configuration = Configuration::MicroVm(MicroVmKind::Jailed);
 /// The phase of an instance that idles.
 const HELD: &str = "held";
 /// What is not gone by then is left behind. How long it took is printed: a second is the aim on a host
@@ -41,6 +53,19 @@ fn inner() -> Option<String> {
     std::env::var(INNER).ok()
 }
 
+/// As [`open`]. This test cannot be a VMM process: the command that is built beside it can.
+fn opened(configuration: &Configuration) -> Result<Box<dyn Backend>, Unavailable> {
+    if *configuration != JAILED {
+        return open(configuration);
+    }
+    let own = std::env::current_exe().unwrap();
+    // TARGET/PROFILE/deps/isobench-…
+    let built = own.ancestors().nth(2).unwrap().join("isobench");
+    let command = std::env::var_os("ISOBENCH_BIN").map_or(built, PathBuf::from);
+    let vm = Jailed::with_executable(MicroVm::new()?, &command)?;
+    Ok(Box::new(vm.checked()?))
+}
+
 /// Not a test of its own: the harness that is killed. "CONFIGURATION PHASE", or the configuration
 /// alone to be told its phases.
 #[test]
@@ -49,16 +74,18 @@ fn inner_harness() {
     let Some((configuration, phase)) = asked.split_once(' ') else {
         return;
     };
-    let mut backend = open(&configuration.parse().unwrap()).unwrap();
+    let mut backend = opened(&configuration.parse().unwrap()).unwrap();
     // Copies, since the child's standard descriptors are replaced.
     let copy = |fd: std::os::fd::BorrowedFd<'_>| File::from(fd.try_clone_to_owned().unwrap());
     let reached = copy(std::io::stdout().as_fd());
     let mut go = copy(std::io::stdin().as_fd());
     match phase {
         "?" => {
+            let clock = Clock::calibrate(Duration::from_millis(20)).unwrap();
             let seen = backend.trial(&probe()).unwrap();
             for phase in seen.phases.iter().chain(&seen.teardown) {
-                println!("\nphase {}", phase.name);
+                let begins = clock.between(seen.instants.t0, phase.start).0;
+                println!("\nphase {} {begins}", phase.name);
             }
         }
         HELD => {
@@ -69,8 +96,9 @@ fn inner_harness() {
             let _ = go.read(&mut [0]);
         }
         phase => {
-            pause::arm(phase, reached, go.try_clone().unwrap());
+            pause::arm(phase, reached.try_clone().unwrap(), go.try_clone().unwrap());
             let _ = backend.trial(&probe());
+            (&reached).write_all(&[MISSED]).unwrap();
         }
     }
     // Until killed, or until nobody is there to kill it.
@@ -94,16 +122,29 @@ impl Harness {
             .unwrap()
     }
 
-    fn at(configuration: &Configuration, phase: &str) -> Self {
+    /// One that has reached this phase; `None` if the phase is not the harness's.
+    fn at(configuration: &Configuration, phase: &str) -> Option<Self> {
         let mut process = Self::start(configuration, phase);
         let go = process.stdin.take().unwrap();
         let mut said = process.stdout.take().unwrap();
         let mut byte = [0];
-        while byte[0] != pause::REACHED {
+        while ![pause::REACHED, MISSED].contains(&byte[0]) {
             let n = said.read(&mut byte).unwrap();
             assert_eq!(n, 1, "{configuration} ended before {phase}");
         }
-        Self { process, go }
+        let harness = Self { process, go };
+        if byte[0] == MISSED {
+            harness.kill();
+            return None;
+        }
+        Some(harness)
+    }
+
+    /// Lets it go on for this long.
+    fn go_on(&mut self, moment: Duration) {
+        self.go.write_all(&[0]).unwrap();
+        let moment = Instant::now() + moment;
+        while Instant::now() < moment {}
     }
 
     /// SIGKILL; the instant before it.
@@ -117,16 +158,20 @@ impl Harness {
     }
 }
 
-/// The phases of a trial.
-fn phases(configuration: &Configuration) -> Vec<String> {
+/// The phases of a trial, and when they begin after t0.
+fn phases(configuration: &Configuration) -> Vec<(String, Duration)> {
     let mut process = Harness::start(configuration, "?");
     drop(process.stdin.take());
     let lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let names = lines.map_while(Result::ok);
-    let names = names.filter_map(|line| Some(line.strip_prefix("phase ")?.to_owned()));
+    let names = names.filter_map(|line| {
+        let (name, begins) = line.strip_prefix("phase ")?.split_once(' ')?;
+        let begins = Duration::from_nanos(begins.parse().unwrap());
+        Some((name.to_owned(), begins))
+    });
     let mut names: Vec<_> = names.collect();
     assert!(process.wait().unwrap().success());
-    names.push(HELD.to_owned());
+    names.push((HELD.to_owned(), Duration::ZERO));
     names
 }
 
@@ -149,7 +194,7 @@ fn kill_everywhere(configurations: &[&str]) {
     let kills = std::env::var("ISOBENCH_KILLS").map_or(2, |text| text.parse().unwrap());
     for name in configurations {
         let configuration: Configuration = name.parse().unwrap();
-        if let Err(why) = open(&configuration) {
+        if let Err(why) = opened(&configuration) {
             println!("skipped: kill -9 of {configuration}: {why}");
             continue;
         }
@@ -158,14 +203,32 @@ fn kill_everywhere(configurations: &[&str]) {
         let phases = phases(&configuration);
         until_clean(&before, Instant::now(), "an ordinary end");
         let mut longest = Duration::ZERO;
-        for phase in &phases {
+        let mut elsewhere = 0;
+        let jailed = configuration == JAILED;
+        let before_vmm = phases.iter().find(|(name, _)| name == BEFORE_VMM);
+        for (phase, begins) in &phases {
+            let mut first = Harness::at(&configuration, phase);
+            let stops = first.is_some();
+            if !stops {
+                elsewhere += 1;
+                until_clean(&before, Instant::now(), "a look for a phase");
+            }
             for round in 0..kills {
-                let mut harness = Harness::at(&configuration, phase);
-                if phase == HELD && name.starts_with("container:with") {
+                let stop = if stops { phase } else { BEFORE_VMM };
+                let harness = first.take();
+                let mut harness =
+                    harness.unwrap_or_else(|| Harness::at(&configuration, stop).unwrap());
+                if !stops {
+                    let (_, earlier) = before_vmm.unwrap();
+                    harness.go_on(begins.saturating_sub(*earlier));
+                }
+                if phase == HELD && (name.starts_with("container:with") || jailed) {
                     // What is looked for below can be seen.
                     let there = World::look().difference(&before).join("\n");
-                    let mut expected =
-                        vec!["process ", "namespace pid:", "namespace net:", "group /"];
+                    let mut expected = vec!["process ", "namespace pid:", "namespace net:"];
+                    if !jailed {
+                        expected.push("group /");
+                    }
                     if name.contains("veth") {
                         expected.push("link ib");
                     }
@@ -177,18 +240,17 @@ fn kill_everywhere(configurations: &[&str]) {
                     }
                 }
                 if round % 2 == 1 {
-                    harness.go.write_all(&[0]).unwrap();
-                    let moment = Instant::now() + Duration::from_micros(37 * round % 600);
-                    while Instant::now() < moment {}
+                    harness.go_on(Duration::from_micros(37 * round % 600));
                 }
                 let killed = harness.kill();
                 let what = format!("{configuration}, {phase}, kill {round}");
                 longest = longest.max(until_clean(&before, killed, &what));
             }
         }
+        assert_eq!(elsewhere > 0, jailed, "{configuration}: {phases:?}");
         println!(
-            "kill -9: {configuration}: {} phases, {kills} kills each: nothing left, at the latest \
-             {} ms after",
+            "kill -9: {configuration}: {} phases ({elsewhere} in another process, by time), {kills} \
+             kills each: nothing left, at the latest {} ms after",
             phases.len(),
             longest.as_millis()
         );
@@ -228,6 +290,16 @@ fn a_killed_micro_vm_leaves_nothing_at_any_phase() {
     }
 }
 
+/// The VMM is then a process, with namespaces of its own.
+#[test]
+fn a_killed_jailed_micro_vm_leaves_nothing_at_any_phase() {
+    let test = "backend::kill_tests::a_killed_jailed_micro_vm_leaves_nothing_at_any_phase";
+    match inner() {
+        None => world::enter(test, (INNER, "killer")),
+        Some(_) => kill_everywhere(&["microvm:jailed"]),
+    }
+}
+
 /// If the guardian is killed first, groups stay until the next start. Neither touches what is not
 /// a dead harness's: groups of a living one, of another pid namespace, of nobody. That a living process
 /// has a dead one's id by now is no protection.
@@ -243,7 +315,7 @@ fn if_the_guardian_dies_too_the_next_start_sweeps() {
         return;
     }
     let before = World::look();
-    let harness = Harness::at(&configuration, HELD);
+    let harness = Harness::at(&configuration, HELD).unwrap();
     let made = World::look();
     let groups: Vec<_> = made.groups().difference(before.groups()).collect();
     let first = groups.first().unwrap();

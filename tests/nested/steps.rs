@@ -107,7 +107,7 @@ pub const SVM: Bed = Bed {
         tests("memory", "memory --nocapture", 5, &[]).delegated(),
         tests("interrupted-runs", "interrupted_runs --nocapture", 7, &[]).delegated(),
         tests("isolation-harness", "isolation_harness --nocapture", 4, &[]).delegated(),
-        tests("kills", KILLS, 5, &[OLD_TIME]).delegated(),
+        tests("kills", KILLS, 6, &[OLD_TIME]).delegated(),
         json("run", RUN, all_measured).delegated(),
     ],
 };
