@@ -94,6 +94,11 @@ fn hands_down(directory: &Path, wanted: &[Controller]) -> bool {
     })
 }
 
+/// Whether pages can go to a swap file or device now (proc_swaps(5): a line each, below a heading).
+pub(super) fn has_swap() -> bool {
+    fd::text(Path::new("/proc/swaps")).is_ok_and(|text| text.lines().count() > 1)
+}
+
 /// `the memory and pids controllers`.
 fn named(controllers: &[Controller]) -> String {
     let names: Vec<_> = controllers.iter().map(|c| c.name()).collect();

@@ -58,6 +58,9 @@ impl Leaf {
                     Version::V2 => v2::limit(*controller, limits),
                 };
                 write(&path.join(file), &value)?;
+                if *controller == Controller::Memory && limits.deny_swap {
+                    deny_swap(path, made.version, limits)?;
+                }
             }
             made.handle = Some(match made.version {
                 Version::V1 => open_for_writing(&path.join("tasks"))?,
@@ -179,6 +182,18 @@ fn remove(path: &Path) -> io::Result<()> {
             }
             other => return other,
         }
+    }
+}
+
+/// A kernel that keeps no account of swap has no file for it; then the limit on memory only makes slow.
+fn deny_swap(path: &Path, version: Version, limits: &Limits) -> io::Result<()> {
+    let (file, value) = match version {
+        Version::V1 => v1::swap(limits),
+        Version::V2 => v2::swap(),
+    };
+    match write(&path.join(file), &value) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 

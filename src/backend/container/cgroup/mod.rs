@@ -59,6 +59,8 @@ pub struct Limits {
     pub tasks: u32,
     /// Processor time in each [`PERIOD_US`], in microseconds.
     pub cpu_us: u32,
+    /// Whether swap has to be denied to it, or the limit on memory would only make it slow.
+    pub deny_swap: bool,
 }
 
 /// Period of the limit on processor time: the kernel's default.
@@ -73,6 +75,7 @@ impl Limits {
             memory,
             tasks: 16,
             cpu_us: 2 * PERIOD_US,
+            deny_swap: false,
         }
     }
 }
@@ -92,6 +95,8 @@ pub struct Groups {
     owner: Owner,
     /// Bound on [`Limits::cpu_us`]: what the harness itself may take.
     cpu_us: u32,
+    /// The host has swap: where it has none, denying it would be a write for nothing.
+    swap: bool,
 }
 
 impl Groups {
@@ -107,6 +112,7 @@ impl Groups {
             parents,
             owner: Owner::current().map_err(|e| e.to_string())?,
             cpu_us: quota.unwrap_or(u32::MAX),
+            swap: find::has_swap(),
         })
     }
 
@@ -134,6 +140,7 @@ impl Groups {
     pub fn create(&self, limits: Limits) -> io::Result<Leaf> {
         let limits = Limits {
             cpu_us: limits.cpu_us.min(self.cpu_us),
+            deny_swap: self.swap,
             ..limits
         };
         Leaf::new(&self.parents, &self.owner.new_name(), &limits)
@@ -162,6 +169,7 @@ impl Groups {
             }],
             owner: Owner::current().ok()?,
             cpu_us: u32::MAX,
+            swap: false,
         };
         groups.probe().ok()?;
         Some(groups)

@@ -18,6 +18,12 @@ pub(super) fn limit(controller: Controller, limits: &Limits) -> (&'static str, S
     }
 }
 
+/// As [`limit`], for memory and swap together: written once memory has its own limit, which this one must
+/// not be below.
+pub(super) fn swap(limits: &Limits) -> (&'static str, String) {
+    ("memory.memsw.limit_in_bytes", limits.memory.0.to_string())
+}
+
 /// What the group above may take of processor time in a period of ours, if that is limited: the
 /// kernel refuses more to a group below.
 pub(super) fn quota_of_parent(parent: &Parent) -> Option<u32> {
@@ -60,6 +66,8 @@ mod tests {
                 ("cpu.cfs_quota_us", "200000".to_owned()),
             ]
         );
+        let memory_and_swap = ("memory.memsw.limit_in_bytes", "67108864".to_owned());
+        assert_eq!(swap(&limits), memory_and_swap);
         let stat = "nr_periods 7\nnr_throttled 2\nthrottled_time 1500\nnr_bursts 0\n";
         let found = throttling(stat).unwrap();
         assert_eq!((found.periods, found.throttled), (7, 2));

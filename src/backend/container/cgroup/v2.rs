@@ -15,6 +15,11 @@ pub(super) fn limit(controller: Controller, limits: &Limits) -> (&'static str, S
     }
 }
 
+/// As [`limit`], for swap alone.
+pub(super) fn swap() -> (&'static str, String) {
+    ("memory.swap.max", "0".to_owned())
+}
+
 /// From `cpu.stat`.
 pub(super) fn throttling(stat: &str) -> Option<Throttling> {
     let micros: i64 = field(stat, "throttled_usec")?;
@@ -59,6 +64,7 @@ mod tests {
                 ("cpu.max", "200000 100000".to_owned()),
             ]
         );
+        assert_eq!(swap(), ("memory.swap.max", "0".to_owned()));
         let stat = "usage_usec 9\nnr_periods 7\nnr_throttled 2\nthrottled_usec 3\n";
         let found = throttling(stat).unwrap();
         assert_eq!((found.periods, found.throttled), (7, 2));
