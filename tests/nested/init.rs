@@ -42,15 +42,12 @@ pub fn run() -> ! {
     load_modules();
     // Linux 6.2 and newer; else nothing shows that the terminal is protected from what could be done.
     let _ = fs::write("/proc/sys/dev/tty/legacy_tiocsti", "1");
-    let up = Command::new("/bin/ip")
-        .args(["link", "set", "lo", "up"])
-        .status();
-    assert!(
-        up.is_ok_and(|status| status.success()),
-        "the loopback interface"
-    );
-    say(&port, "end init: ready");
+    call("/bin/ip", &["link", "set", "lo", "up"]);
     let bed = std::env::var(steps::BED).unwrap();
+    if bed == steps::GROUPS.name {
+        swap_on();
+    }
+    say(&port, "end init: ready");
     for step in Bed::named(&bed).unwrap().chosen() {
         say(&port, &format!("step {}", step.name));
         let begun = Instant::now();
@@ -65,6 +62,21 @@ pub fn run() -> ! {
     // QEMU was told to end instead.
     let Err(error) = reboot(RebootMode::RB_AUTOBOOT);
     panic!("reboot: {error}");
+}
+
+fn call(program: &str, arguments: &[&str]) {
+    let how = Command::new(program).args(arguments).status();
+    assert!(
+        how.is_ok_and(|status| status.success()),
+        "{program} {arguments:?}"
+    );
+}
+
+/// Into compressed memory: where a host has swap, a limit on memory must bite nevertheless.
+fn swap_on() {
+    fs::write("/sys/block/zram0/disksize", "512M").unwrap();
+    call("/bin/mkswap", &["/dev/zram0"]);
+    call("/bin/swapon", &["/dev/zram0"]);
 }
 
 fn say(port: &Mutex<File>, line: &str) {

@@ -14,8 +14,8 @@ const KERNEL: &str = "ISOBENCH_NESTED_KERNEL";
 /// The emulator, where it is not `qemu-system-x86_64` on the path.
 const QEMU: &str = "ISOBENCH_NESTED_QEMU";
 /// Modules in the order in which they are loaded: KVM's, and those of what containers have
-/// (file systems, networks) and must not have.
-const MODULES: [&str; 10] = [
+/// (file systems, networks) and must not have, swap last.
+const MODULES: [&str; 14] = [
     "kernel/virt/lib/irqbypass.ko",
     "kernel/arch/x86/kvm/kvm.ko",
     "kernel/arch/x86/kvm/kvm-amd.ko",
@@ -26,11 +26,16 @@ const MODULES: [&str; 10] = [
     "kernel/net/802/stp.ko",
     "kernel/net/bridge/bridge.ko",
     "kernel/drivers/net/veth.ko",
+    "kernel/lib/lz4/lz4_compress.ko",
+    "kernel/lib/lz4/lz4hc_compress.ko",
+    "kernel/mm/zsmalloc.ko",
+    "kernel/drivers/block/zram/zram.ko",
 ];
 
 /// Programs of this host that `init` and the tests call.
-const TOOLS: [&str; 9] = [
-    "ip", "mount", "script", "setpriv", "setsid", "sh", "sleep", "true", "unshare",
+const TOOLS: [&str; 11] = [
+    "ip", "mkswap", "mount", "script", "setpriv", "setsid", "sh", "sleep", "swapon", "true",
+    "unshare",
 ];
 
 /// Everything that the image and the machine are made of.
