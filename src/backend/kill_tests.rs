@@ -11,7 +11,8 @@
 //! Every other kill hits a harness that has been let go a moment before, and so lands somewhere in
 //! the phase or behind it. A VMM that is a process of its own is an ordinary one, which nobody can stop
 //! at its phases: there the harness is killed as long after `execve` as they begin in a trial.
-//! `ISOBENCH_KILLS` says how often each phase is tried; the default is small.
+//! `ISOBENCH_KILLS` says how often each phase is tried; the default is small. `ISOBENCH_KILLS_OF` names
+//! the configurations to try, comma separated; the default is all.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -48,6 +49,7 @@ const HELD: &str = "held";
 /// What is not gone by then is left behind. How long it took is printed: a second is the aim on a host
 /// that has nothing else to do.
 const LIMIT: Duration = Duration::from_secs(30);
+const SECOND: Duration = Duration::from_secs(1);
 
 fn inner() -> Option<String> {
     std::env::var(INNER).ok()
@@ -192,7 +194,12 @@ fn until_clean(before: &World, killed: Instant, what: &str) -> Duration {
 /// Kills at every phase of these configurations, in this world.
 fn kill_everywhere(configurations: &[&str]) {
     let kills = std::env::var("ISOBENCH_KILLS").map_or(2, |text| text.parse().unwrap());
-    for name in configurations {
+    let only = std::env::var("ISOBENCH_KILLS_OF").ok();
+    let wanted = |name: &str| {
+        only.as_ref()
+            .is_none_or(|only| only.split(',').any(|one| one == name))
+    };
+    for name in configurations.iter().filter(|name| wanted(name)) {
         let configuration: Configuration = name.parse().unwrap();
         if let Err(why) = opened(&configuration) {
             println!("skipped: kill -9 of {configuration}: {why}");
@@ -202,7 +209,8 @@ fn kill_everywhere(configurations: &[&str]) {
         let before = World::look();
         let phases = phases(&configuration);
         until_clean(&before, Instant::now(), "an ordinary end");
-        let mut longest = Duration::ZERO;
+        let mut longest = (Duration::ZERO, String::new());
+        let mut late = 0;
         let mut elsewhere = 0;
         let jailed = configuration == JAILED;
         let before_vmm = phases.iter().find(|(name, _)| name == BEFORE_VMM);
@@ -244,15 +252,20 @@ fn kill_everywhere(configurations: &[&str]) {
                 }
                 let killed = harness.kill();
                 let what = format!("{configuration}, {phase}, kill {round}");
-                longest = longest.max(until_clean(&before, killed, &what));
+                let passed = until_clean(&before, killed, &what);
+                late += u32::from(passed > SECOND);
+                if passed > longest.0 {
+                    longest = (passed, format!("{phase}, kill {round}"));
+                }
             }
         }
         assert_eq!(elsewhere > 0, jailed, "{configuration}: {phases:?}");
         println!(
             "kill -9: {configuration}: {} phases ({elsewhere} in another process, by time), {kills} \
-             kills each: nothing left, at the latest {} ms after",
+             kills each: nothing left, at the latest {} ms after ({}), {late} later than a second",
             phases.len(),
-            longest.as_millis()
+            longest.0.as_millis(),
+            longest.1,
         );
     }
 }

@@ -170,6 +170,9 @@ fn perform(step: &Step, port: &Arc<Mutex<File>>) -> String {
     command
         .env("ISOBENCH_KILLS", kills)
         .env("ISOBENCH_SOAK", part);
+    if let Some(of) = std::env::var_os(steps::KILLS_OF) {
+        command.env(steps::KILLS_OF, of);
+    }
     let user = match step.user {
         User::Root => 0,
         User::Nobody => NOBODY,

@@ -19,9 +19,11 @@ use crate::steps::{self, Bed};
 fn command_line(bed: &Bed) -> String {
     let choice = env::var(steps::CHOICE).unwrap_or_default();
     let full = if steps::full() { "1" } else { "" };
+    let of = env::var(steps::KILLS_OF)
+        .map_or_else(|_| String::new(), |of| format!("{}={of} ", steps::KILLS_OF));
     format!(
         "console=ttyS0 panic=-1 mitigations=off audit=0 ISOBENCH_TEST_INNER=init {}={} {}={choice} {}={full} \
-         -- --exact inner_is_process_1 --nocapture",
+         {of}-- --exact inner_is_process_1 --nocapture",
         steps::BED,
         bed.name,
         steps::CHOICE,

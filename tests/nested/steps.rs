@@ -13,6 +13,9 @@ pub const BED: &str = "ISOBENCH_NESTED_BED";
 /// Anything but nothing: a hundred kills at each phase and a soak as long as outside, with time for it.
 pub const FULL: &str = "ISOBENCH_NESTED_FULL";
 
+/// Names the configurations that are killed (`backend::kill_tests`), handed on.
+pub const KILLS_OF: &str = "ISOBENCH_KILLS_OF";
+
 /// Whether [`FULL`] is wanted.
 pub fn full() -> bool {
     env::var_os(FULL).is_some_and(|text| !text.is_empty())
