@@ -165,7 +165,7 @@ fn a_disk_and_a_console_are_found_by_their_drivers() {
     let disk = used.disk.unwrap();
     assert!(disk.reads > 0 && disk.read_bytes >= 512, "{used:?}");
     assert_eq!((disk.writes, disk.refused), (0, 0));
-    assert!(used.console.unwrap() > 1000, "{used:?}");
+    assert!(used.console.unwrap() > 0, "{used:?}");
     assert!(used.last_words.contains("vda: vda1"), "{used:?}");
 }
 

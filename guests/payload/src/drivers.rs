@@ -8,7 +8,6 @@ use crate::transport::Link;
 use crate::work::Refusal;
 
 const ENOENT: u16 = 2;
-const ENOEXEC: u16 = 8;
 const EEXIST: u16 = 17;
 const AT_FDCWD: usize = -100isize as usize;
 /// Flag of finit_module(2): the kernel decompresses the file.
@@ -39,15 +38,15 @@ pub fn load(link: &Link, stack: &InitialStack) -> Result<(), Refusal> {
             Err(ENOENT) => return Ok(()),
             Err(errno) => return Err(refused(errno)),
         };
+        let mut magic = [0u8; 4];
+        // SAFETY: the buffer is writable for its length.
+        let read = unsafe { kernel.call(nr::READ, file, magic.as_mut_ptr() as usize, 4) };
+        read.map_err(refused)?;
+        let flags = if &magic == b"\x7fELF" { 0 } else { COMPRESSED };
         let parameters = c"".as_ptr() as usize;
-        // SAFETY: what a module does to the kernel is what it was asked to be loaded for.
-        let insert = |flags| unsafe { kernel.call(nr::FINIT_MODULE, file, parameters, flags) };
-        let inserted = match insert(0) {
-            // Not an ELF file: a compressed one.
-            Err(ENOEXEC) => insert(COMPRESSED),
-            other => other,
-        };
-        match inserted {
+        // SAFETY: what a module does to the kernel is what it was asked to be loaded for; the empty
+        // string ends in a NUL.
+        match unsafe { kernel.call(nr::FINIT_MODULE, file, parameters, flags) } {
             Ok(_) | Err(EEXIST) => {}
             Err(errno) => return Err(refused(errno)),
         }
