@@ -116,7 +116,7 @@ pub const SVM: Bed = Bed {
 pub const LINUX: Bed = Bed {
     name: "linux",
     steps: &[
-        tests("linux-vm", "linux_vm --nocapture", 10, &[]),
+        tests("linux-vm", "linux_vm --nocapture", 9, &[]),
         json("linux-vm-run", LINUX_RUN, kernel_measured),
     ],
 };
