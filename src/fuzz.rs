@@ -26,6 +26,7 @@ pub use self::transcript::transcript;
 pub use crate::vmm::exit::fuzz::exit;
 pub use crate::vmm::session::fuzz::session;
 pub use crate::vmm::snapshot::fuzz::snapshot;
+pub use crate::vmm::virtio::fuzz::virtqueue;
 
 /// A seed: the name of its file and its bytes. What is accepted has a name that begins with
 /// [`ACCEPTED`].
@@ -47,7 +48,7 @@ struct Target {
 }
 
 #[cfg(test)]
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 8] = [
     Target {
         name: "elf",
         body: elf,
@@ -82,5 +83,10 @@ const TARGETS: [Target; 7] = [
         name: "transcript",
         body: transcript,
         seeds: transcript::seeds,
+    },
+    Target {
+        name: "virtqueue",
+        body: virtqueue,
+        seeds: crate::vmm::virtio::fuzz::seeds,
     },
 ];

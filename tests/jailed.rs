@@ -90,6 +90,13 @@ fn every_workload_reports_with_instants_in_order() {
             assert!(inside && phase.end - phase.start >= 0, "{phase:?}");
         }
         let named: BTreeSet<&str> = seen.phases.iter().map(|phase| phase.name).collect();
+        // Its memory and tasks are limited where there is a place for a group, else it says so.
+        let limited = vm.limitations().iter().all(|l| l.mechanism != "cgroup");
+        for name in ["cgroup_create", "cgroup_join"] {
+            assert_eq!(named.contains(name), limited, "{name}: {named:?}");
+        }
+        let removed = seen.teardown.iter().any(|p| p.name == "cgroup_remove");
+        assert!(removed || !limited, "{:?}", seen.teardown);
         for name in [
             "execve",
             "pivot_root",

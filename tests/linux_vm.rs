@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use isobench::backend::linux_vm::LinuxVm;
-use isobench::backend::linux_vm::options::Savings;
+use isobench::backend::linux_vm::options::{Options, Savings};
 use isobench::backend::{Backend, Unavailable};
 use isobench::host::kvm::{self, KvmKind};
 use isobench::metric::Ticks;
@@ -146,8 +146,46 @@ fn the_payload_works_in_linux() {
     }
 }
 
+/// The disk's partition is in the kernel's log only if its first sector was read as it is.
+#[test]
+fn a_disk_and_a_console_are_found_by_their_drivers() {
+    let options = Options::parse("save=pci+keyboard:with=disk+console").unwrap();
+    let Some(mut vm) = backend("devices", LinuxVm::new(options, None)) else {
+        return;
+    };
+    let noop = launch(Workload::Noop, 0, 1);
+    let seen = match vm.trial(&noop) {
+        Ok(seen) => seen,
+        Err(error) => panic!("{error}; {:?}", vm.used()),
+    };
+    right(&noop, &seen);
+    print_timeline("linux-vm:with=disk+console", &seen);
+    let used = vm.used().unwrap();
+    println!("timeline linux-vm:with=disk+console: {used:?}");
+    let disk = used.disk.unwrap();
+    assert!(disk.reads > 0 && disk.read_bytes >= 512, "{used:?}");
+    assert_eq!((disk.writes, disk.refused), (0, 0));
+    assert!(used.console.unwrap() > 0, "{used:?}");
+    assert!(used.last_words.contains("vda: vda1"), "{used:?}");
+}
+
+/// Private memory of this process in bytes, without the guest's memory; shared pages are not its own.
+fn private_memory() -> u64 {
+    let maps = procfs::process::Process::myself().unwrap().smaps().unwrap();
+    let own = |name: &str| {
+        maps.iter()
+            .filter_map(|m| m.extension.map.get(name))
+            .sum::<u64>()
+    };
+    own("Private_Clean") + own("Private_Dirty")
+}
+
+/// And what the VMM adds to its guest's memory: its heap, its devices, what it learned of the kernel.
+/// KVM's own is the kernel's and not in here.
 #[test]
 fn idle_instances_are_held_accounted_and_released() {
+    const VMM_AT_MOST: u64 = 3 << 19;
+    let before = private_memory();
     let Some(mut vm) = backend("idle", LinuxVm::new(lean(), None)) else {
         return;
     };
@@ -159,6 +197,10 @@ fn idle_instances_are_held_accounted_and_released() {
         footprint.private.0 > 64 << 20 && footprint.pss.0 <= memory.0,
         "{footprint:?}"
     );
+    let guest = footprint.private.0.cast_unsigned();
+    let own = private_memory().saturating_sub(before + guest);
+    println!("timeline linux-vm memory: {own} bytes of the VMM's own beside {guest} of its guest");
+    assert!(own <= VMM_AT_MOST, "{own} bytes");
     held.release().unwrap();
 }
 

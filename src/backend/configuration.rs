@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::container::options::{OptionError, Options};
-use super::linux_vm::options::{Savings, SavingsError};
+use super::linux_vm::options::{Options as LinuxOptions, SavingsError};
 
 /// A way to run the payload. The order is the order of reports, reference first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,7 +16,7 @@ pub enum Configuration {
     /// The project's own VMM, no guest operating system.
     MicroVm(MicroVmKind),
     /// The project's own VMM, with a Linux kernel in it.
-    LinuxVm(Savings),
+    LinuxVm(LinuxOptions),
 }
 
 /// How a micro-VM comes to be.
@@ -88,7 +88,7 @@ impl Configuration {
     pub fn all() -> Vec<Self> {
         let mut all = vec![Self::Process, Self::container()];
         all.extend(MicroVmKind::ALL.map(Self::MicroVm));
-        all.push(Self::LinuxVm(Savings::NONE));
+        all.push(Self::LinuxVm(LinuxOptions::default()));
         all
     }
 
@@ -162,7 +162,7 @@ impl FromStr for Configuration {
                 options.map_or_else(|| Ok(Options::default()), Options::parse)?,
             )),
             "linux-vm" => Ok(Self::LinuxVm(
-                options.map_or(Ok(Savings::NONE), Savings::parse)?,
+                options.map_or_else(|| Ok(LinuxOptions::default()), LinuxOptions::parse)?,
             )),
             other => Err(ConfigurationError::Backend(other.to_owned())),
         }
@@ -176,7 +176,7 @@ impl fmt::Display for Configuration {
             Self::Container(options) => write!(f, "container{options}"),
             Self::MicroVm(MicroVmKind::Cold) => f.write_str("microvm"),
             Self::MicroVm(kind) => write!(f, "microvm:{}", kind.name()),
-            Self::LinuxVm(savings) => write!(f, "linux-vm{savings}"),
+            Self::LinuxVm(options) => write!(f, "linux-vm{options}"),
         }
     }
 }
@@ -202,6 +202,8 @@ mod tests {
             "linux-vm:lean",
             "linux-vm:save=quiet+pci",
             "linux-vm:keep=console",
+            "linux-vm:with=disk",
+            "linux-vm:lean:with=disk+console",
         ] {
             let configuration: Configuration = name.parse().unwrap();
             assert_eq!(configuration.id(), name);
@@ -252,6 +254,7 @@ mod tests {
                 "expected one of cold, jailed, snapshot, pool",
             ),
             ("linux-vm:fat", "linux-vm: there is no option \"fat\""),
+            ("linux-vm:with=net", "linux-vm: there is no device \"net\""),
             ("linux-vm:save=x", "linux-vm: there is no saving \"x\""),
             ("container:", "container: there is no option \"\""),
         ] {

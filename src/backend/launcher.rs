@@ -54,6 +54,7 @@ impl Launcher {
         arguments: &Arguments,
         place: Place<'_>,
         (stderr, passed): (BorrowedFd<'_>, [Option<BorrowedFd<'_>>; 2]),
+        cgroups: [Option<BorrowedFd<'_>>; 3],
         log: &mut PhaseLog,
     ) -> Result<Child, Failure> {
         let pipes = log.time("pipe", || Ok((fd::pipe()?, fd::pipe()?)));
@@ -69,6 +70,7 @@ impl Launcher {
             image: self.image.as_ref().map(AsFd::as_fd),
             grants: Grants {
                 passed: [first, second, Some(harness)],
+                cgroups,
                 ..Grants::default()
             },
         };

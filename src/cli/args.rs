@@ -73,9 +73,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "LIST")]
     pub backends: Option<String>,
 
-    /// Kernel of linux-vm: a bzImage or vmlinux [default: the newest in /boot]
-    #[arg(long, value_name = "PATH")]
-    pub kernel: Option<PathBuf>,
+    /// What backends run with.
+    #[command(flatten)]
+    pub given: Given,
 
     /// Workloads, comma separated, with or without a size: noop,chase@1MiB [default: all]
     #[arg(long, value_name = "LIST")]
@@ -109,6 +109,14 @@ pub struct RunArgs {
     /// What to print on standard output
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
+}
+
+/// What the user gives backends to run with, the same for every command that opens some.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Given {
+    /// Kernel of linux-vm: a bzImage or vmlinux [default: the newest in /boot]
+    #[arg(long, value_name = "PATH")]
+    pub kernel: Option<PathBuf>,
 }
 
 /// `isobench report`.
@@ -176,6 +184,10 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "LIST")]
     pub backends: Option<String>,
 
+    /// What backends run with.
+    #[command(flatten)]
+    pub given: Given,
+
     /// Workloads, comma separated, with or without a size; not idle or probe, which are not timed
     #[arg(long, value_name = "LIST", default_value = "noop")]
     pub workloads: String,
@@ -188,9 +200,9 @@ pub struct ExplainArgs {
 /// `isobench doctor`.
 #[derive(Debug, clap::Args)]
 pub struct DoctorArgs {
-    /// Kernel of linux-vm: a bzImage or vmlinux [default: the newest in /boot]
-    #[arg(long, value_name = "PATH")]
-    pub kernel: Option<PathBuf>,
+    /// What backends run with.
+    #[command(flatten)]
+    pub given: Given,
 
     /// What to print: human or json
     #[arg(long, value_enum, default_value_t = ListFormat::Human)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::args::{ExplainArgs, Format, RunArgs};
+use super::args::{ExplainArgs, Format, Given, RunArgs};
 use super::error::CliError;
 use crate::backend::Provided;
 use crate::backend::configuration::{Configuration, ConfigurationError};
@@ -60,13 +60,7 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
         None => max_time(profile),
         Some(text) => duration("--max-time", text)?,
     };
-    // A kernel on an emulated machine takes half a minute to its first process.
-    let boots = |c: &Configuration| matches!(c, Configuration::LinuxVm(_));
-    let deadline = Duration::from_secs(if configurations.iter().any(boots) {
-        120
-    } else {
-        30
-    });
+    let deadline = deadline(&configurations);
     Ok(RunPlan {
         plan: Plan {
             configurations,
@@ -85,20 +79,45 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
             warmups: 1,
             deadline,
         },
-        provided: Provided {
-            kernel: args.kernel.clone(),
-        },
+        provided: provided(&args.given),
         out: args.out.clone(),
         format: args.format,
         ladder,
     })
 }
 
-/// Checks the flags of `explain`: what shall be run, and where.
+/// When a trial has taken too long, if one of these is among those that run. A kernel on an emulated
+/// machine takes half a minute to its first process.
+fn deadline(configurations: &[Configuration]) -> Duration {
+    let boots = |c: &Configuration| matches!(c, Configuration::LinuxVm(_));
+    let long = configurations.iter().any(boots);
+    Duration::from_secs(if long { 120 } else { 30 })
+}
+
+/// What the flags give to backends.
+pub(super) fn provided(given: &Given) -> Provided {
+    Provided {
+        kernel: given.kernel.clone(),
+    }
+}
+
+/// What `explain` shall run, on what, with what, and for how long at most.
+pub struct ExplainPlan {
+    /// Where.
+    pub configurations: Vec<Configuration>,
+    /// What.
+    pub tasks: Vec<Task>,
+    /// What backends run with.
+    pub provided: Provided,
+    /// When a trial has taken too long.
+    pub deadline: Duration,
+}
+
+/// Checks the flags of `explain`.
 ///
 /// # Errors
 /// As [`validate`].
-pub fn explain(args: &ExplainArgs) -> Result<(Vec<Configuration>, Vec<Task>), CliError> {
+pub fn explain(args: &ExplainArgs) -> Result<ExplainPlan, CliError> {
     let configurations = configurations(args.backends.as_deref())?;
     let selected = tasks(Some(&args.workloads), profile(&args.profile)?)?;
     if selected.idle || selected.probe {
@@ -109,7 +128,12 @@ pub fn explain(args: &ExplainArgs) -> Result<(Vec<Configuration>, Vec<Task>), Cl
         ));
     }
     let tasks = selected.tasks.into_iter().map(|(task, _)| task);
-    Ok((configurations, tasks.collect()))
+    Ok(ExplainPlan {
+        deadline: deadline(&configurations),
+        configurations,
+        tasks: tasks.collect(),
+        provided: provided(&args.given),
+    })
 }
 
 fn ladder(name: Option<&str>) -> Result<bool, CliError> {

@@ -20,6 +20,14 @@ pub const LEVEL: f64 = 0.95;
 /// The configurations that ratios refer to.
 const REFERENCES: [&str; 2] = ["process", "container"];
 
+/// What a configuration is compared with: those, and, if it is a kind of a backend, that backend as it
+/// is by default. So a copy of a micro-VM, or one whose VMM is confined, stands beside the plain one.
+fn references(id: &str) -> impl Iterator<Item = &str> {
+    let plain = id.split_once(':').map(|(backend, _)| backend);
+    let plain = plain.filter(|plain| !REFERENCES.contains(plain));
+    REFERENCES.into_iter().chain(plain)
+}
+
 /// Estimates of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
@@ -272,7 +280,7 @@ fn estimate(
             outliers: outliers(&sample),
             phases: phases(id),
         });
-        for reference in REFERENCES {
+        for reference in references(id) {
             let Some((_, other)) = all.iter().find(|(o, _)| *o == reference && o != id) else {
                 continue;
             };

@@ -7,11 +7,16 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::marker::PhantomData;
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::ptr::{self, NonNull};
 
 use isobench_abi::DoorbellPage;
-use vm_memory::{VolatileMemoryError, VolatileSlice};
+use vm_memory::mmap::MmapRegionBuilder;
+use vm_memory::{
+    GuestAddress, GuestMemoryMmap, GuestRegionMmap, VolatileMemoryError, VolatileSlice,
+};
 
 use super::elf::{ElfError, Image};
 use super::paging::{self, Access};
@@ -370,6 +375,33 @@ impl GuestRam {
         Ok(())
     }
 
+    /// All of it as devices see it.
+    ///
+    /// # Errors
+    /// Never for a memory that was mapped; typed all the same.
+    pub fn view(&self) -> io::Result<View<'_>> {
+        let (prot, flags) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_NORESERVE,
+        );
+        // SAFETY: `base .. base + len` lies in a mapping that is readable and writable while `self`
+        // lives, which `View` borrows; it does not own it, and accesses it by volatile views only.
+        let region = unsafe {
+            MmapRegionBuilder::new(self.len)
+                .with_raw_mmap_pointer(self.base.as_ptr())
+                .with_mmap_prot(prot)
+                .with_mmap_flags(flags)
+                .build()
+        };
+        let region = region.map_err(io::Error::other)?;
+        let region = GuestRegionMmap::new(region, GuestAddress(0)).ok_or_else(too_much)?;
+        let memory = GuestMemoryMmap::from_regions(vec![region]).map_err(io::Error::other)?;
+        Ok(View {
+            memory,
+            ram: PhantomData,
+        })
+    }
+
     /// Forgets everything that was written: the memory is what was mapped again, the file's bytes and
     /// zeros behind them (madvise(2), MADV_DONTNEED on a private mapping).
     ///
@@ -402,6 +434,21 @@ impl GuestRam {
             self.write(layout::DOORBELL_PHYS + field, &heap)?;
         }
         Ok(())
+    }
+}
+
+/// A VM's memory as devices see it.
+#[derive(Debug)]
+pub struct View<'a> {
+    memory: GuestMemoryMmap<()>,
+    ram: PhantomData<&'a GuestRam>,
+}
+
+impl Deref for View<'_> {
+    type Target = GuestMemoryMmap<()>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.memory
     }
 }
 

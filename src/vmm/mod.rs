@@ -29,3 +29,4 @@ pub mod session;
 pub mod snapshot;
 pub mod stack;
 pub mod statistics;
+pub mod virtio;

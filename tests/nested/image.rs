@@ -48,6 +48,11 @@ pub fn write(kit: &Kit, folder: &Path) -> PathBuf {
     let name = kit.kernel.file_name().unwrap().to_string_lossy();
     tree.file(&format!("/boot/{name}"), 0o644, read(&kit.kernel))
         .unwrap();
+    // The drivers of its virtual machines' devices, beside it as its package has them.
+    for (at, driver) in &kit.drivers {
+        tree.file(&format!("/lib/modules/{at}"), 0o644, read(driver))
+            .unwrap();
+    }
     tree.device("/dev/console", 0o600, (5, 1)).unwrap();
     for mount_point in ["/proc", "/sys", "/tmp", "/root"] {
         tree.directory(mount_point).unwrap();

@@ -32,6 +32,12 @@ const MODULES: [&str; 14] = [
     "kernel/drivers/block/zram/zram.ko",
 ];
 
+/// What a kernel needs to have a virtio disk, as its package has it.
+const DRIVERS: [&str; 2] = [
+    "kernel/drivers/virtio/virtio_mmio.ko",
+    "kernel/drivers/block/virtio_blk.ko",
+];
+
 /// Programs of this host that `init` and the tests call.
 const TOOLS: [&str; 11] = [
     "ip", "mkswap", "mount", "script", "setpriv", "setsid", "sh", "sleep", "swapon", "true",
@@ -43,6 +49,8 @@ pub struct Kit {
     pub qemu: OsString,
     pub kernel: PathBuf,
     pub modules: [PathBuf; MODULES.len()],
+    /// Drivers of virtual machines' devices: the path below `lib/modules`, and the file.
+    pub drivers: Vec<(String, PathBuf)>,
     /// Programs of this build by the name they get in the image.
     pub tools: Vec<(&'static str, PathBuf)>,
     pub programs: BTreeMap<String, PathBuf>,
@@ -62,6 +70,15 @@ impl Kit {
         }
         let kernel = only(&folder.join("boot"), "vmlinuz-")?;
         let modules = only(&folder.join("lib/modules"), "")?;
+        let version = modules.file_name().unwrap_or_default().to_string_lossy();
+        let mut drivers = Vec::new();
+        for name in DRIVERS {
+            let names = ["", ".xz"].map(|suffix| format!("{name}{suffix}"));
+            let found = names.into_iter().find(|name| modules.join(name).exists());
+            let name =
+                found.ok_or_else(|| format!("{} does not exist", modules.join(name).display()))?;
+            drivers.push((format!("{version}/{name}"), modules.join(name)));
+        }
         let modules = MODULES.map(|module| modules.join(module));
         if let Some(missing) = modules.iter().find(|module| !module.exists()) {
             return Err(format!("{} does not exist", missing.display()));
@@ -82,6 +99,7 @@ impl Kit {
             qemu,
             kernel,
             modules,
+            drivers,
             tools,
             programs: programs(),
         })

@@ -119,7 +119,7 @@ pub const SVM: Bed = Bed {
 pub const LINUX: Bed = Bed {
     name: "linux",
     steps: &[
-        tests("linux-vm", "linux_vm --nocapture", 8, &[]),
+        tests("linux-vm", "linux_vm --nocapture", 9, &[]),
         json("linux-vm-run", LINUX_RUN, kernel_measured),
     ],
 };

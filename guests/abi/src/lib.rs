@@ -42,6 +42,13 @@ pub const PROGRAM_NAME: &str = "/payload";
 /// `/init` (`Documentation/admin-guide/kernel-parameters.rst`).
 pub const GUEST_ENVIRONMENT: &str = "ISOBENCH_DOORBELL=registers";
 
+/// Environment string by which process 1 of such a virtual machine knows that it has drivers to load
+/// before it is ready: the kernel's modules [`DRIVERS`]`/0`, `/1`, … in that order.
+pub const DRIVERS_ENVIRONMENT: &str = "ISOBENCH_DRIVERS=load";
+
+/// Folder of those modules.
+pub const DRIVERS: &str = "/drivers";
+
 /// A frame as it lies in R8 to R15, eight little-endian words.
 #[must_use]
 pub fn frame_to_registers(frame: &[u8; FRAME_BYTES]) -> [u64; 8] {

@@ -5,6 +5,7 @@
 #![no_std]
 #![no_main]
 
+mod drivers;
 mod runtime;
 mod start;
 mod sys;
@@ -19,10 +20,15 @@ use isobench_abi::{
 /// (`argc, argv, 0, envp, 0, auxv`; System V x86-64 ABI, section 3.4.1).
 fn main(first_instruction: u64, stack: &start::InitialStack) -> ! {
     let mut link = transport::Link::from_auxv(stack);
+    let loaded = drivers::load(&link, stack);
     link.send(&Message::Ready(Ready {
         first_instruction,
         abi: ABI_VERSION,
     }));
+    if let Err((fault, detail)) = loaded {
+        link.send(&Message::Fault(fault, detail));
+        link.exit(3);
+    }
     let Some((workload, size, reps)) = stack.request() else {
         link.send(&Message::Fault(GuestFault::BadArgument, 0));
         link.exit(2);

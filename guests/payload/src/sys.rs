@@ -35,6 +35,7 @@ pub mod nr {
     pub const EXIT_GROUP: usize = 231;
     pub const MQ_OPEN: usize = 240;
     pub const OPENAT: usize = 257;
+    pub const FINIT_MODULE: usize = 313;
     pub const FACCESSAT2: usize = 439;
     /// Bit of the x32 entry (`__X32_SYSCALL_BIT`).
     pub const X32: usize = 0x4000_0000;

@@ -9,7 +9,7 @@ use crate::sys::fd;
 use crate::trial::Failure;
 
 /// The cgroup cannot be had.
-pub(super) fn no_cgroup(reason: String) -> Limitation {
+pub(in crate::backend) fn no_cgroup(reason: String) -> Limitation {
     Limitation {
         mechanism: "cgroup",
         reason,

@@ -17,7 +17,7 @@
 //! it. Mounts, in contrast, go in the exit of the payload itself, before `t4`.
 
 pub(super) mod availability;
-mod cgroup;
+pub(super) mod cgroup;
 pub(super) mod confine;
 pub mod mechanism;
 mod network;
@@ -302,7 +302,7 @@ fn launcher(setup: &Setup) -> Result<Launcher, Unavailable> {
 
 /// A place for control groups. The guardian knows it before anything is made there; that there is
 /// none is a limitation.
-fn find_groups(
+pub(super) fn find_groups(
     mechanisms: Mechanisms,
     limitations: &mut Vec<Limitation>,
 ) -> Result<Groups, String> {
@@ -329,7 +329,7 @@ fn guard(place: &isobench_guardian::Place, limitations: &mut Vec<Limitation>) {
 }
 
 /// What the task works on and the reserve.
-fn memory_limit(task: &Task) -> Bytes {
+pub(super) fn memory_limit(task: &Task) -> Bytes {
     // A size out of range is refused by the payload before it asks for memory.
     let heap = if task.workload.limits().allow_size(task.size) {
         task.workload.heap_bytes(task.size)

@@ -4,7 +4,8 @@
 //! ```text
 //!   harness                                     VMM
 //!   ───────                                     ───
-//!   open /dev/kvm, pipes, clone3 ─────────────► user*, pid, net, ipc, mnt, uts namespaces, then cgroup
+//!   cgroup_create, open /dev/kvm, pipes, clone3► user*, pid, net, ipc, mnt, uts namespaces
+//!                                               its control group, then that namespace
 //!                                               execve of this very program, which becomes a VMM
 //!   order (stdin) ────────────────────────────► empty root, old root gone, no capabilities, uid 65532
 //!                                               the VM, made as `microvm` makes it
@@ -12,6 +13,7 @@
 //!   poll pipe and pidfd ◄─ messages (stdout) ── KVM_RUN …
 //!   t4: end of stdout ◄──────────────────────── the payload has ended
 //!   reap, report (stderr) ◄──────────────────── the VM taken down, exit
+//!   cgroup_remove
 //! ```
 //! (* only where the harness is not root)
 //!
@@ -21,7 +23,8 @@
 //! the exec; `/dev/kvm` alone is handed over open. The harness judges every message of the payload
 //! itself, as of any other backend, and of the VMM's report nothing but times, counts and failures.
 //!
-//! No control group: the namespace hides the harness's, and limits are the container's affair.
+//! Its control group limits memory and tasks as a container's does: all that the VMM and KVM allocate
+//! for the guest is charged to it. Where no group can be had it runs without, and says so.
 
 mod filter;
 mod inside;
@@ -38,12 +41,13 @@ use std::time::Duration;
 use seccompiler::BpfProgram;
 
 use super::child::{Child, Deadline};
+use super::container::cgroup::{Groups, Leaf, Limits};
 use super::container::mechanism::{Mechanism, Mechanisms};
 use super::container::setup::{Setup, compose_vmm, namespaces};
-use super::container::{availability, confine, parts};
+use super::container::{availability, confine, find_groups, memory_limit, parts};
 use super::launcher::{Launcher, probe, refusal};
 use super::microvm::MicroVm;
-use super::{Backend, Footprint, Instance, Unavailable};
+use super::{Backend, Footprint, Instance, Limitation, Unavailable};
 use crate::exits::Crossings;
 use crate::metric::Bytes;
 use crate::sys::clock;
@@ -62,12 +66,13 @@ use report::Report;
 /// `argv[0]` of a VMM process.
 const NAME: &str = "isobench-vmm";
 /// What a VMM is confined by; for an ordinary user also by the user namespace that this takes.
-const MECHANISMS: [Mechanism; 9] = [
+const MECHANISMS: [Mechanism; 10] = [
     Mechanism::Pid,
     Mechanism::Net,
     Mechanism::Ipc,
     Mechanism::Mnt,
     Mechanism::Uts,
+    Mechanism::Cgroup,
     Mechanism::CgroupNs,
     Mechanism::Rootfs,
     Mechanism::Capabilities,
@@ -94,6 +99,10 @@ pub struct Jailed {
     vm: MicroVm,
     setup: Setup,
     launcher: Launcher,
+    /// The VMM's executable, once more, in case the launcher must be another.
+    image: OwnedFd,
+    groups: Option<Groups>,
+    limitations: Vec<Limitation>,
     /// For a trial, and for a launch that counts.
     filters: [BpfProgram; 2],
 }
@@ -122,13 +131,31 @@ impl Jailed {
     pub fn with_executable(vm: MicroVm, path: &Path) -> Result<Self, Unavailable> {
         let image = File::open(path).map_err(|e| refusal("the VMM's executable", &e))?;
         let setup = parts::of_vmm(Mechanisms::of(MECHANISMS));
-        let [outer, _] = compose_vmm(&setup)?;
-        Ok(Self {
+        let mut limitations = Vec::new();
+        let groups = find_groups(setup.mechanisms, &mut limitations);
+        let image = OwnedFd::from(image);
+        let mut made = Self {
             vm,
-            launcher: Launcher::new(outer, Some(image.into()))?,
+            launcher: launcher(&setup, &image)?,
+            image,
             setup,
+            groups: None,
+            limitations,
             filters: [filter::compile(false)?, filter::compile(true)?],
-        })
+        };
+        match groups {
+            Ok(groups) => made.groups = Some(groups),
+            Err(reason) => made.give_up_cgroup(availability::no_cgroup(reason))?,
+        }
+        Ok(made)
+    }
+
+    fn give_up_cgroup(&mut self, limitation: Limitation) -> Result<(), Unavailable> {
+        self.setup.mechanisms = self.setup.mechanisms.without(Mechanism::Cgroup);
+        self.launcher = launcher(&self.setup, &self.image)?;
+        self.groups = None;
+        self.limitations.push(limitation);
+        Ok(())
     }
 
     /// Starts one, and checks that it is confined.
@@ -136,7 +163,15 @@ impl Jailed {
     /// # Errors
     /// As [`Self::of`].
     pub fn checked(mut self) -> Result<Self, Unavailable> {
-        match self.first_launch() {
+        let mut first = self.first_launch();
+        if let Err(failure @ Failure::Setup { phase, .. }) = &first
+            && self.groups.is_some()
+            && matches!(*phase, "cgroup_create" | "clone3" | "cgroup_join")
+        {
+            self.give_up_cgroup(availability::no_cgroup(failure.to_string()))?;
+            first = self.first_launch();
+        }
+        match first {
             Ok(()) => Ok(self),
             Err(failure) => Err(availability::explain(&failure, self.setup.identity)),
         }
@@ -160,6 +195,12 @@ impl Jailed {
         hold: bool,
         log: &mut PhaseLog,
     ) -> Result<Running, Failure> {
+        let leaf = self.groups.as_ref().map(|groups| {
+            let limits = Limits::with_memory(memory_limit(&launch.task));
+            log.time("cgroup_create", || groups.create(limits))
+        });
+        let leaf = leaf.transpose();
+        let leaf = leaf.map_err(|cause| Failure::setup("cgroup_create", cause))?;
         let kvm = log
             .time("open_kvm", open_kvm)
             .map_err(|cause| Failure::setup("open_kvm", cause))?;
@@ -183,7 +224,7 @@ impl Jailed {
         .encode();
         let place = Place {
             namespaces: namespaces(self.setup.mechanisms),
-            cgroup: None,
+            cgroup: leaf.as_ref().and_then(Leaf::birthplace),
             small_table: hold,
         };
         let passed = [Some(kvm.as_fd()), Some(self.vm.template.file())];
@@ -192,11 +233,16 @@ impl Jailed {
             &Arguments::new(&[NAME, &std::process::id().to_string()]),
             place,
             (child_report.as_fd(), passed),
+            leaf.as_ref().map_or([None; 3], Leaf::tasks),
             log,
         )?;
         // The VMM's is the only one left: its end is the report's.
         drop(child_report);
-        let mut running = Running { child, report };
+        let mut running = Running {
+            child,
+            report,
+            leaf,
+        };
         if let Err(failure) = running.child.tell(&order) {
             return Err(running.failed(failure));
         }
@@ -221,10 +267,12 @@ impl Jailed {
         let ended = running.until_exit(deadline)?;
         let exit = teardown.time("wait", || running.child.reap())?;
         let report = teardown.time("read_report", || running.read_report());
+        let removed = teardown.time("cgroup_remove", || running.remove_group());
         teardown.time("close", || running.child.close());
         let t5 = clock::now();
         answers.append(&mut running.child.take_answers());
         let report = running.judge(exit, report)?;
+        removed?;
         // What the payload's end is to the harness: the VMM hangs up.
         let t4 = running.child.hung_up().unwrap_or(ended);
         let (ready, t2, said) = running.child.heard()?;
@@ -270,6 +318,14 @@ impl Jailed {
     }
 }
 
+/// What starts a VMM process.
+fn launcher(setup: &Setup, image: &OwnedFd) -> Result<Launcher, Unavailable> {
+    let [outer, _] = compose_vmm(setup)?;
+    let image = image.try_clone();
+    let image = image.map_err(|error| refusal("the VMM's executable", &error))?;
+    Launcher::new(outer, Some(image))
+}
+
 /// `/dev/kvm`, above the standard descriptors.
 fn open_kvm() -> io::Result<OwnedFd> {
     let file = File::options().read(true).write(true).open("/dev/kvm")?;
@@ -292,11 +348,18 @@ impl Backend for Jailed {
         Ok(Some(Crossings::of_vm(seen, noted, kvm)))
     }
 
+    fn limitations(&self) -> Vec<Limitation> {
+        self.limitations.clone()
+    }
+
     fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {
         let start = self.vm.plan(launch)?;
         let mut running = self.start(launch, &start, true, &mut PhaseLog::new())?;
         running.until_waiting(launch)?;
         running.child.set_apart();
+        if let Some(leaf) = &mut running.leaf {
+            leaf.entered();
+        }
         fd::set_apart(&mut running.report);
         let memory = self.vm.memory_with(start.heap_len);
         Ok(Box::new(Held {
@@ -307,11 +370,13 @@ impl Backend for Jailed {
     }
 }
 
-/// A VMM process. Dropping it kills and reaps it, and the kernel takes its VM down.
+/// A VMM process. Dropping it kills and reaps it, and the kernel takes its VM down. Fields are dropped
+/// in this order: a group can only be removed once its process is reaped.
 #[derive(Debug)]
 struct Running {
     child: Child,
     report: OwnedFd,
+    leaf: Option<Leaf>,
 }
 
 impl Running {
@@ -327,7 +392,15 @@ impl Running {
 
     fn finish_held(&mut self, allowed: Duration) -> Result<(), Failure> {
         let finished = self.child.finish_held(allowed.saturating_add(GRACE));
-        finished.map_err(|failure| self.failed(failure))
+        let finished = finished.map_err(|failure| self.failed(failure));
+        let removed = self.remove_group();
+        finished.and(removed)
+    }
+
+    /// Its process has been reaped.
+    fn remove_group(&mut self) -> Result<(), Failure> {
+        let removed = self.leaf.take().map_or(Ok(()), Leaf::remove);
+        removed.map_err(|error| Failure::Leftover(error.to_string()))
     }
 
     /// Everything that is on its standard error, without waiting for more: the VMM has ended.
@@ -390,7 +463,9 @@ struct Held {
 impl Instance for Held {
     /// Of the whole VMM process.
     fn footprint(&self) -> Result<Footprint, Failure> {
-        self.running.child.footprint()
+        let mut footprint = self.running.child.footprint()?;
+        footprint.group = self.running.leaf.as_ref().map(Leaf::accounts);
+        Ok(footprint)
     }
 
     fn guest_memory(&self) -> Option<Bytes> {

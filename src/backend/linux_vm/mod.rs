@@ -8,17 +8,19 @@
 //! registers, this thread's watchdog timer. Paid by every trial: every ioctl, and the boot. The end of
 //! a trial is the payload's: the machine is taken away, its kernel does not shut down.
 
+pub mod drivers;
 pub mod kernel_file;
 pub mod options;
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use isobench_abi::GUEST_ENVIRONMENT;
+use isobench_abi::{DRIVERS_ENVIRONMENT, GUEST_ENVIRONMENT};
 use kvm_ioctls::Kvm;
 
-use self::options::Savings;
+use self::options::{Options, Saving};
 use super::launcher::shortage;
 use super::microvm::smaps::footprint_of;
 use super::microvm::{check, open};
@@ -34,6 +36,7 @@ use crate::vmm::linux::cpu::LinuxCpu;
 use crate::vmm::linux::image::Image;
 use crate::vmm::linux::kernel::Kernel;
 use crate::vmm::linux::machine::{LinuxMachine, LinuxStart};
+use crate::vmm::linux::slots::{self, Used, Wanted};
 use crate::vmm::linux::{layout, params, ring0};
 use crate::vmm::machine;
 use crate::vmm::session::{Pause, Session};
@@ -44,7 +47,11 @@ use crate::workload::payload;
 pub struct LinuxVm {
     image: Image,
     cpu: LinuxCpu,
-    savings: Savings,
+    options: Options,
+    wanted: Wanted,
+    /// `/init` has drivers to load.
+    loads: bool,
+    used: Option<Used>,
     tsc_offset: bool,
     /// What is told of the kernel; `None` for one that was handed over and has no file.
     kernel: Option<GuestKernel>,
@@ -93,8 +100,8 @@ impl LinuxVm {
     ///
     /// # Errors
     /// What is missing, and what would change that.
-    pub fn new(savings: Savings, kernel: Option<&Path>) -> Result<Self, Unavailable> {
-        Self::with_init(savings, kernel, payload::BYTES)
+    pub fn new(options: impl Into<Options>, kernel: Option<&Path>) -> Result<Self, Unavailable> {
+        Self::with_init(options, kernel, payload::BYTES)
     }
 
     /// As [`Self::new`], with another file as `/init`.
@@ -102,7 +109,7 @@ impl LinuxVm {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_init(
-        savings: Savings,
+        options: impl Into<Options>,
         kernel: Option<&Path>,
         init: &[u8],
     ) -> Result<Self, Unavailable> {
@@ -117,7 +124,12 @@ impl LinuxVm {
         })?;
         let found = kernel_file::find(kernel, Path::new("/boot"))?;
         tracing::info!(kernel = %found.path.display(), sha256 = found.sha256);
-        let mut made = Self::of(ready, savings, &found.kernel, init)?;
+        let options = options.into();
+        let modules = match options.has_devices() {
+            true => drivers::find(&found.path, found.kernel.version.as_deref(), options)?,
+            false => Vec::new(),
+        };
+        let mut made = Self::of(ready, options, &found.kernel, init, &modules)?;
         made.kernel = Some(GuestKernel {
             sha256: found.sha256,
             format: found.kernel.format.name().to_owned(),
@@ -132,37 +144,68 @@ impl LinuxVm {
     /// # Errors
     /// There is no KVM, or the kernel leaves no room.
     pub fn with_kernel(
-        savings: Savings,
+        options: impl Into<Options>,
         kernel: &Kernel,
         init: &[u8],
     ) -> Result<Self, Unavailable> {
-        Self::of(Ready::new()?, savings, kernel, init)
+        Self::of(Ready::new()?, options.into(), kernel, init, &[])
     }
 
     fn of(
         ready: Ready,
-        savings: Savings,
+        options: Options,
         kernel: &Kernel,
         init: &[u8],
+        modules: &[Vec<u8>],
     ) -> Result<Self, Unavailable> {
-        let image = Image::new(kernel, init).map_err(|error| Unavailable {
+        let disk = options.disk.then(|| drivers::disk(payload::BYTES));
+        let disk = disk.transpose().map_err(|error| Unavailable {
+            reason: format!("the disk cannot be made: {error}"),
+            remedy: "see `doctor` for limits on memory".to_owned(),
+        })?;
+        let image = Image::with_drivers(kernel, init, modules).map_err(|error| Unavailable {
             reason: format!("the kernel: {error}"),
             remedy: "--kernel PATH of another bzImage or vmlinux".to_owned(),
         })?;
         Ok(Self {
             image,
             cpu: ready.cpu,
-            savings,
+            options,
+            wanted: Wanted {
+                disk: disk.map(Arc::new),
+                console: options.console,
+            },
+            loads: !modules.is_empty(),
+            used: None,
             tsc_offset: ready.tsc_offset,
             kernel: None,
         })
     }
 
     /// The command line, but for what is the payload's.
-    fn parameters(&self) -> Vec<&'static str> {
-        let mut parameters = self.savings.parameters();
+    fn parameters(&self) -> Vec<String> {
+        let mut parameters = self.options.parameters();
         parameters.push(GUEST_ENVIRONMENT);
+        if self.loads {
+            parameters.push(DRIVERS_ENVIRONMENT);
+        }
+        let mut parameters: Vec<_> = parameters.into_iter().map(str::to_owned).collect();
+        if !self.acpi() {
+            let places = self.wanted.places().into_iter();
+            parameters.extend(places.map(slots::Place::parameter));
+        }
         parameters
+    }
+
+    /// Whether ACPI tables tell of the devices, or the command line does.
+    fn acpi(&self) -> bool {
+        self.options.has_devices() && !self.options.savings.has(Saving::Acpi)
+    }
+
+    /// What the guest of the last trial did with its virtio devices.
+    #[must_use]
+    pub const fn used(&self) -> Option<&Used> {
+        self.used.as_ref()
     }
 
     /// What a launch needs, before the clock starts.
@@ -174,11 +217,17 @@ impl LinuxVm {
         let ram = layout::ram(self.image.base(), heap)
             .ok_or_else(|| invalid("the guest's memory does not fit below 3 GiB".to_owned()))?;
         let parameters = self.parameters();
+        let parameters: Vec<_> = parameters.iter().map(String::as_str).collect();
         let arguments = task.argv();
         let most = self.image.placement().command_line;
         let command_line = params::command_line(&parameters, &arguments, most)
             .map_err(|error| invalid(format!("the kernel's command line: {error}")))?;
-        Ok(LinuxStart { command_line, ram })
+        Ok(LinuxStart {
+            command_line,
+            ram,
+            wanted: self.wanted.clone(),
+            acpi: self.acpi(),
+        })
     }
 
     /// Everything from t0 until the payload first waits or exits.
@@ -259,10 +308,18 @@ impl Backend for LinuxVm {
             .flatten();
         let entered = machine.entered()?;
         let exits = machine.exits();
+        let used = machine.used();
         machine.close(&mut teardown);
         let t5 = now();
         answers.append(&mut session.take_answers());
         let outcome = session.finish(super::microvm::status(pause)?)?;
+        let idle = used.idle.clone();
+        let console = used.last_words.clone();
+        self.used = Some(used);
+        // A device that nobody uses is not what this configuration is to measure.
+        if let Some(how) = idle {
+            return Err(Failure::GuestKernel { how, console });
+        }
         let (instants, clock) = outcome.map(tsc_offset, [t0, t4, t5])?;
         let entered = clock.host(entered);
         if entered - run < 0 || instants.t1 - entered < 0 {

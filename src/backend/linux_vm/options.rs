@@ -1,4 +1,5 @@
-//! What a kernel's command line leaves out, one saving each, so that each can be measured alone.
+//! What a kernel's command line leaves out, one saving each, so that each can be measured alone; and
+//! which devices the machine has beside a serial port.
 
 use std::fmt;
 
@@ -72,15 +73,122 @@ impl Saving {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Savings(u16);
 
+/// A device that a machine has only when it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Extra {
+    /// A virtio disk, read-only: one partition with the payload in it.
+    Disk,
+    /// A virtio console, on which the kernel prints instead of the serial port.
+    Console,
+}
+
+impl Extra {
+    /// All, in the order of their spelling.
+    pub const ALL: [Self; 2] = [Self::Disk, Self::Console];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Console => "console",
+        }
+    }
+}
+
+/// What a machine with a Linux leaves out, and what it has more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Options {
+    /// What the command line leaves out.
+    pub savings: Savings,
+    /// It has a virtio disk.
+    pub disk: bool,
+    /// It has a virtio console, and prints there.
+    pub console: bool,
+}
+
+impl From<Savings> for Options {
+    fn from(savings: Savings) -> Self {
+        Self {
+            savings,
+            ..Self::default()
+        }
+    }
+}
+
+impl Options {
+    /// Whether it has any device that must be announced.
+    #[must_use]
+    pub const fn has_devices(self) -> bool {
+        self.disk || self.console
+    }
+
+    /// Kernel parameters: those of the savings, and where it prints.
+    #[must_use]
+    pub fn parameters(self) -> Vec<&'static str> {
+        let mut parameters = self.savings.parameters();
+        if self.console {
+            parameters.retain(|parameter| *parameter != SERIAL_CONSOLE);
+            parameters.push("console=hvc0");
+        }
+        parameters
+    }
+
+    /// Reads what follows `linux-vm:`.
+    ///
+    /// # Errors
+    /// See [`SavingsError`].
+    pub fn parse(text: &str) -> Result<Self, SavingsError> {
+        let mut options = Self::default();
+        let (savings, with) = match text.split_once(":with=") {
+            Some((savings, list)) => (Some(savings), Some(list)),
+            None => match text.strip_prefix("with=") {
+                Some(list) => (None, Some(list)),
+                None => (Some(text), None),
+            },
+        };
+        if let Some(text) = savings {
+            options.savings = Savings::parse(text)?;
+        }
+        for name in with.into_iter().flat_map(|list| list.split('+')) {
+            let found = Extra::ALL.into_iter().find(|extra| extra.name() == name);
+            match found.ok_or_else(|| SavingsError::Device(name.to_owned()))? {
+                Extra::Disk => options.disk = true,
+                Extra::Console => options.console = true,
+            }
+        }
+        Ok(options)
+    }
+}
+
+impl fmt::Display for Options {
+    /// The shortest spelling, with its colons: empty for none.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let has = [self.disk, self.console];
+        let extras = Extra::ALL.into_iter().zip(has).filter(|(_, has)| *has);
+        let extras: Vec<_> = extras.map(|(extra, _)| extra.name()).collect();
+        match extras.is_empty() {
+            true => self.savings.fmt(f),
+            false => write!(f, "{}:with={}", self.savings, extras.join("+")),
+        }
+    }
+}
+
+/// Where the kernel prints by default.
+const SERIAL_CONSOLE: &str = "console=ttyS0";
+
 /// Why a text names no set of savings.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SavingsError {
     /// Neither `lean`, nor `save=…`, nor `keep=…`.
-    #[error("there is no option {0:?}; expected lean, save=LIST or keep=LIST")]
+    #[error("there is no option {0:?}; expected lean, save=LIST, keep=LIST or with=LIST")]
     Option(String),
     /// No such saving.
     #[error("there is no saving {0:?}; expected one of {known}", known = names())]
     Saving(String),
+    /// No such device.
+    #[error("there is no device {0:?}; expected one of disk, console")]
+    Device(String),
 }
 
 fn names() -> String {
@@ -113,7 +221,7 @@ impl Savings {
         // A panic ends the machine at once, by a triple fault.
         let mut parameters = vec!["panic=-1", "reboot=t"];
         if !self.has(Saving::Console) {
-            parameters.push("console=ttyS0");
+            parameters.push(SERIAL_CONSOLE);
         }
         parameters.extend(self.iter().flat_map(Saving::parameters));
         parameters
@@ -191,6 +299,33 @@ mod tests {
         for wrong in ["", "lean=", "save=", "save=pci+", "keep=x", "save=pci,acpi"] {
             assert!(Savings::parse(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn devices_are_spelled_behind_the_savings() {
+        for text in [
+            "with=disk",
+            "with=disk+console",
+            "lean:with=console",
+            "save=pci:with=disk",
+        ] {
+            let options = Options::parse(text).unwrap();
+            assert_eq!(options.to_string(), format!(":{text}"));
+        }
+        let options = Options::parse("lean").unwrap();
+        assert_eq!(options, Savings::lean().into());
+        for wrong in [
+            "with=",
+            "with=net",
+            "with=disk,console",
+            "lean:with=",
+            ":with=disk",
+        ] {
+            assert!(Options::parse(wrong).is_err(), "{wrong:?}");
+        }
+        let line = |text: &str| Options::parse(text).unwrap().parameters().join(" ");
+        assert_eq!(line("with=console"), "panic=-1 reboot=t console=hvc0");
+        assert_eq!(line("with=disk"), "panic=-1 reboot=t console=ttyS0");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::backend::{self, Configuration, Provided};
 use crate::cli::args::{DoctorArgs, ListFormat};
 use crate::cli::error::CliError;
 use crate::cli::output::print;
+use crate::cli::plan;
 use crate::host::fingerprint::Host;
 use crate::host::kvm;
 use crate::measure::clock::Clock;
@@ -38,9 +39,7 @@ struct Verdict {
 
 /// Examines the host. Exit status 3 where nothing can run.
 pub fn doctor(args: &DoctorArgs) -> Result<u8, CliError> {
-    let report = examine(&Provided {
-        kernel: args.kernel.clone(),
-    });
+    let report = examine(&plan::provided(&args.given));
     let text = match args.format {
         ListFormat::Human => human(&report),
         ListFormat::Json => to_pretty_json(&report),

@@ -6,7 +6,7 @@ use crate::backend;
 use crate::cli::args::ExplainArgs;
 use crate::cli::error::CliError;
 use crate::cli::output::print;
-use crate::cli::plan;
+use crate::cli::plan::{self, ExplainPlan};
 use crate::measure::clock::Clock;
 use crate::measure::explain;
 use crate::measure::session::RunError;
@@ -17,14 +17,19 @@ use crate::workload::{known_answer, payload};
 
 /// Runs one trial of each task on each configuration and tells it.
 pub fn explain(args: &ExplainArgs) -> Result<u8, CliError> {
-    let (configurations, tasks) = plan::explain(args)?;
+    let ExplainPlan {
+        configurations,
+        tasks,
+        provided,
+        deadline,
+    } = plan::explain(args)?;
     interrupt::install().map_err(|e| CliError::System(super::run::WATCH, e))?;
     let clock = Clock::calibrate(Duration::from_millis(100))?;
     let image = payload::image_fold().map_err(RunError::from)?;
     let mut opened = Vec::new();
     let mut reasons = Vec::new();
     for configuration in configurations {
-        match backend::open(&configuration) {
+        match backend::open_with(&configuration, &provided) {
             Ok(backend) => opened.push((configuration, backend)),
             Err(why) => reasons.push(format!(
                 "{configuration}: {} (to fix it: {})",
@@ -39,10 +44,7 @@ pub fn explain(args: &ExplainArgs) -> Result<u8, CliError> {
     let mut status = 0;
     for task in tasks {
         let answer = known_answer(&task).map_err(RunError::from)?;
-        let launch = Launch {
-            task,
-            deadline: Duration::from_secs(30),
-        };
+        let launch = Launch { task, deadline };
         for (configuration, backend) in &mut opened {
             // What is loaded and faulted in once is no part of a trial: in a run, too, the first
             // trial of each only warms up.

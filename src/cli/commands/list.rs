@@ -62,7 +62,7 @@ fn backends(out: &mut String) {
         .collect();
     let options = format!(
         "Options of linux-vm: save=pci+acpi (what the kernel's command line spares it), lean (all of \
-         it), keep=console (all but these). Savings: {}.",
+         it), keep=console (all but these); with=disk+console for virtio devices. Savings: {}.",
         savings.join(", ")
     );
     out.push_str(&wrap(&format!("  {options}"), 80, 2));

@@ -35,8 +35,16 @@ pub struct Tail {
     total: u64,
 }
 
+impl Default for Tail {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Tail {
-    fn new() -> Self {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
         Self {
             bytes: VecDeque::with_capacity(KEPT),
             total: 0,

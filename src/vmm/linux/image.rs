@@ -4,6 +4,7 @@
 use std::io::{self, Cursor};
 use std::os::fd::{AsFd, OwnedFd};
 
+use isobench_abi::DRIVERS;
 use linux_loader::loader::bootparam::setup_header;
 use linux_loader::loader::{BzImage, Elf, KernelLoader};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -46,7 +47,19 @@ impl Image {
     /// # Errors
     /// See [`ImageError`].
     pub fn new(kernel: &Kernel, payload: &[u8]) -> Result<Self, ImageError> {
-        let archive = pack(payload)?;
+        Self::with_drivers(kernel, payload, &[])
+    }
+
+    /// As [`Self::new`], with modules that `/init` can load, in this order.
+    ///
+    /// # Errors
+    /// See [`ImageError`].
+    pub fn with_drivers(
+        kernel: &Kernel,
+        payload: &[u8],
+        drivers: &[Vec<u8>],
+    ) -> Result<Self, ImageError> {
+        let archive = pack(payload, drivers)?;
         let placement = kernel.placement.clone();
         let memory = placement.start + placement.memory;
         let base = layout::base(memory, pages(archive.len() as u64))
@@ -111,9 +124,12 @@ const fn pages(bytes: u64) -> u64 {
 }
 
 /// The root file system of the guest: the payload, and what the kernel adds by itself (`/dev/console`).
-fn pack(payload: &[u8]) -> Result<Vec<u8>, ImageError> {
+fn pack(payload: &[u8], drivers: &[Vec<u8>]) -> Result<Vec<u8>, ImageError> {
     let mut tree = Initramfs::new();
     tree.file("/init", 0o755, payload)?;
+    for (number, driver) in drivers.iter().enumerate() {
+        tree.file(&format!("{DRIVERS}/{number}"), 0o644, driver)?;
+    }
     let mut archive = Vec::new();
     tree.write_to(&mut archive)?;
     Ok(archive)
@@ -166,8 +182,8 @@ mod tests {
 
     #[test]
     fn the_same_payload_gives_the_same_archive() {
-        let archive = pack(payload::BYTES).unwrap();
-        assert_eq!(archive, pack(payload::BYTES).unwrap());
+        let archive = pack(payload::BYTES, &[]).unwrap();
+        assert_eq!(archive, pack(payload::BYTES, &[]).unwrap());
         let found = archive
             .windows(payload::BYTES.len())
             .position(|window| window == payload::BYTES);

@@ -6,11 +6,13 @@
 //!   0x0000_5000   command line, one page                          usable
 //!   0x0009_f000   GDT, first instructions, their reading          reserved
 //!   0x000a_0000   where a PC has its firmware: zeros              reserved
+//!   0x000e_0000   ACPI tables, if there are any                   reserved
 //!   0x0010_0000   free                                            usable
 //!   (its wish)    kernel                                          usable
 //!   BASE − size   initramfs                                       usable
 //!   BASE          memory for the payload                          usable
 //!   end           below 3 GiB
+//!   0xd000_0000   registers of virtio devices, if there are any   no memory
 //! ```
 //!
 //! "Usable" is what the kernel may take once it has read what lies there; it keeps the lowest 64 KiB
@@ -45,6 +47,11 @@ pub const READING: u64 = RESERVED + 0x200;
 /// Their stack's end; the kernel has its own from its first instructions on.
 pub const STACK_TOP: u64 = RESERVED + PAGE;
 
+/// The ACPI root pointer, where a PC has it, and the tables behind it.
+pub const ACPI: u64 = 0xe_0000;
+/// Registers of the first virtio device.
+pub const VIRTIO: u64 = 0xd000_0000;
+
 /// End of the low memory.
 pub const LOW_END: u64 = RESERVED;
 /// Start of the high memory.
@@ -60,6 +67,7 @@ const _: () = {
     assert!(PD + PAGE == BOOT_PARAMS && BOOT_PARAMS + PAGE == COMMAND_LINE);
     assert!(COMMAND_LINE + COMMAND_LINE_BYTES <= 0x1_0000);
     assert!(READING + 8 <= STACK_TOP && STACK_TOP == 0xa_0000);
+    assert!(ACPI >= STACK_TOP && ACPI < HIGH && VIRTIO >= RAM_MAX);
     assert!(LEAST_BASE.is_multiple_of(LARGE_PAGE) && RAM_MAX.is_multiple_of(LARGE_PAGE));
 };
 

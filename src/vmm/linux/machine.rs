@@ -13,9 +13,10 @@ use kvm_ioctls::{Kvm, SyncReg, VcpuExit, VcpuFd, VmFd};
 use vm_memory::ByteValued;
 
 use super::cpu::LinuxCpu;
-use super::devices::{Devices, EMPTY_BUS, Line, Reset, SERIAL_IRQ};
+use super::devices::{Devices, Line, Reset, SERIAL_IRQ};
 use super::image::Image;
-use super::{entry, layout, params};
+use super::slots::{Slots, Used, Wanted};
+use super::{acpi, entry, layout, params};
 use crate::exits::{Exits, Reason, Stage};
 use crate::trial::{Failure, PhaseLog};
 use crate::vmm::exit::{Exit, Unexpected};
@@ -33,6 +34,10 @@ pub struct LinuxStart {
     pub command_line: Vec<u8>,
     /// All memory, from [`layout::ram`].
     pub ram: u64,
+    /// Devices beside the serial port.
+    pub wanted: Wanted,
+    /// Whether ACPI tables tell of them.
+    pub acpi: bool,
 }
 
 /// A VM with its vCPU and devices. Fields are dropped in this order: the vCPU, the VM, then the
@@ -43,6 +48,7 @@ pub struct LinuxMachine {
     run: Range<u64>,
     exits: Exits,
     devices: Devices,
+    slots: Slots,
     vm: VmFd,
     ram: GuestRam,
     kvm: Kvm,
@@ -105,6 +111,10 @@ impl LinuxMachine {
             vm.register_irqfd(line.event(), SERIAL_IRQ)?;
             Ok::<_, io::Error>(Devices::new(line))
         })?;
+        let slots = match start.wanted.places().is_empty() {
+            true => Slots::default(),
+            false => step(log, "virtio_devices", || Slots::new(&start.wanted, &vm))?,
+        };
         let mut vcpu = step(log, "create_vcpu", || vm.create_vcpu(0))?;
         // CPUID first: KVM checks CR4 and MSRs against it.
         step(log, "set_cpuid2", || vcpu.set_cpuid2(&cpu.cpuid))?;
@@ -129,6 +139,7 @@ impl LinuxMachine {
             run,
             exits: Exits::new(),
             devices,
+            slots,
             vm,
             ram,
             kvm,
@@ -156,7 +167,16 @@ impl LinuxMachine {
     /// The end of what the kernel printed, in one line.
     #[must_use]
     pub fn last_words(&self) -> String {
-        self.devices.console().last_words()
+        match self.slots.printed() {
+            Some(console) => console.last_words(),
+            None => self.devices.console().last_words(),
+        }
+    }
+
+    /// What the guest has done with its virtio devices.
+    #[must_use]
+    pub fn used(&self) -> Used {
+        self.slots.used()
     }
 
     /// Bytes that the kernel printed.
@@ -191,6 +211,7 @@ impl LinuxMachine {
         let Self {
             vcpu,
             devices,
+            slots,
             vm,
             ram,
             kvm,
@@ -199,7 +220,7 @@ impl LinuxMachine {
         log.time("close_vcpu", || drop(vcpu));
         log.time("close_vm", || drop(vm));
         // The event lives on in the VM until that is gone.
-        log.time("close_devices", || drop(devices));
+        log.time("close_devices", || drop((devices, slots)));
         log.time("munmap_memory", || drop(ram));
         log.time("close_kvm", || drop(kvm));
     }
@@ -219,7 +240,10 @@ fn load(
     start: &LinuxStart,
 ) -> Result<(), vm_memory::VolatileMemoryError> {
     entry::write(ram)?;
-    let params = params::boot_params(image, start.ram);
+    if start.acpi {
+        acpi::write(ram, &start.wanted.places())?;
+    }
+    let params = params::boot_params(image, start.ram, start.acpi);
     ram.write(layout::BOOT_PARAMS, params.as_slice())?;
     ram.write(layout::COMMAND_LINE, &start.command_line)
 }
@@ -247,7 +271,10 @@ impl Speaker for LinuxMachine {
     fn run(&mut self) -> Result<Exit, Failure> {
         for _ in 0..SERVE_AT_MOST {
             let (reason, next) = match self.vcpu.run() {
-                Ok(exit) => (reason(&exit), answer(exit, &mut self.devices)),
+                Ok(exit) => (
+                    reason(&exit),
+                    answer(exit, &mut self.devices, &mut self.slots, &self.ram),
+                ),
                 Err(error) => match error.errno() {
                     libc::EINTR | libc::EAGAIN => (Reason::Signal, Next::Answer(Exit::Interrupted)),
                     errno => (Reason::Errno(errno), Next::Fail(Unexpected::Run(errno))),
@@ -307,7 +334,7 @@ fn reason(exit: &VcpuExit<'_>) -> Reason {
 }
 
 /// Narrows an exit. Memory without a device behaves as an empty bus, as ports do.
-fn answer(exit: VcpuExit<'_>, devices: &mut Devices) -> Next {
+fn answer(exit: VcpuExit<'_>, devices: &mut Devices, slots: &mut Slots, ram: &GuestRam) -> Next {
     match exit {
         VcpuExit::IoOut(DOORBELL_PORT, data) => doorbell(data),
         VcpuExit::IoOut(port, data) => match devices.write(port, data) {
@@ -318,11 +345,15 @@ fn answer(exit: VcpuExit<'_>, devices: &mut Devices) -> Next {
             devices.read(port, data);
             Next::Serve
         }
-        VcpuExit::MmioRead(_, data) => {
-            data.fill(EMPTY_BUS);
+        VcpuExit::MmioRead(address, data) => {
+            slots.read(address, data);
             Next::Serve
         }
-        VcpuExit::MmioWrite(..) | VcpuExit::IoapicEoi(_) | VcpuExit::IrqWindowOpen => Next::Serve,
+        VcpuExit::MmioWrite(address, data) => {
+            slots.write(address, data, ram);
+            Next::Serve
+        }
+        VcpuExit::IoapicEoi(_) | VcpuExit::IrqWindowOpen => Next::Serve,
         VcpuExit::Intr => Next::Answer(Exit::Interrupted),
         VcpuExit::Shutdown => Next::End("it reset the machine (triple fault)"),
         VcpuExit::SystemEvent(..) => Next::End("it ended the machine"),
@@ -356,13 +387,15 @@ fn doorbell(data: &[u8]) -> Next {
 mod tests {
     use super::*;
 
-    fn devices() -> Devices {
-        Devices::new(Line::new().unwrap())
+    fn answered(exit: VcpuExit<'_>) -> Next {
+        let mut devices = Devices::new(Line::new().unwrap());
+        let ram = GuestRam::mosaic(0x1000, &[]).unwrap();
+        answer(exit, &mut devices, &mut Slots::default(), &ram)
     }
 
     #[test]
     fn a_doorbell_is_four_bytes_with_a_meaning() {
-        let ring = |data: &[u8]| answer(VcpuExit::IoOut(DOORBELL_PORT, data), &mut devices());
+        let ring = |data: &[u8]| answered(VcpuExit::IoOut(DOORBELL_PORT, data));
         let word = Op::Exit.encode(7).to_le_bytes();
         assert!(matches!(
             ring(&word),
@@ -380,16 +413,16 @@ mod tests {
     #[test]
     fn what_has_no_device_is_an_empty_bus() {
         let mut data = [0u8; 8];
-        let read = answer(VcpuExit::MmioRead(0xfee0_0000, &mut data), &mut devices());
+        let read = answered(VcpuExit::MmioRead(0xfee0_0000, &mut data));
         assert!(matches!(read, Next::Serve));
         assert_eq!(data, [0xff; 8]);
-        let write = answer(VcpuExit::MmioWrite(u64::MAX, &[1]), &mut devices());
+        let write = answered(VcpuExit::MmioWrite(u64::MAX, &[1]));
         assert!(matches!(write, Next::Serve));
     }
 
     #[test]
     fn the_ends_of_a_kernel_are_told_apart() {
-        let end = |exit| match answer(exit, &mut devices()) {
+        let end = |exit| match answered(exit) {
             Next::End(how) => how.to_owned(),
             Next::Fail(why) => why.to_string(),
             _ => "goes on".to_owned(),

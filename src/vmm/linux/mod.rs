@@ -10,9 +10,11 @@
 //! ```
 //!
 //! The kernel is entered in 64-bit mode (`Documentation/arch/x86/boot.rst`, "64-bit Boot Protocol"):
-//! no firmware, no real mode. There is no ACPI, no PCI and no disk; the interrupt controllers and
-//! the timer are KVM's own; the console is a 16550A.
+//! no firmware, no real mode. There is no PCI; the interrupt controllers and the timer are KVM's own;
+//! the console is a 16550A. Only a guest that is to have a disk or another console has ACPI tables,
+//! which tell it of them ([`acpi`], [`slots`], [`crate::vmm::virtio`]).
 
+pub mod acpi;
 pub mod bzimage;
 pub mod cpu;
 pub mod devices;
@@ -23,6 +25,7 @@ pub mod layout;
 pub mod machine;
 pub mod params;
 pub mod ring0;
+pub mod slots;
 pub mod vmlinux;
 
 #[cfg(test)]

@@ -31,10 +31,13 @@ pub const fn map(ram: u64) -> [(u64, u64, u32); 4] {
     ]
 }
 
-/// The boot parameters of a guest with so much memory.
+/// The boot parameters of a guest with so much memory, with or without ACPI tables.
 #[must_use]
-pub fn boot_params(image: &Image, ram: u64) -> boot_params {
+pub fn boot_params(image: &Image, ram: u64, acpi: bool) -> boot_params {
     let mut params = boot_params::default();
+    if acpi {
+        params.acpi_rsdp_addr = layout::ACPI;
+    }
     let mut header = image.header().copied().unwrap_or_else(|| setup_header {
         boot_flag: 0xaa55,
         header: 0x5372_6448,
