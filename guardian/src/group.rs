@@ -11,7 +11,7 @@ use crate::kernel::Process;
 ///
 /// # Errors
 /// rmdir(2): "busy" until the last process has gone, a moment after it was killed.
-pub(crate) fn remove(group: &Path) -> io::Result<()> {
+pub fn remove(group: &Path) -> io::Result<()> {
     let first = fs::remove_dir(group);
     match &first {
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
