@@ -52,7 +52,9 @@ use crate::metric::{Bytes, Ticks};
 use crate::sys::clock;
 use crate::sys::pidfd::Exit;
 use crate::transcript::Answer;
-use crate::trial::{ClockMap, EngineFailure, EngineEnd, Failure, Instants, Launch, Observation, PhaseLog};
+use crate::trial::{
+    ClockMap, EngineEnd, EngineFailure, Failure, Instants, Launch, Observation, PhaseLog,
+};
 
 /// How long removing an instance may take.
 pub const CLEAN_UP: Duration = Duration::from_secs(30);
@@ -97,7 +99,8 @@ pub trait Engine {
     ///
     /// # Errors
     /// The engine refuses, fails or is too slow. Then nothing of the instance is left.
-    fn start(&mut self, order: &Order<'_>, log: &mut PhaseLog) -> Result<Box<dyn Running>, Failure>;
+    fn start(&mut self, order: &Order<'_>, log: &mut PhaseLog)
+    -> Result<Box<dyn Running>, Failure>;
 }
 
 /// An instance that was started, until nothing of it is left. [`Running::remove`] is always called;
@@ -370,9 +373,7 @@ impl Instance for Held {
         self.talk.look_for_leftovers()?;
         match self.talk.transcript.replied() {
             Some(_) => Ok(()),
-            None => Err(Failure::Protocol(
-                "the payload did not answer the request",
-            )),
+            None => Err(Failure::Protocol("the payload did not answer the request")),
         }
     }
 }

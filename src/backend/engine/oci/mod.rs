@@ -203,7 +203,11 @@ impl Engine for Oci {
         true
     }
 
-    fn start(&mut self, order: &Order<'_>, log: &mut PhaseLog) -> Result<Box<dyn Running>, Failure> {
+    fn start(
+        &mut self,
+        order: &Order<'_>,
+        log: &mut PhaseLog,
+    ) -> Result<Box<dyn Running>, Failure> {
         let bundle = log
             .time("bundle", || self.write_bundle(order))
             .map_err(|error| Failure::setup("bundle", error))?;
