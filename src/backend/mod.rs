@@ -26,6 +26,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::engine::EngineFacts;
+use crate::backend::engine::own::OwnBackend;
 use crate::backend::group::GroupAccounts;
 use crate::backend::services::Services;
 use crate::exits::Crossings;
@@ -97,6 +98,8 @@ pub trait Backend {
 pub struct Provided {
     /// The kernel of `linux-vm`; `None` is the newest in `/boot`.
     pub kernel: Option<PathBuf>,
+    /// Backends of the user's own (`[[backend]]` in `isobench.toml`).
+    pub own: Vec<OwnBackend>,
 }
 
 /// Makes a configuration ready to run, with what this host has.

@@ -66,12 +66,15 @@ pub enum Command {
 /// `isobench run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// Backends to compare, comma separated: process, container, microvm, microvm:jailed,
-    /// microvm:snapshot, microvm:pool, linux-vm; `isobench list backends` has their options, as in
-    /// `container:without=net`, and `isobench doctor` what can run here [default:
-    /// process,container,microvm]
+    /// Backends to compare, comma separated: process, container, microvm, crun, podman, …; or all.
+    /// `isobench list backends` has them and their options, as in `container:without=net`, and
+    /// `isobench doctor` what can run here [default: process,container,microvm]
     #[arg(long, value_name = "LIST")]
     pub backends: Option<String>,
+
+    /// File with backends of your own (`[[backend]]`) [default: isobench.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 
     /// Kernel of linux-vm: a bzImage or vmlinux [default: the newest in /boot]
     #[arg(long, value_name = "PATH")]
@@ -176,6 +179,10 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "LIST")]
     pub backends: Option<String>,
 
+    /// File with backends of your own (`[[backend]]`) [default: isobench.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// Workloads, comma separated, with or without a size; not idle or probe, which are not timed
     #[arg(long, value_name = "LIST", default_value = "noop")]
     pub workloads: String,
@@ -188,6 +195,10 @@ pub struct ExplainArgs {
 /// `isobench doctor`.
 #[derive(Debug, clap::Args)]
 pub struct DoctorArgs {
+    /// File with backends of your own (`[[backend]]`) [default: isobench.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// Kernel of linux-vm: a bzImage or vmlinux [default: the newest in /boot]
     #[arg(long, value_name = "PATH")]
     pub kernel: Option<PathBuf>,
@@ -219,6 +230,10 @@ pub struct ListArgs {
     /// What to list [default: all three]
     #[arg(value_enum)]
     pub what: Option<What>,
+
+    /// File with backends of your own (`[[backend]]`) [default: isobench.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// What `list` lists.

@@ -23,13 +23,18 @@
 //! all of it if the harness is killed. Something that stays for the whole run is a service
 //! ([`crate::backend::services`]).
 
+mod bwrap;
 pub mod command;
 mod conversation;
-mod detect;
+pub mod detect;
+mod front;
 mod groups;
 pub mod kind;
 pub mod leftover;
+mod nspawn;
 mod oci;
+pub mod own;
+mod podman;
 pub mod tail;
 pub mod workspace;
 
@@ -149,7 +154,7 @@ pub trait Running {
     ///
     /// # Errors
     /// The engine does not say.
-    fn processes(&mut self) -> Result<Vec<u32>, Failure>;
+    fn processes(&self) -> Result<Vec<u32>, Failure>;
 
     /// What its own control group is charged with.
     fn group(&self) -> Option<GroupAccounts> {
@@ -202,13 +207,17 @@ pub struct EngineFacts {
 /// It is not there, or cannot run here; what would change that.
 pub fn open(
     kind: &EngineKind,
-    _provided: &Provided,
+    provided: &Provided,
     services: &mut Services,
 ) -> Result<Engined, Unavailable> {
     let engine: Box<dyn Engine> = match kind {
         EngineKind::Oci(runtime, lifecycle) => {
             Box::new(oci::Oci::open(*runtime, *lifecycle, services)?)
         }
+        EngineKind::Bwrap => Box::new(bwrap::Bwrap::open(services)?),
+        EngineKind::Podman => Box::new(podman::Podman::open(services)?),
+        EngineKind::Nspawn => Box::new(nspawn::Nspawn::open(services)?),
+        EngineKind::Own(name) => Box::new(own::Own::open(name, &provided.own, services)?),
         other => return Err(detect::undriven(other)),
     };
     Engined::new(engine, services)
@@ -248,7 +257,7 @@ impl Engined {
                         "found {} ({}), but a first launch failed: {failure}",
                         facts.program, facts.version
                     ),
-                    remedy: "see what it printed".to_owned(),
+                    remedy: remedy(&failure).unwrap_or("see what it printed").to_owned(),
                 })
             }
         }
@@ -321,7 +330,6 @@ impl Backend for Engined {
         talk.until_waiting(deadline, launch.task.heap_bytes())?;
         talk.set_apart();
         Ok(Box::new(Held {
-            processes: talk.processes()?,
             talk,
             launch: launch.clone(),
         }))
@@ -340,17 +348,45 @@ impl Backend for Engined {
     }
 }
 
+/// What helps against a failure that is known.
+fn remedy(failure: &Failure) -> Option<&'static str> {
+    let said = failure.to_string();
+    let known = [
+        (
+            // crun wants every controller of such a host in version 1, also the one nobody mounted.
+            "hybrid mode",
+            "mkdir -p /sys/fs/cgroup/hugetlb && mount -t cgroup -o hugetlb cgroup \
+             /sys/fs/cgroup/hugetlb",
+        ),
+        (
+            "newuidmap",
+            "apt install uidmap, and a line for this user in /etc/subuid and /etc/subgid",
+        ),
+        (
+            "cannot find UID/GID",
+            "a line for this user in /etc/subuid and /etc/subgid",
+        ),
+        (
+            "setting up uid map",
+            "sysctl -w kernel.unprivileged_userns_clone=1, or run as root",
+        ),
+        ("Operation not permitted", "run as root"),
+        ("permission denied", "run as root"),
+    ];
+    let found = known.into_iter().find(|(words, _)| said.contains(words));
+    found.map(|(_, remedy)| remedy)
+}
+
 struct Held {
     talk: Conversation,
-    processes: Vec<u32>,
     launch: Launch,
 }
 
 impl Instance for Held {
     fn footprint(&self) -> Result<Footprint, Failure> {
         let mut footprint = Footprint::default();
-        for pid in &self.processes {
-            let one = super::child::footprint(*pid)?;
+        for pid in self.talk.processes()? {
+            let one = super::child::footprint(pid)?;
             footprint.pss.0 += one.pss.0;
             footprint.private.0 += one.private.0;
         }
