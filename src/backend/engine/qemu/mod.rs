@@ -210,3 +210,6 @@ impl Engine for Qemu {
         Ok(Box::new(machine))
     }
 }
+
+#[cfg(test)]
+mod tests;
