@@ -1,6 +1,5 @@
 //! Where things are made that outlive a process, and how they are found again by name.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -8,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::owner::Owner;
+use crate::proc::end_marked;
 use crate::{group, kernel, link};
 
 /// Where a harness makes things that outlive it.
@@ -17,8 +17,12 @@ pub enum Place {
     /// [`Owner::new_name`].
     Groups(PathBuf),
     /// Folders directly below this one, which is on a file system of this machine; named by
-    /// [`Owner::new_name`], and of the user who made them.
+    /// [`Owner::new_name`], and of the user who made them. And symbolic links to them, for programs that
+    /// have no room for such a path; named by [`Owner::new_link_name`].
     Folders(PathBuf),
+    /// Processes of the harness's own user that carry [`MARK`](crate::MARK) with a name of
+    /// [`Owner::new_name`].
+    Processes,
     /// Interfaces of the network namespace that the harness is in; named by [`Owner::new_link_name`].
     Links,
 }
@@ -40,6 +44,7 @@ impl Place {
         match self {
             Self::Groups(path) => tagged(b'g', path),
             Self::Folders(path) => tagged(b'f', path),
+            Self::Processes => vec![b'p'],
             Self::Links => vec![b'l'],
         }
     }
@@ -52,6 +57,7 @@ impl Place {
         match tag {
             b'g' => Some(Self::Groups(path())),
             b'f' => Some(Self::Folders(path())),
+            b'p' if record.len() == 1 => Some(Self::Processes),
             b'l' if record.len() == 1 => Some(Self::Links),
             _ => None,
         }
@@ -79,8 +85,23 @@ impl Place {
                     fs::symlink_metadata(path)
                         .is_ok_and(|facts| facts.is_dir() && facts.uid() == kernel::user())
                 };
-                for path in entries(directory, whose).into_iter().filter(own) {
+                for path in entries(directory, &whose).into_iter().filter(own) {
                     note(path.display().to_string(), remove_folder(&path));
+                }
+                let own_link = |path: &PathBuf| {
+                    fs::symlink_metadata(path)
+                        .is_ok_and(|facts| facts.is_symlink() && facts.uid() == kernel::user())
+                };
+                let links = named(directory, |name| Owner::of_link(name).is_some_and(&whose));
+                for path in links.into_iter().filter(own_link) {
+                    note(path.display().to_string(), fs::remove_file(&path));
+                }
+            }
+            Self::Processes => {
+                // Whether it has gone is for the next look to tell.
+                for pid in end_marked(|name| Owner::of(name).is_some_and(&whose)) {
+                    let busy = io::Error::from(io::ErrorKind::ResourceBusy);
+                    note(format!("process {pid}"), Err(busy));
                 }
             }
             Self::Links => {
@@ -99,26 +120,42 @@ impl Place {
 
 /// Entries of the directory whose name has an owner to be swept.
 fn entries(directory: &Path, whose: impl Fn(Owner) -> bool) -> Vec<PathBuf> {
-    let is_theirs = |name: &OsStr| name.to_str().and_then(Owner::of).is_some_and(&whose);
+    named(directory, |name| Owner::of(name).is_some_and(&whose))
+}
+
+/// Entries of the directory with such a name.
+fn named(directory: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let found = fs::read_dir(directory).into_iter().flatten().flatten();
     found
-        .filter(|entry| is_theirs(&entry.file_name()))
+        .filter(|entry| entry.file_name().to_str().is_some_and(&wanted))
         .map(|entry| entry.path())
         .collect()
 }
 
 /// A folder with all that is in it. `remove_dir_all` follows no symbolic link, but it would go into
-/// what is mounted below: such a folder stays.
-fn remove_folder(path: &Path) -> io::Result<()> {
-    let mounts = fs::read("/proc/self/mountinfo")?;
-    let is_below = |line: &[u8]| {
-        let point = line.split(|b| *b == b' ').nth(4).unwrap_or_default();
-        Path::new(OsStr::from_bytes(&unescaped(point))).starts_with(path)
-    };
-    if mounts.split(|b| *b == b'\n').any(is_below) {
+/// what is mounted below: that is detached first, the latest mount first.
+///
+/// # Errors
+/// Something stays mounted there, and with it the folder.
+pub fn remove_folder(path: &Path) -> io::Result<()> {
+    for point in mounted_below(path)?.iter().rev() {
+        kernel::detach(point)?;
+    }
+    if !mounted_below(path)?.is_empty() {
         return Err(io::Error::other("something is mounted there"));
     }
     fs::remove_dir_all(path)
+}
+
+/// Mount points in a folder, in the order of their mounts.
+fn mounted_below(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mounts = fs::read("/proc/self/mountinfo")?;
+    let point = |line: &[u8]| {
+        let point = line.split(|b| *b == b' ').nth(4)?;
+        let point = PathBuf::from(std::ffi::OsString::from_vec(unescaped(point)));
+        point.starts_with(path).then_some(point)
+    };
+    Ok(mounts.split(|b| *b == b'\n').filter_map(point).collect())
 }
 
 /// A mount point as `mountinfo` writes it: blank, tab, newline and backslash are `\` and three
@@ -158,13 +195,14 @@ mod tests {
         for place in [
             Place::Groups("/sys/fs/cgroup/a b\nc".into()),
             Place::Folders("/tmp".into()),
+            Place::Processes,
             Place::Links,
         ] {
             let record = place.to_record();
             assert!(!record.contains(&0));
             assert_eq!(Place::from_record(record), Some(place));
         }
-        for wrong in [&b""[..], b"x/tmp", b"l/tmp"] {
+        for wrong in [&b""[..], b"x/tmp", b"l/tmp", b"p/tmp"] {
             assert_eq!(Place::from_record(wrong.to_vec()), None, "{wrong:?}");
         }
     }
@@ -220,12 +258,20 @@ mod tests {
         // A link of the right name to what is not ours.
         let named = own.new_name();
         std::os::unix::fs::symlink(&canary, scratch.0.join(&named)).unwrap();
+        // A short name for a folder is ours as a link, and only as a link.
+        let short = scratch.0.join(own.new_link_name());
+        std::os::unix::fs::symlink(&mine, &short).unwrap();
+        let folder = own.new_link_name();
+        fs::create_dir(scratch.0.join(&folder)).unwrap();
         let swept = Place::Folders(scratch.0.clone()).sweep(|owner| owner == own);
-        assert_eq!(swept.removed, [mine.display().to_string()]);
+        assert_eq!(
+            swept.removed,
+            [mine, short].map(|path| path.display().to_string())
+        );
         assert!(swept.left.is_empty());
         let expected = others
             .into_iter()
-            .chain(["canary", &named])
+            .chain(["canary", &named, &folder])
             .map(str::to_owned);
         assert_eq!(scratch.names(), expected.collect());
         assert_eq!(fs::read(canary.join("file")).unwrap(), b"here");

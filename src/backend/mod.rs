@@ -3,6 +3,7 @@
 pub mod child;
 pub mod configuration;
 pub mod container;
+pub mod engine;
 pub mod group;
 mod guardian;
 pub mod jailed;
@@ -12,6 +13,7 @@ pub mod launcher;
 pub mod linux_vm;
 pub mod microvm;
 pub mod process;
+pub mod services;
 mod trace;
 
 pub use configuration::{Configuration, MicroVmKind};
@@ -23,7 +25,10 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::engine::EngineFacts;
+use crate::backend::engine::own::OwnBackend;
 use crate::backend::group::GroupAccounts;
+use crate::backend::services::Services;
 use crate::exits::Crossings;
 use crate::metric::Bytes;
 use crate::transcript::Answer;
@@ -81,6 +86,11 @@ pub trait Backend {
     fn limitations(&self) -> Vec<Limitation> {
         Vec::new()
     }
+
+    /// Which engine this is, where it is somebody else's.
+    fn engine(&self) -> Option<EngineFacts> {
+        None
+    }
 }
 
 /// What the user provides for backends to run with.
@@ -88,6 +98,8 @@ pub trait Backend {
 pub struct Provided {
     /// The kernel of `linux-vm`; `None` is the newest in `/boot`.
     pub kernel: Option<PathBuf>,
+    /// Backends of the user's own (`[[backend]]` in `isobench.toml`).
+    pub own: Vec<OwnBackend>,
 }
 
 /// Makes a configuration ready to run, with what this host has.
@@ -106,6 +118,18 @@ pub fn open_with(
     configuration: &Configuration,
     provided: &Provided,
 ) -> Result<Box<dyn Backend>, Unavailable> {
+    open_in(configuration, provided, &mut Services::default())
+}
+
+/// As [`open_with`], with services that all backends of a run share.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_in(
+    configuration: &Configuration,
+    provided: &Provided,
+    services: &mut Services,
+) -> Result<Box<dyn Backend>, Unavailable> {
     Ok(match configuration {
         Configuration::Process => Box::new(process::Process::new()?),
         Configuration::Container(options) => Box::new(container::Container::new(*options)?),
@@ -122,6 +146,7 @@ pub fn open_with(
             *savings,
             provided.kernel.as_deref(),
         )?),
+        Configuration::Engine(kind) => Box::new(engine::open(kind, provided, services)?),
     })
 }
 

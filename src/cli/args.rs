@@ -66,10 +66,9 @@ pub enum Command {
 /// `isobench run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// Backends to compare, comma separated: process, container, microvm, microvm:jailed,
-    /// microvm:snapshot, microvm:pool, linux-vm; `isobench list backends` has their options, as in
-    /// `container:without=net`, and `isobench doctor` what can run here [default:
-    /// process,container,microvm]
+    /// Backends to compare, comma separated: process, container, microvm, crun, podman, …; or all.
+    /// `isobench list backends` has them and their options, as in `container:without=net`, and
+    /// `isobench doctor` what can run here [default: process,container,microvm]
     #[arg(long, value_name = "LIST")]
     pub backends: Option<String>,
 
@@ -117,6 +116,10 @@ pub struct Given {
     /// Kernel of linux-vm: a bzImage or vmlinux [default: the newest in /boot]
     #[arg(long, value_name = "PATH")]
     pub kernel: Option<PathBuf>,
+
+    /// File with backends of your own (`[[backend]]`) [default: isobench.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// `isobench report`.
@@ -231,6 +234,10 @@ pub struct ListArgs {
     /// What to list [default: all three]
     #[arg(value_enum)]
     pub what: Option<What>,
+
+    /// File with backends of your own (`[[backend]]`) [default: isobench.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// What `list` lists.

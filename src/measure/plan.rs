@@ -118,6 +118,7 @@ fn typical(configuration: &Configuration) -> Bytes {
         Configuration::MicroVm(MicroVmKind::Jailed) => 1 << 20,
         Configuration::MicroVm(_) => 256 << 10,
         Configuration::LinuxVm(_) => 64 << 20,
+        Configuration::Engine(kind) => return kind.typical_memory(),
     })
 }
 
@@ -158,6 +159,23 @@ pub const fn max_time(profile: Profile) -> Duration {
         Profile::Quick => Duration::from_secs(55),
         Profile::Full => Duration::from_secs(20 * 60),
     }
+}
+
+/// What engines need beside that: each of their trials takes longer than all of the project's own in a
+/// block, and every task is to have some blocks of them.
+#[must_use]
+pub fn engines_time(profile: Profile, configurations: &[Configuration]) -> Duration {
+    let (tasks, blocks) = match profile {
+        Profile::Smoke => (profile.tasks().len(), 3),
+        Profile::Quick => (profile.tasks().len(), 8),
+        Profile::Full => (profile.tasks().len(), 40),
+    };
+    let trials = u32::try_from(tasks * blocks).unwrap_or(u32::MAX);
+    let engines = configurations.iter().filter_map(|one| match one {
+        Configuration::Engine(kind) => Some(kind.typical_time()),
+        _ => None,
+    });
+    engines.sum::<Duration>() * trials
 }
 
 /// Default density measurement of a profile.

@@ -42,6 +42,11 @@ pub const PROGRAM_NAME: &str = "/payload";
 /// `/init` (`Documentation/admin-guide/kernel-parameters.rst`).
 pub const GUEST_ENVIRONMENT: &str = "ISOBENCH_DOORBELL=registers";
 
+/// Environment string by which process 1 of a virtual machine of somebody else's knows that it speaks on
+/// the second serial port of a PC, `/dev/ttyS1`: messages out, requests in, a byte each. It waits for one
+/// byte after its first message, too.
+pub const SERIAL_ENVIRONMENT: &str = "ISOBENCH_SERIAL=ttyS1";
+
 /// Environment string by which process 1 of such a virtual machine knows that it has drivers to load
 /// before it is ready: the kernel's modules [`DRIVERS`]`/0`, `/1`, … in that order.
 pub const DRIVERS_ENVIRONMENT: &str = "ISOBENCH_DRIVERS=load";

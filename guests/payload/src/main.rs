@@ -7,6 +7,7 @@
 
 mod drivers;
 mod runtime;
+mod serial;
 mod start;
 mod sys;
 mod transport;

@@ -9,6 +9,7 @@ pub mod nr {
     pub const CLOSE: usize = 3;
     pub const STAT: usize = 4;
     pub const MMAP: usize = 9;
+    pub const IOCTL: usize = 16;
     pub const SHMCTL: usize = 31;
     pub const GETPID: usize = 39;
     pub const SOCKET: usize = 41;
@@ -28,6 +29,8 @@ pub mod nr {
     pub const GETSID: usize = 124;
     pub const CAPGET: usize = 125;
     pub const PRCTL: usize = 157;
+    pub const MKNOD: usize = 133;
+    pub const REBOOT: usize = 169;
     pub const IOPERM: usize = 173;
     pub const SCHED_GETAFFINITY: usize = 204;
     pub const GETDENTS64: usize = 217;

@@ -5,10 +5,11 @@ use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use isobench_abi::{
-    AT_ISOBENCH, DOORBELL_PORT, DoorbellPage, FRAME_BYTES, GUEST_ENVIRONMENT, GuestFault, Message,
-    Op, frame_to_registers,
+    AT_ISOBENCH, DOORBELL_PORT, DoorbellPage, GUEST_ENVIRONMENT, GuestFault, Message, Op,
+    SERIAL_ENVIRONMENT, frame_to_registers,
 };
 
+use crate::serial;
 use crate::start::InitialStack;
 use crate::sys::{Kernel, nr, syscall3, syscall6};
 use crate::work::{Refusal, clock};
@@ -22,6 +23,8 @@ enum Way {
     /// Process 1 of a virtual machine's own Linux: that kernel serves it, the doorbell leads to the
     /// host.
     Guest,
+    /// The same in a VMM of somebody else's: this descriptor, of a serial port, leads to the host.
+    Serial(usize),
     /// A virtual machine without an operating system.
     Doorbell {
         page: *mut DoorbellPage,
@@ -46,6 +49,7 @@ impl Link {
                 DOORBELL.store(1, Ordering::Relaxed);
                 Way::Guest
             }
+            None if stack.environment_has(SERIAL_ENVIRONMENT) => Way::Serial(serial::open()),
             None => Way::Linux,
             Some(address) => {
                 DOORBELL.store(address, Ordering::Relaxed);
@@ -67,12 +71,14 @@ impl Link {
     #[inline(never)]
     pub fn send(&mut self, message: &Message) {
         let bytes = message.encode(self.seq, clock::now()).to_bytes();
+        let first = self.seq == 0;
         self.seq = self.seq.wrapping_add(1);
         match self.way {
-            Way::Linux => {
-                // SAFETY: `bytes` is readable for the length given.
-                let sent = unsafe { syscall3(nr::WRITE, 1, bytes.as_ptr() as usize, FRAME_BYTES) };
-                if sent != FRAME_BYTES as isize {
+            Way::Linux => self.write(1, &bytes),
+            Way::Serial(port) => {
+                self.write(port, &bytes);
+                // The host answers the first message, and so brackets this counter.
+                if first && self.wait().is_err() {
                     self.exit(4);
                 }
             }
@@ -86,13 +92,26 @@ impl Link {
         }
     }
 
+    fn write(&self, to: usize, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            // SAFETY: `rest` is readable for the length given.
+            match unsafe { syscall3(nr::WRITE, to, rest.as_ptr() as usize, rest.len()) } {
+                sent @ 1.. => rest = rest.get(sent as usize..).unwrap_or_default(),
+                _ => self.exit(4),
+            }
+        }
+    }
+
     /// One crossing that asks for nothing: `getppid(2)`, or an empty doorbell. The system call is
     /// one the kernel cannot answer from user space and every seccomp filter here allows.
     #[inline]
     pub fn cross(&self) -> bool {
         match self.way {
             // SAFETY: takes and touches nothing.
-            Way::Linux | Way::Guest => unsafe { syscall3(nr::GETPPID, 0, 0, 0) >= 0 },
+            Way::Linux | Way::Guest | Way::Serial(_) => unsafe {
+                syscall3(nr::GETPPID, 0, 0, 0) >= 0
+            },
             Way::Doorbell { .. } => {
                 ring(Op::Null.encode(0));
                 true
@@ -104,12 +123,16 @@ impl Link {
     /// return from the doorbell.
     pub fn wait(&self) -> Result<(), Refusal> {
         match self.way {
-            Way::Linux => {
+            Way::Linux | Way::Serial(_) => {
                 const EINTR: isize = 4;
+                let from = match self.way {
+                    Way::Serial(port) => port,
+                    _ => 0,
+                };
                 let mut byte = 0u8;
                 loop {
                     // SAFETY: `byte` is writable for one byte.
-                    match unsafe { syscall3(nr::READ, 0, (&raw mut byte) as usize, 1) } {
+                    match unsafe { syscall3(nr::READ, from, (&raw mut byte) as usize, 1) } {
                         0.. => return Ok(()),
                         error if error == -EINTR => {}
                         error => return Err((GuestFault::Transport, error.unsigned_abs() as u64)),
@@ -130,7 +153,7 @@ impl Link {
             return Ok(&mut []);
         }
         let base = match &mut self.way {
-            Way::Linux | Way::Guest => {
+            Way::Linux | Way::Guest | Way::Serial(_) => {
                 const PROT_READ_WRITE: usize = 3;
                 const MAP_PRIVATE_ANONYMOUS: usize = 0x22;
                 let length = bytes as usize;
@@ -164,14 +187,20 @@ impl Link {
     pub fn kernel(&self) -> Option<Kernel> {
         match self.way {
             // SAFETY: without the auxiliary-vector entry of a VMM, Linux has started this program.
-            Way::Linux | Way::Guest => Some(unsafe { Kernel::new() }),
+            Way::Linux | Way::Guest | Way::Serial(_) => Some(unsafe { Kernel::new() }),
             Way::Doorbell { .. } => None,
         }
     }
 
     /// Leaves. Never returns.
     pub fn exit(&self, status: u8) -> ! {
-        exit(!matches!(self.way, Way::Linux), status)
+        if let Way::Serial(port) = self.way {
+            serial::end(port);
+        }
+        exit(
+            matches!(self.way, Way::Guest | Way::Doorbell { .. }),
+            status,
+        )
     }
 }
 

@@ -23,7 +23,7 @@ pub mod mechanism;
 mod network;
 pub mod options;
 pub(super) mod parts;
-mod prepared;
+pub(super) mod prepared;
 pub(super) mod rootfs;
 pub(super) mod setup;
 

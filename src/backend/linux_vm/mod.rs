@@ -93,6 +93,25 @@ impl Ready {
             tsc_offset,
         })
     }
+
+    fn can_run_a_kernel(&self) -> Result<(), Unavailable> {
+        ring0::try_kernel_instructions(&self.kvm, &self.cpu).map_err(|error| Unavailable {
+            reason: format!(
+                "this KVM ({}) cannot run a kernel: {error}",
+                kvm::detect(Path::new("/")).kind
+            ),
+            remedy: "a host whose CPU has SVM or VMX; inside a VM, nested virtualisation"
+                .to_owned(),
+        })
+    }
+}
+
+/// Whether this KVM runs a kernel in any VMM: a few instructions of ring 0 that kernels need.
+///
+/// # Errors
+/// There is no KVM, or it emulates them and cannot.
+pub fn kernel_can_run() -> Result<(), Unavailable> {
+    Ready::new()?.can_run_a_kernel()
 }
 
 impl LinuxVm {
@@ -114,14 +133,7 @@ impl LinuxVm {
         init: &[u8],
     ) -> Result<Self, Unavailable> {
         let ready = Ready::new()?;
-        ring0::try_kernel_instructions(&ready.kvm, &ready.cpu).map_err(|error| Unavailable {
-            reason: format!(
-                "this KVM ({}) cannot run a kernel: {error}",
-                kvm::detect(Path::new("/")).kind
-            ),
-            remedy: "a host whose CPU has SVM or VMX; inside a VM, nested virtualisation"
-                .to_owned(),
-        })?;
+        ready.can_run_a_kernel()?;
         let found = kernel_file::find(kernel, Path::new("/boot"))?;
         tracing::info!(kernel = %found.path.display(), sha256 = found.sha256);
         let options = options.into();

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::backend::{self, Configuration, Provided};
+use crate::backend::engine::EngineFacts;
+use crate::backend::services::Services;
+use crate::backend::{self, Provided};
 use crate::cli::args::{DoctorArgs, ListFormat};
+use crate::cli::config;
 use crate::cli::error::CliError;
 use crate::cli::output::print;
 use crate::cli::plan;
@@ -17,7 +20,7 @@ use crate::report::terminal::wrap;
 use crate::store::folder::to_pretty_json;
 
 /// Columns of the names.
-const NAME: usize = 16;
+const NAME: usize = 22;
 
 #[derive(Serialize)]
 struct Report {
@@ -35,11 +38,14 @@ struct Verdict {
     reason: Option<String>,
     remedy: Option<String>,
     limitations: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine: Option<EngineFacts>,
 }
 
 /// Examines the host. Exit status 3 where nothing can run.
 pub fn doctor(args: &DoctorArgs) -> Result<u8, CliError> {
-    let report = examine(&plan::provided(&args.given));
+    let own = config::load(args.given.config.as_deref())?;
+    let report = examine(&plan::provided(&args.given, own));
     let text = match args.format {
         ListFormat::Human => human(&report),
         ListFormat::Json => to_pretty_json(&report),
@@ -52,10 +58,11 @@ pub fn doctor(args: &DoctorArgs) -> Result<u8, CliError> {
 fn examine(provided: &Provided) -> Report {
     let clock = Clock::calibrate(Duration::from_millis(50));
     let kvm = kvm::detect(Path::new("/"));
-    let backends = Configuration::all()
+    let mut services = Services::default();
+    let backends = plan::all(&provided.own)
         .iter()
         .map(
-            |configuration| match backend::open_with(configuration, provided) {
+            |configuration| match backend::open_in(configuration, provided, &mut services) {
                 Ok(backend) => Verdict {
                     id: configuration.id(),
                     usable: true,
@@ -66,6 +73,7 @@ fn examine(provided: &Provided) -> Report {
                         .iter()
                         .map(ToString::to_string)
                         .collect(),
+                    engine: backend.engine(),
                 },
                 Err(unavailable) => Verdict {
                     id: configuration.id(),
@@ -73,6 +81,7 @@ fn examine(provided: &Provided) -> Report {
                     reason: Some(unavailable.reason),
                     remedy: Some(unavailable.remedy),
                     limitations: Vec::new(),
+                    engine: None,
                 },
             },
         )
@@ -116,7 +125,15 @@ fn human(report: &Report) -> String {
     };
     for backend in &report.backends {
         match (&backend.reason, &backend.remedy) {
-            (None, _) => line(&backend.id, "usable"),
+            (None, _) => match &backend.engine {
+                Some(engine) => {
+                    let EngineFacts {
+                        program, version, ..
+                    } = engine;
+                    line(&backend.id, &format!("usable: {program} ({version})"));
+                }
+                None => line(&backend.id, "usable"),
+            },
             (Some(reason), remedy) => {
                 line(&backend.id, &format!("cannot run: {reason}"));
                 if let Some(remedy) = remedy {

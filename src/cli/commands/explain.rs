@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::backend;
+use crate::backend::services::Services;
 use crate::cli::args::ExplainArgs;
+use crate::cli::config;
 use crate::cli::error::CliError;
 use crate::cli::output::print;
 use crate::cli::plan::{self, ExplainPlan};
@@ -17,19 +19,21 @@ use crate::workload::{known_answer, payload};
 
 /// Runs one trial of each task on each configuration and tells it.
 pub fn explain(args: &ExplainArgs) -> Result<u8, CliError> {
+    let own = config::load(args.given.config.as_deref())?;
     let ExplainPlan {
         configurations,
         tasks,
         provided,
         deadline,
-    } = plan::explain(args)?;
+    } = plan::explain(args, own)?;
+    let mut services = Services::default();
     interrupt::install().map_err(|e| CliError::System(super::run::WATCH, e))?;
     let clock = Clock::calibrate(Duration::from_millis(100))?;
     let image = payload::image_fold().map_err(RunError::from)?;
     let mut opened = Vec::new();
     let mut reasons = Vec::new();
     for configuration in configurations {
-        match backend::open_with(&configuration, &provided) {
+        match backend::open_in(&configuration, &provided, &mut services) {
             Ok(backend) => opened.push((configuration, backend)),
             Err(why) => reasons.push(format!(
                 "{configuration}: {} (to fix it: {})",

@@ -8,8 +8,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::backend::container::is_privileged;
 use crate::backend::container::mechanism::{Mechanism, Mechanisms};
+use crate::backend::services::Services;
 use crate::backend::{self, Configuration, Provided};
 use crate::cli::args::{Format, RunArgs};
+use crate::cli::config;
 use crate::cli::error::CliError;
 use crate::cli::output::print;
 use crate::cli::plan::{RunPlan, validate};
@@ -40,7 +42,11 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
         out,
         format,
         ladder,
-    } = validate(args, random_seed())?;
+    } = validate(
+        args,
+        config::load(args.given.config.as_deref())?,
+        random_seed(),
+    )?;
     interrupt::install().map_err(|e| CliError::System(WATCH, e))?;
     let clock = Clock::calibrate(Duration::from_millis(100))?;
     let mut host = Host::detect(clock.facts());
@@ -177,10 +183,11 @@ fn has_intervals(plan: &Plan, summary: &Summary) -> bool {
 
 /// Opens each configuration once; what cannot run keeps its reason.
 fn open(configurations: &[Configuration], provided: &Provided) -> Vec<Opened> {
+    let mut services = Services::default();
     configurations
         .iter()
         .map(|configuration| Opened {
-            backend: backend::open_with(configuration, provided),
+            backend: backend::open_in(configuration, provided, &mut services),
             configuration: configuration.clone(),
         })
         .collect()
@@ -272,6 +279,7 @@ fn backends(opened: &[Opened], summary: &Summary, early: Option<&str>) -> Vec<Ba
                 reason,
                 remedy,
                 limitations,
+                engine: o.backend.as_ref().ok().and_then(|b| b.engine()),
                 guest_kernel: o.backend.as_ref().ok().and_then(|b| b.guest_kernel()),
                 trials,
                 failures,
