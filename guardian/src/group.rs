@@ -6,16 +6,22 @@ use std::path::Path;
 
 use crate::kernel::Process;
 
-/// Ends what still runs in the group and removes it. Its name says that only one harness put
-/// processes there.
+/// Ends what still runs in the group and in the groups below it, and removes them. Its name says
+/// that only one harness put processes there.
 ///
 /// # Errors
 /// rmdir(2): "busy" until the last process has gone, a moment after it was killed.
-pub(crate) fn remove(group: &Path) -> io::Result<()> {
+pub fn remove(group: &Path) -> io::Result<()> {
     let first = fs::remove_dir(group);
     match &first {
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
         _ => return first,
+    }
+    // Those of an engine's containers. What is still busy there keeps this one busy as well.
+    for below in fs::read_dir(group)?.flatten() {
+        if below.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let _ = remove(&below.path());
+        }
     }
     // Version 2 since Linux 5.14; elsewhere one after the other.
     if fs::write(group.join("cgroup.kill"), "1").is_err() {

@@ -2,9 +2,11 @@
 //! a crate, because the program is compiled without any.
 #![allow(unsafe_code)]
 
-use std::ffi::{c_int, c_long};
+use std::ffi::{CString, c_char, c_int, c_long};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 // SAFETY: declared as in glibc's and musl's <unistd.h>, <signal.h> and <sys/socket.h> for x86-64.
 // Those marked `safe` take integers and touch no memory of the caller.
@@ -16,6 +18,7 @@ unsafe extern "C" {
     safe fn kill(pid: c_int, signal: c_int) -> c_int;
     safe fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
     fn syscall(number: c_long, ...) -> c_long;
+    fn umount2(target: *const c_char, flags: c_int) -> c_int;
 }
 
 const SYS_PIDFD_OPEN: c_long = 434;
@@ -57,6 +60,22 @@ pub(crate) fn is_process(pid: u32) -> bool {
             kill(pid, 0) == 0 || io::Error::last_os_error().raw_os_error() != Some(ESRCH)
         }
         _ => true,
+    }
+}
+
+/// Takes a mount out of the tree, whoever still uses it, and never what a symbolic link points to
+/// (umount(2): MNT_DETACH, UMOUNT_NOFOLLOW).
+///
+/// # Errors
+/// No CAP_SYS_ADMIN (EPERM).
+pub(crate) fn detach(point: &Path) -> io::Result<()> {
+    const MNT_DETACH: c_int = 2;
+    const UMOUNT_NOFOLLOW: c_int = 8;
+    let point = CString::new(point.as_os_str().as_bytes())?;
+    // SAFETY: `point` is NUL-terminated and outlives the call.
+    match unsafe { umount2(point.as_ptr(), MNT_DETACH | UMOUNT_NOFOLLOW) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

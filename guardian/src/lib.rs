@@ -1,9 +1,10 @@
 //! What a harness that was killed leaves behind, and how it is removed.
 //!
 //! Processes, mounts and namespaces of an instance go with the harness: the payload dies with the
-//! thread that launched it (PR_SET_PDEATHSIG(2const)), and what only it used goes with it. Three
-//! things do not: control groups, network interfaces in the harness's own network namespace, and
-//! folders. Each of these carries a name that says whose it is ([`Owner`]), from the moment it
+//! thread that launched it (PR_SET_PDEATHSIG(2const)), and what only it used goes with it. Four
+//! things do not: control groups, network interfaces in the harness's own network namespace, folders
+//! with what an engine has mounted there, and the processes that engines detach from whoever called
+//! them. Each of these carries a name that says whose it is ([`Owner`]), from the moment it
 //! exists, and is made only at a [`Place`] that the guardian was told of before.
 //!
 //! ```text
@@ -23,6 +24,9 @@ mod owner;
 mod place;
 mod proc;
 
+pub use group::remove as remove_group;
 pub use kernel::{fork, ignore_signals};
+pub use link::delete as remove_link;
 pub use owner::{Harness, Owner};
-pub use place::{Place, Swept};
+pub use place::{Place, Swept, remove_folder};
+pub use proc::{MARK, end_marked, marked};

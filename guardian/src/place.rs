@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::owner::Owner;
+use crate::proc::end_marked;
 use crate::{group, kernel, link};
 
 /// Where a harness makes things that outlive it.
@@ -19,6 +20,9 @@ pub enum Place {
     /// Folders directly below this one, which is on a file system of this machine; named by
     /// [`Owner::new_name`], and of the user who made them.
     Folders(PathBuf),
+    /// Processes of the harness's own user that carry [`MARK`](crate::MARK) with a name of
+    /// [`Owner::new_name`].
+    Processes,
     /// Interfaces of the network namespace that the harness is in; named by [`Owner::new_link_name`].
     Links,
 }
@@ -40,6 +44,7 @@ impl Place {
         match self {
             Self::Groups(path) => tagged(b'g', path),
             Self::Folders(path) => tagged(b'f', path),
+            Self::Processes => vec![b'p'],
             Self::Links => vec![b'l'],
         }
     }
@@ -52,6 +57,7 @@ impl Place {
         match tag {
             b'g' => Some(Self::Groups(path())),
             b'f' => Some(Self::Folders(path())),
+            b'p' if record.len() == 1 => Some(Self::Processes),
             b'l' if record.len() == 1 => Some(Self::Links),
             _ => None,
         }
@@ -83,6 +89,13 @@ impl Place {
                     note(path.display().to_string(), remove_folder(&path));
                 }
             }
+            Self::Processes => {
+                // Whether it has gone is for the next look to tell.
+                for pid in end_marked(|name| Owner::of(name).is_some_and(&whose)) {
+                    let busy = io::Error::from(io::ErrorKind::ResourceBusy);
+                    note(format!("process {pid}"), Err(busy));
+                }
+            }
             Self::Links => {
                 // What cannot be listed cannot have been made here.
                 for name in link::names().unwrap_or_default() {
@@ -108,17 +121,29 @@ fn entries(directory: &Path, whose: impl Fn(Owner) -> bool) -> Vec<PathBuf> {
 }
 
 /// A folder with all that is in it. `remove_dir_all` follows no symbolic link, but it would go into
-/// what is mounted below: such a folder stays.
-fn remove_folder(path: &Path) -> io::Result<()> {
-    let mounts = fs::read("/proc/self/mountinfo")?;
-    let is_below = |line: &[u8]| {
-        let point = line.split(|b| *b == b' ').nth(4).unwrap_or_default();
-        Path::new(OsStr::from_bytes(&unescaped(point))).starts_with(path)
-    };
-    if mounts.split(|b| *b == b'\n').any(is_below) {
+/// what is mounted below: that is detached first, the latest mount first.
+///
+/// # Errors
+/// Something stays mounted there, and with it the folder.
+pub fn remove_folder(path: &Path) -> io::Result<()> {
+    for point in mounted_below(path)?.iter().rev() {
+        kernel::detach(point)?;
+    }
+    if !mounted_below(path)?.is_empty() {
         return Err(io::Error::other("something is mounted there"));
     }
     fs::remove_dir_all(path)
+}
+
+/// Mount points in a folder, in the order of their mounts.
+fn mounted_below(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mounts = fs::read("/proc/self/mountinfo")?;
+    let point = |line: &[u8]| {
+        let point = line.split(|b| *b == b' ').nth(4)?;
+        let point = PathBuf::from(std::ffi::OsString::from_vec(unescaped(point)));
+        point.starts_with(path).then_some(point)
+    };
+    Ok(mounts.split(|b| *b == b'\n').filter_map(point).collect())
 }
 
 /// A mount point as `mountinfo` writes it: blank, tab, newline and backslash are `\` and three
@@ -158,13 +183,14 @@ mod tests {
         for place in [
             Place::Groups("/sys/fs/cgroup/a b\nc".into()),
             Place::Folders("/tmp".into()),
+            Place::Processes,
             Place::Links,
         ] {
             let record = place.to_record();
             assert!(!record.contains(&0));
             assert_eq!(Place::from_record(record), Some(place));
         }
-        for wrong in [&b""[..], b"x/tmp", b"l/tmp"] {
+        for wrong in [&b""[..], b"x/tmp", b"l/tmp", b"p/tmp"] {
             assert_eq!(Place::from_record(wrong.to_vec()), None, "{wrong:?}");
         }
     }

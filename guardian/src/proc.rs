@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
+use crate::kernel::Process;
+
 /// When a process was started, in clock ticks since boot; `None` once it has ended, reaped or not.
 pub(crate) fn started(pid: u32) -> Option<u64> {
     let (state, started) = stat(&pid.to_string())?;
@@ -39,9 +41,66 @@ pub(crate) fn has_our_clock(pid: u32) -> bool {
     clock(&pid.to_string()).is_some_and(|theirs| clock("self") == Some(theirs))
 }
 
+/// Name of the environment variable by which a process that outlives its harness is known.
+pub const MARK: &str = "ISOBENCH_INSTANCE";
+
+/// Processes that were started with [`MARK`] set to a name that is looked for
+/// (`/proc/PID/environ`, proc_pid_environ(5)): an engine's own and, where it hands its environment on,
+/// the payload. Those of other users cannot be read and are left out, as is the calling process.
+pub fn marked(wanted: impl Fn(&str) -> bool) -> Vec<u32> {
+    let own = std::process::id();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| *pid != own && is_marked(*pid, &wanted))
+        .collect()
+}
+
+/// Whether a process has such a mark.
+pub(crate) fn is_marked(pid: u32, wanted: impl Fn(&str) -> bool) -> bool {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let mark = environment.split(|byte| *byte == 0).find_map(|variable| {
+        let value = variable.strip_prefix(MARK.as_bytes())?;
+        std::str::from_utf8(value.strip_prefix(b"=")?).ok()
+    });
+    mark.is_some_and(wanted)
+}
+
+/// Ends the processes that are marked by such a name; their ids. They may take a moment to go.
+pub fn end_marked(wanted: impl Fn(&str) -> bool) -> Vec<u32> {
+    let mut ended = marked(&wanted);
+    ended.retain(|pid| {
+        // Only who is marked after the descriptor is known to be the one that it names.
+        Process::open(*pid).is_ok_and(|process| is_marked(*pid, &wanted) && process.kill().is_ok())
+    });
+    ended
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// By its mark a process is found and ended, whatever it has become since; another's is not.
+    #[test]
+    fn a_marked_process_is_found_and_ended() {
+        let start = |mark: &str| {
+            let mut command = std::process::Command::new("sleep");
+            command.arg("60").env(MARK, mark).spawn().unwrap()
+        };
+        let name = crate::Owner::current().unwrap().new_name();
+        let [mut ours, mut other] = [name.as_str(), "somebody"].map(start);
+        let is_ours = |mark: &str| mark == name;
+        // Until its exec it has the environment of this process.
+        while marked(is_ours).is_empty() {
+            std::thread::yield_now();
+        }
+        assert_eq!(marked(is_ours), [ours.id()]);
+        assert_eq!(end_marked(is_ours), [ours.id()]);
+        ours.wait().unwrap();
+        assert!(end_marked(is_ours).is_empty());
+        assert_eq!(other.try_wait().unwrap(), None);
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
 
     #[test]
     fn a_zombie_does_not_live() {

@@ -3,6 +3,7 @@
 pub mod child;
 pub mod configuration;
 pub mod container;
+pub mod daemons;
 pub mod group;
 mod guardian;
 pub mod jailed;

@@ -42,6 +42,13 @@ pub enum Command {
     Explain(ExplainArgs),
     /// What can run here, what cannot, why, and the command that fixes it
     Doctor(DoctorArgs),
+    /// Private containerd and dockerd that outlive a run: up, down, status
+    ///
+    /// A run that measures containerd, cri, dockerd or docker starts daemons of its own and takes them
+    /// down with everything that is theirs. `up` starts them once and leaves them, so that runs that
+    /// follow need not wait; `down` removes them, also where somebody has killed them. The system's own
+    /// daemons are never touched.
+    Engines(EnginesArgs),
     /// Backends, workloads, metrics and isolation facts with their definitions
     List(ListArgs),
     /// Is the ruler straight on this host, today? Exit status 4 no, 5 too little data to say
@@ -195,6 +202,29 @@ pub struct DoctorArgs {
     /// What to print: human or json
     #[arg(long, value_enum, default_value_t = ListFormat::Human)]
     pub format: ListFormat,
+}
+
+/// `isobench engines`.
+#[derive(Debug, clap::Args)]
+pub struct EnginesArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub action: EnginesAction,
+}
+
+/// What `engines` does.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum EnginesAction {
+    /// Start them and leave them running
+    Up,
+    /// End them and remove all that is theirs
+    Down,
+    /// Show what is up: version, process, memory, socket
+    Status {
+        /// What to print: human or json
+        #[arg(long, value_enum, default_value_t = ListFormat::Human)]
+        format: ListFormat,
+    },
 }
 
 /// `isobench selftest`.

@@ -20,10 +20,10 @@ pub(super) mod availability;
 mod cgroup;
 pub(super) mod confine;
 pub mod mechanism;
-mod network;
+pub(super) mod network;
 pub mod options;
 pub(super) mod parts;
-mod prepared;
+pub(super) mod prepared;
 pub(super) mod rootfs;
 pub(super) mod setup;
 
