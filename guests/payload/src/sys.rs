@@ -10,6 +10,7 @@ pub mod nr {
     pub const STAT: usize = 4;
     pub const MMAP: usize = 9;
     pub const SHMCTL: usize = 31;
+    pub const PAUSE: usize = 34;
     pub const GETPID: usize = 39;
     pub const SOCKET: usize = 41;
     pub const CONNECT: usize = 42;

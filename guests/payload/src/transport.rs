@@ -5,8 +5,8 @@ use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use isobench_abi::{
-    AT_ISOBENCH, DOORBELL_PORT, DoorbellPage, FRAME_BYTES, GUEST_ENVIRONMENT, GuestFault, Message,
-    Op, frame_to_registers,
+    AT_ISOBENCH, DOORBELL_PORT, DoorbellPage, FRAME_BYTES, GUEST_ENVIRONMENT, GuestFault,
+    LINES_ENVIRONMENT, Message, Op, PAUSE_ENVIRONMENT, frame_to_registers,
 };
 
 use crate::start::InitialStack;
@@ -18,7 +18,12 @@ static DOORBELL: AtomicU64 = AtomicU64::new(0);
 
 enum Way {
     /// A process or a container: Linux serves it, and the host reads what it writes.
-    Linux,
+    Linux {
+        /// Whether a line end follows each frame.
+        lines: bool,
+        /// Whether a wait has no end.
+        pause: bool,
+    },
     /// Process 1 of a virtual machine's own Linux: that kernel serves it, the doorbell leads to the
     /// host.
     Guest,
@@ -46,7 +51,10 @@ impl Link {
                 DOORBELL.store(1, Ordering::Relaxed);
                 Way::Guest
             }
-            None => Way::Linux,
+            None => Way::Linux {
+                lines: stack.environment_has(LINES_ENVIRONMENT),
+                pause: stack.environment_has(PAUSE_ENVIRONMENT),
+            },
             Some(address) => {
                 DOORBELL.store(address, Ordering::Relaxed);
                 let page = address as *mut DoorbellPage;
@@ -69,10 +77,13 @@ impl Link {
         let bytes = message.encode(self.seq, clock::now()).to_bytes();
         self.seq = self.seq.wrapping_add(1);
         match self.way {
-            Way::Linux => {
-                // SAFETY: `bytes` is readable for the length given.
-                let sent = unsafe { syscall3(nr::WRITE, 1, bytes.as_ptr() as usize, FRAME_BYTES) };
-                if sent != FRAME_BYTES as isize {
+            Way::Linux { lines, .. } => {
+                let mut line = [b'\n'; FRAME_BYTES + 1];
+                line[..FRAME_BYTES].copy_from_slice(&bytes);
+                let len = FRAME_BYTES + usize::from(lines);
+                // SAFETY: `line` is readable for the length given, which is at most its own.
+                let sent = unsafe { syscall3(nr::WRITE, 1, line.as_ptr() as usize, len) };
+                if sent != len as isize {
                     self.exit(4);
                 }
             }
@@ -92,7 +103,7 @@ impl Link {
     pub fn cross(&self) -> bool {
         match self.way {
             // SAFETY: takes and touches nothing.
-            Way::Linux | Way::Guest => unsafe { syscall3(nr::GETPPID, 0, 0, 0) >= 0 },
+            Way::Linux { .. } | Way::Guest => unsafe { syscall3(nr::GETPPID, 0, 0, 0) >= 0 },
             Way::Doorbell { .. } => {
                 ring(Op::Null.encode(0));
                 true
@@ -104,7 +115,11 @@ impl Link {
     /// return from the doorbell.
     pub fn wait(&self) -> Result<(), Refusal> {
         match self.way {
-            Way::Linux => {
+            Way::Linux { pause: true, .. } => loop {
+                // SAFETY: takes nothing; whoever wants an end sends a signal.
+                unsafe { syscall3(nr::PAUSE, 0, 0, 0) };
+            },
+            Way::Linux { pause: false, .. } => {
                 const EINTR: isize = 4;
                 let mut byte = 0u8;
                 loop {
@@ -130,7 +145,7 @@ impl Link {
             return Ok(&mut []);
         }
         let base = match &mut self.way {
-            Way::Linux | Way::Guest => {
+            Way::Linux { .. } | Way::Guest => {
                 const PROT_READ_WRITE: usize = 3;
                 const MAP_PRIVATE_ANONYMOUS: usize = 0x22;
                 let length = bytes as usize;
@@ -164,14 +179,14 @@ impl Link {
     pub fn kernel(&self) -> Option<Kernel> {
         match self.way {
             // SAFETY: without the auxiliary-vector entry of a VMM, Linux has started this program.
-            Way::Linux | Way::Guest => Some(unsafe { Kernel::new() }),
+            Way::Linux { .. } | Way::Guest => Some(unsafe { Kernel::new() }),
             Way::Doorbell { .. } => None,
         }
     }
 
     /// Leaves. Never returns.
     pub fn exit(&self, status: u8) -> ! {
-        exit(!matches!(self.way, Way::Linux), status)
+        exit(!matches!(self.way, Way::Linux { .. }), status)
     }
 }
 
