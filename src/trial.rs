@@ -275,6 +275,9 @@ pub enum Failure {
         /// The end of its console, in one line; bounded.
         console: String,
     },
+    /// An engine, a program of somebody else's, did not do what it was asked.
+    #[error(transparent)]
+    Engine(Box<EngineFailure>),
     /// The digest is not the known answer.
     #[error("wrong answer: digest {found:#018x}, known answer {expected:#018x}")]
     WrongAnswer {
@@ -300,6 +303,49 @@ pub enum Failure {
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// What an engine was asked, what came of it, and what it printed.
+#[derive(Debug, thiserror::Error)]
+#[error("{command}: {how}{}", last_words(.tail))]
+pub struct EngineFailure {
+    /// The command, or the request to a daemon.
+    pub command: String,
+    /// What came of it.
+    pub how: EngineEnd,
+    /// The end of what it printed, in one line; bounded.
+    pub tail: String,
+}
+
+/// What came of something that an engine was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineEnd {
+    /// It could not be started or spoken to.
+    #[error("cannot be started or reached: {0}")]
+    Unreachable(#[from] std::io::Error),
+    /// It ended with this status, or went on where it should have ended.
+    #[error("exit status {0}")]
+    Status(u32),
+    /// It was ended by this signal.
+    #[error("ended by signal {0}")]
+    Signal(i32),
+    /// It was ended by force after this time.
+    #[error("no end within {0:?}: ended by the watchdog")]
+    Timeout(Duration),
+    /// It says that it cannot.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// What it handed over is not what was asked for.
+    #[error("its output is no message of the payload: {0}")]
+    Garbage(String),
+}
+
+fn last_words(tail: &str) -> String {
+    if tail.is_empty() {
+        "; it printed nothing".to_owned()
+    } else {
+        format!("; it printed last: {tail}")
+    }
 }
 
 /// Registers of a guest that took an exception.
@@ -354,6 +400,16 @@ impl Failure {
         }
     }
 
+    /// Whether its time was up.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        match self {
+            Self::Timeout(_) => true,
+            Self::Engine(failure) => matches!(failure.how, EngineEnd::Timeout(_)),
+            _ => false,
+        }
+    }
+
     /// Short, stable name for `trials.jsonl`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -369,6 +425,7 @@ impl Failure {
             Self::VmExit(_) => "vm-exit",
             Self::ExitBudget(_) => "exit-budget",
             Self::GuestKernel { .. } => "guest-kernel",
+            Self::Engine(_) => "engine",
             Self::WrongAnswer { .. } => "wrong-answer",
             Self::OtherBytes { .. } => "other-bytes",
             Self::Clock(_) => "clock",

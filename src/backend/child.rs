@@ -19,7 +19,7 @@ use crate::transcript::{Answer, Transcript};
 use crate::trial::{ClockMap, Failure, Instants, Observation, PhaseLog};
 
 /// Longest wait without a look at the user's request to stop.
-const SLICE: Duration = Duration::from_millis(100);
+pub(super) const SLICE: Duration = Duration::from_millis(100);
 /// How long a killed child may take to go; only one stuck inside the kernel takes longer.
 const KILL_GRACE: Duration = Duration::from_secs(10);
 
@@ -43,6 +43,18 @@ impl Deadline {
                 .unwrap_or(now),
             allowed,
         }
+    }
+
+    /// What is left of it.
+    #[must_use]
+    pub fn left(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+
+    /// What was allowed at its start.
+    #[must_use]
+    pub const fn allowed(&self) -> Duration {
+        self.allowed
     }
 }
 
@@ -240,7 +252,7 @@ impl Child {
         enough: impl Fn(&Transcript) -> bool,
     ) -> Result<Option<Ticks>, Failure> {
         loop {
-            let left = deadline.at.saturating_duration_since(Instant::now());
+            let left = deadline.left();
             if left.is_zero() {
                 return Err(self.abort(Failure::Timeout(deadline.allowed)));
             }
@@ -358,25 +370,33 @@ impl Child {
         })
     }
 
-    /// Its user-space memory (`/proc/PID/smaps_rollup`, proc_pid_smaps(5)).
+    /// Its user-space memory.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// As [`footprint`].
     pub fn footprint(&self) -> Result<Footprint, Failure> {
-        let path = format!("/proc/{}/smaps_rollup", self.process.pid);
-        let text = fd::text(path.as_ref()).map_err(|e| Failure::setup("smaps_rollup", e))?;
-        let field = |name: &str| kibibytes(&text, name);
-        match (field("Pss"), field("Private_Clean"), field("Private_Dirty")) {
-            (Some(pss), Some(clean), Some(dirty)) => Ok(Footprint {
-                pss: Bytes(pss),
-                private: Bytes(clean + dirty),
-                ..Footprint::default()
-            }),
-            _ => Err(Failure::setup(
-                "smaps_rollup",
-                io::Error::other("a field is missing"),
-            )),
-        }
+        footprint(self.process.pid.cast_unsigned())
+    }
+}
+
+/// User-space memory of a process (`/proc/PID/smaps_rollup`, proc_pid_smaps(5)).
+///
+/// # Errors
+/// The file cannot be read.
+pub fn footprint(pid: u32) -> Result<Footprint, Failure> {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let text = fd::text(path.as_ref()).map_err(|e| Failure::setup("smaps_rollup", e))?;
+    let field = |name: &str| kibibytes(&text, name);
+    match (field("Pss"), field("Private_Clean"), field("Private_Dirty")) {
+        (Some(pss), Some(clean), Some(dirty)) => Ok(Footprint {
+            pss: Bytes(pss),
+            private: Bytes(clean + dirty),
+            ..Footprint::default()
+        }),
+        _ => Err(Failure::setup(
+            "smaps_rollup",
+            io::Error::other("a field is missing"),
+        )),
     }
 }
 

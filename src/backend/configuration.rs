@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::container::options::{OptionError, Options};
+use super::engine::kind::{EngineKind, EngineOptionError};
 use super::linux_vm::options::{Savings, SavingsError};
 
 /// A way to run the payload. The order is the order of reports, reference first.
@@ -17,6 +18,8 @@ pub enum Configuration {
     MicroVm(MicroVmKind),
     /// The project's own VMM, with a Linux kernel in it.
     LinuxVm(Savings),
+    /// Somebody else's.
+    Engine(EngineKind),
 }
 
 /// How a micro-VM comes to be.
@@ -57,7 +60,7 @@ impl MicroVmKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigurationError {
     /// No such backend.
-    #[error("there is no backend {0:?}; expected one of {known}", known = Configuration::BACKENDS.join(", "))]
+    #[error("there is no backend {0:?}; expected one of {known}", known = Configuration::backends().join(", "))]
     Backend(String),
     /// A backend that takes no options got some.
     #[error("{0} takes no options")]
@@ -71,11 +74,20 @@ pub enum ConfigurationError {
     /// An option of `linux-vm`.
     #[error("linux-vm: {0}")]
     LinuxVm(#[from] SavingsError),
+    /// An option of an engine.
+    #[error(transparent)]
+    Engine(#[from] EngineOptionError),
 }
 
 impl Configuration {
-    /// Names of the backends, reference first.
-    pub const BACKENDS: [&str; 4] = ["process", "container", "microvm", "linux-vm"];
+    /// Names of the project's own backends, reference first.
+    const OWN: [&str; 4] = ["process", "container", "microvm", "linux-vm"];
+
+    /// Names of the backends that are built in, reference first.
+    #[must_use]
+    pub fn backends() -> Vec<&'static str> {
+        [&Self::OWN[..], &EngineKind::NAMES].concat()
+    }
 
     /// Every configuration that `run` takes by default, reference first.
     #[must_use]
@@ -89,6 +101,7 @@ impl Configuration {
         let mut all = vec![Self::Process, Self::container()];
         all.extend(MicroVmKind::ALL.map(Self::MicroVm));
         all.push(Self::LinuxVm(Savings::NONE));
+        all.extend(EngineKind::BUILT_IN.map(Self::Engine));
         all
     }
 
@@ -112,7 +125,7 @@ impl Configuration {
 
     /// One sentence for `list`.
     #[must_use]
-    pub const fn describe(&self) -> &'static str {
+    pub fn describe(&self) -> &'static str {
         match self {
             Self::Process => "fork+exec of the payload: the reference for every ratio",
             Self::Container(_) => {
@@ -138,6 +151,7 @@ impl Configuration {
                 "own VMM on hardware KVM boots a Linux kernel (--kernel, else the newest in /boot) \
                  with the payload as /init; not part of the default"
             }
+            Self::Engine(kind) => kind.describe(),
         }
     }
 }
@@ -164,7 +178,9 @@ impl FromStr for Configuration {
             "linux-vm" => Ok(Self::LinuxVm(
                 options.map_or(Ok(Savings::NONE), Savings::parse)?,
             )),
-            other => Err(ConfigurationError::Backend(other.to_owned())),
+            other => EngineKind::parse(other, options)?
+                .map(Self::Engine)
+                .ok_or_else(|| ConfigurationError::Backend(other.to_owned())),
         }
     }
 }
@@ -177,6 +193,7 @@ impl fmt::Display for Configuration {
             Self::MicroVm(MicroVmKind::Cold) => f.write_str("microvm"),
             Self::MicroVm(kind) => write!(f, "microvm:{}", kind.name()),
             Self::LinuxVm(savings) => write!(f, "linux-vm{savings}"),
+            Self::Engine(kind) => kind.fmt(f),
         }
     }
 }
@@ -202,6 +219,11 @@ mod tests {
             "linux-vm:lean",
             "linux-vm:save=quiet+pci",
             "linux-vm:keep=console",
+            "crun",
+            "runc:run",
+            "dockerd:network=bridge",
+            "docker",
+            "qemu:tcg",
         ] {
             let configuration: Configuration = name.parse().unwrap();
             assert_eq!(configuration.id(), name);
@@ -224,6 +246,23 @@ mod tests {
             "microvm:snapshot",
             "microvm:pool",
             "linux-vm",
+            "crun",
+            "runc",
+            "youki",
+            "bwrap",
+            "podman",
+            "nspawn",
+            "containerd",
+            "cri",
+            "dockerd",
+            "dockerd:network=bridge",
+            "docker",
+            "docker:network=bridge",
+            "qemu:tcg",
+            "qemu:microvm",
+            "qemu:pc",
+            "firecracker",
+            "cloud-hypervisor",
         ];
         assert_eq!(ids, expected);
         assert!(all.iter().is_sorted());
@@ -235,9 +274,9 @@ mod tests {
         for configuration in &all {
             assert_eq!(configuration.id().parse().as_ref(), Ok(configuration));
         }
-        let backends = Configuration::BACKENDS.iter();
-        let named = |name: &&str| ids.iter().any(|id| id == *name);
-        assert!(backends.copied().all(|name| named(&name)));
+        let is_of = |id: &String, name| id.split(':').next() == Some(name);
+        let named = |name| ids.iter().any(|id| is_of(id, name));
+        assert!(Configuration::backends().into_iter().all(named));
     }
 
     #[test]
@@ -254,6 +293,10 @@ mod tests {
             ("linux-vm:fat", "linux-vm: there is no option \"fat\""),
             ("linux-vm:save=x", "linux-vm: there is no saving \"x\""),
             ("container:", "container: there is no option \"\""),
+            ("runc:fast", "runc: there is no option \"fast\"; expected run"),
+            ("bwrap:run", "bwrap: there is no option \"run\""),
+            ("qemu", "expected tcg, microvm or pc"),
+            ("docker:network=host", "docker: there is no option"),
         ] {
             let error = name.parse::<Configuration>().unwrap_err().to_string();
             assert!(error.contains(says), "{name}: {error}");

@@ -4,6 +4,7 @@ pub mod child;
 pub mod configuration;
 pub mod container;
 pub mod daemons;
+pub mod engine;
 pub mod group;
 mod guardian;
 pub mod jailed;
@@ -13,6 +14,7 @@ pub mod launcher;
 pub mod linux_vm;
 pub mod microvm;
 pub mod process;
+pub mod services;
 mod trace;
 
 pub use configuration::{Configuration, MicroVmKind};
@@ -24,7 +26,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::engine::EngineFacts;
 use crate::backend::group::GroupAccounts;
+use crate::backend::services::Services;
 use crate::exits::Crossings;
 use crate::metric::Bytes;
 use crate::transcript::Answer;
@@ -82,6 +86,11 @@ pub trait Backend {
     fn limitations(&self) -> Vec<Limitation> {
         Vec::new()
     }
+
+    /// Which engine this is, where it is somebody else's.
+    fn engine(&self) -> Option<EngineFacts> {
+        None
+    }
 }
 
 /// What the user provides for backends to run with.
@@ -107,6 +116,18 @@ pub fn open_with(
     configuration: &Configuration,
     provided: &Provided,
 ) -> Result<Box<dyn Backend>, Unavailable> {
+    open_in(configuration, provided, &mut Services::default())
+}
+
+/// As [`open_with`], with services that all backends of a run share.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_in(
+    configuration: &Configuration,
+    provided: &Provided,
+    services: &mut Services,
+) -> Result<Box<dyn Backend>, Unavailable> {
     Ok(match configuration {
         Configuration::Process => Box::new(process::Process::new()?),
         Configuration::Container(options) => Box::new(container::Container::new(*options)?),
@@ -123,6 +144,7 @@ pub fn open_with(
             *savings,
             provided.kernel.as_deref(),
         )?),
+        Configuration::Engine(kind) => Box::new(engine::open(kind, provided, services)?),
     })
 }
 

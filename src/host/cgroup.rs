@@ -101,6 +101,11 @@ impl Hierarchies {
         }
     }
 
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Hierarchy> {
+        self.0.iter()
+    }
+
     /// The version 1 hierarchy with this controller.
     #[must_use]
     pub fn v1(&self, controller: &str) -> Option<&Hierarchy> {

@@ -118,6 +118,7 @@ fn typical(configuration: &Configuration) -> Bytes {
         Configuration::MicroVm(MicroVmKind::Jailed) => 1 << 20,
         Configuration::MicroVm(_) => 256 << 10,
         Configuration::LinuxVm(_) => 64 << 20,
+        Configuration::Engine(kind) => return kind.typical_memory(),
     })
 }
 

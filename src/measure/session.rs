@@ -322,7 +322,7 @@ impl<'a> Session<'a> {
             match outcome {
                 Err(Failure::Interrupted) => return Ok(Outcome::Cut(interrupted())),
                 // Its time was not up, the run's was: no failure of the backend.
-                Err(Failure::Timeout(_)) if deadline < self.plan.deadline => {
+                Err(failure) if failure.is_timeout() && deadline < self.plan.deadline => {
                     return Ok(Outcome::Cut(EndedEarly::MaxTime));
                 }
                 _ => {}

@@ -134,28 +134,41 @@ pub fn readable(
     second: BorrowedFd<'_>,
     time: Duration,
 ) -> io::Result<Readiness> {
-    let wanted = |fd: RawFd| libc::pollfd {
-        fd,
+    let [first, second] = any_readable([first, Some(second)], time)?;
+    Ok(Readiness { first, second })
+}
+
+/// Waits until one of several descriptors is readable or hung up, or until the time is over (poll(2));
+/// which of them are. A `None` is not waited for. An interrupting signal ends the wait early.
+///
+/// # Errors
+/// Not enough kernel memory.
+pub fn any_readable<const N: usize>(
+    fds: [Option<BorrowedFd<'_>>; N],
+    time: Duration,
+) -> io::Result<[bool; N]> {
+    // poll(2) ignores negative descriptors.
+    let mut set = fds.map(|fd| libc::pollfd {
+        fd: fd.map_or(-1, |fd| fd.as_raw_fd()),
         events: libc::POLLIN,
         revents: 0,
-    };
-    // poll(2) ignores negative descriptors.
-    let mut set = [
-        wanted(first.map_or(-1, |fd| fd.as_raw_fd())),
-        wanted(second.as_raw_fd()),
-    ];
+    });
     let time = libc::timespec {
         tv_sec: time.as_secs().cast_signed(),
         tv_nsec: i64::from(time.subsec_nanos()),
     };
-    // SAFETY: `set` is an array of two initialised entries, `time` outlives the call, and a null
-    // signal mask leaves the mask alone (ppoll(2)).
-    let answer = unsafe { libc::ppoll(set.as_mut_ptr(), 2, &raw const time, std::ptr::null()) };
+    // SAFETY: `set` is an array of N initialised entries, `time` outlives the call, and a null signal
+    // mask leaves the mask alone (ppoll(2)).
+    let answer = unsafe {
+        libc::ppoll(
+            set.as_mut_ptr(),
+            N as libc::nfds_t,
+            &raw const time,
+            std::ptr::null(),
+        )
+    };
     match Errno::result(answer) {
-        Ok(_) | Err(Errno::EINTR) => Ok(Readiness {
-            first: set[0].revents != 0,
-            second: set[1].revents != 0,
-        }),
+        Ok(_) | Err(Errno::EINTR) => Ok(set.map(|entry| entry.revents != 0)),
         Err(errno) => Err(errno.into()),
     }
 }

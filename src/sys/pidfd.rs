@@ -20,8 +20,17 @@ pub enum Exit {
 /// # Errors
 /// Linux older than 5.3, or no descriptor left.
 pub fn own() -> io::Result<OwnedFd> {
+    open(std::process::id())
+}
+
+/// A descriptor of the process that has this id now: readable once it is gone. Of a child that is
+/// not reaped yet it is that child.
+///
+/// # Errors
+/// There is none (ESRCH), Linux older than 5.3, or no descriptor left.
+pub fn open(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open takes two integers and touches no memory.
-    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0) })?;
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
     // SAFETY: just opened by pidfd_open (close-on-exec by definition), owned by nothing else.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

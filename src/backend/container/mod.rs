@@ -17,7 +17,7 @@
 //! it. Mounts, in contrast, go in the exit of the payload itself, before `t4`.
 
 pub(super) mod availability;
-mod cgroup;
+pub(super) mod cgroup;
 pub(super) mod confine;
 pub mod mechanism;
 pub(super) mod network;
@@ -329,7 +329,7 @@ fn guard(place: &isobench_guardian::Place, limitations: &mut Vec<Limitation>) {
 }
 
 /// What the task works on and the reserve.
-fn memory_limit(task: &Task) -> Bytes {
+pub(super) fn memory_limit(task: &Task) -> Bytes {
     // A size out of range is refused by the payload before it asks for memory.
     let heap = if task.workload.limits().allow_size(task.size) {
         task.workload.heap_bytes(task.size)

@@ -118,6 +118,12 @@ impl Prepared {
         Ok(())
     }
 
+    /// The folder that it is in.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The root.
     #[must_use]
     pub fn root(&self) -> &Known {
@@ -133,7 +139,7 @@ impl Prepared {
 
 impl Drop for Prepared {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.folder) {
+        if let Err(error) = isobench_guardian::remove_folder(&self.folder) {
             tracing::error!(path = %self.folder.display(), %error, "prepared root left behind");
         }
     }

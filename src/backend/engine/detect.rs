@@ -1,0 +1,86 @@
+//! Is an engine's program there, and which version is it?
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::EngineKind;
+use super::command::{Invocation, Patience};
+use super::tail::one_line;
+use crate::backend::Unavailable;
+use crate::backend::child::Deadline;
+
+/// How long a program may take to say its version.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A program on the search path, with what it says about itself.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The first line of its answer to `--version`.
+    pub version: String,
+}
+
+impl Found {
+    /// Looks for a program on the search path and in the folders of the system's own programs, and asks
+    /// it for its version.
+    ///
+    /// # Errors
+    /// It is not there, with `remedy` as what helps; or it does not answer.
+    pub fn on_path(program: &str, remedy: &str) -> Result<Self, Unavailable> {
+        let path = on_path(program).ok_or_else(|| Unavailable {
+            reason: format!("{program} is not on the path"),
+            remedy: remedy.to_owned(),
+        })?;
+        let asked = Invocation::of(&path).with(["--version"]);
+        let answer = asked
+            .run(Patience::until(Deadline::after(PATIENCE)))
+            .map_err(|failure| Unavailable {
+                reason: format!("found {}, but {failure}", path.display()),
+                remedy: format!("{} --version should print its version", path.display()),
+            })?;
+        let first = answer.split(|byte| *byte == b'\n').next();
+        let version = one_line(first.unwrap_or_default());
+        Ok(Self { path, version })
+    }
+
+    /// Cannot run here, although it was found.
+    #[must_use]
+    pub fn unusable(&self, why: &str, remedy: &str) -> Unavailable {
+        Unavailable {
+            reason: format!("found {} ({}), but {why}", self.path.display(), self.version),
+            remedy: remedy.to_owned(),
+        }
+    }
+
+    /// A command of it.
+    #[must_use]
+    pub fn command(&self) -> Invocation {
+        Invocation::of(&self.path)
+    }
+}
+
+/// Where a program is: on the search path, or where an ordinary user's path does not look.
+pub fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let mut folders = std::env::split_paths(&path).chain(system);
+    folders.find_map(|folder| {
+        let file = folder.join(program);
+        is_executable(&file).then_some(file)
+    })
+}
+
+fn is_executable(file: &Path) -> bool {
+    std::fs::metadata(file)
+        .is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
+}
+
+/// An engine that this isobench knows by name only.
+pub fn undriven(kind: &EngineKind) -> Unavailable {
+    Unavailable {
+        reason: format!("{kind} cannot be driven by this version of isobench"),
+        remedy: "a [[backend]] of your own in isobench.toml".to_owned(),
+    }
+}

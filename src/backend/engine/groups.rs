@@ -1,0 +1,158 @@
+//! Control groups that engines make: where, and whether they are gone.
+//!
+//! An engine is told a path, which it makes in every hierarchy: at the top of each of version 1, beside
+//! the harness's own group in version 2.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use isobench_guardian::Place;
+
+use crate::backend::group::GroupAccounts;
+use crate::backend::{Limitation, guardian};
+use crate::host::cgroup::{Hierarchies, Version};
+use crate::host::charge::Group;
+
+/// Where they are made.
+#[derive(Clone, Debug)]
+pub struct EngineGroups {
+    /// Below which path of every hierarchy.
+    parent: PathBuf,
+    directories: Vec<Directory>,
+}
+
+#[derive(Clone, Debug)]
+struct Directory {
+    version: Version,
+    path: PathBuf,
+    accounts: bool,
+}
+
+impl EngineGroups {
+    /// Looks at what is mounted, and tells the guardian.
+    ///
+    /// # Errors
+    /// In words: there is no place.
+    pub fn find(limitations: &mut Vec<Limitation>) -> Result<Self, String> {
+        let all = Hierarchies::read().map_err(|error| format!("/proc/self/mountinfo: {error}"))?;
+        let groups = Self::of(&all)?;
+        for directory in &groups.directories {
+            if let Err(limitation) = guardian::watch(&Place::Groups(directory.path.clone()))
+                && !limitations.contains(&limitation)
+            {
+                limitations.push(limitation);
+            }
+        }
+        Ok(groups)
+    }
+
+    fn of(all: &Hierarchies) -> Result<Self, String> {
+        let has_v1 = all
+            .iter()
+            .any(|h| h.version == Version::V1 && !h.controllers.is_empty());
+        let mut parent = PathBuf::from("/");
+        if let (false, Some(hierarchy)) = (has_v1, all.v2()) {
+            let own = hierarchy.own.as_deref().unwrap_or(&hierarchy.mount);
+            // A group with processes hands no controllers down; only the root may have both.
+            let above = own.parent().filter(|_| own != hierarchy.mount);
+            if let Some(below) = above.and_then(|p| p.strip_prefix(&hierarchy.mount).ok()) {
+                parent.push(below);
+            }
+        }
+        let below = parent.strip_prefix("/").unwrap_or(&parent).to_path_buf();
+        let directories: Vec<_> = all
+            .iter()
+            .map(|hierarchy| Directory {
+                version: hierarchy.version,
+                path: hierarchy.mount.join(&below),
+                accounts: match hierarchy.version {
+                    Version::V1 => hierarchy.controllers.iter().any(|c| c == "memory"),
+                    Version::V2 => !has_v1,
+                },
+            })
+            .collect();
+        if directories.is_empty() {
+            return Err("no cgroup file system is mounted".to_owned());
+        }
+        Ok(Self {
+            parent,
+            directories,
+        })
+    }
+
+    /// The path of a group of this name, as engines take it.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.parent.join(name)
+    }
+
+    /// What a group of this name is charged with.
+    #[must_use]
+    pub fn accounts(&self, name: &str) -> Option<GroupAccounts> {
+        let directory = self.directories.iter().find(|d| d.accounts)?;
+        let group = Group::at(directory.version, directory.path.join(name));
+        Some(GroupAccounts {
+            memory: group.usage(),
+            peak: group.peak(),
+            kernel: group.kernel().map(|charge| charge.kernel),
+            ..GroupAccounts::default()
+        })
+    }
+
+    /// A directory of this name that is still there.
+    #[must_use]
+    pub fn left(&self, name: &str) -> Option<PathBuf> {
+        self.made(name).find(|path| path.exists())
+    }
+
+    /// Ends what runs in a group of this name and removes it, as far as its engine has not.
+    pub fn sweep(&self, name: &str) {
+        for path in self.made(name).filter(|path| path.exists()) {
+            remove(&path);
+        }
+    }
+
+    fn made(&self, name: &str) -> impl Iterator<Item = PathBuf> {
+        let below = move |directory: &Directory| directory.path.join(name);
+        self.directories.iter().map(below)
+    }
+}
+
+/// With the groups below it, deepest first.
+fn remove(path: &Path) {
+    let below = fs::read_dir(path).into_iter().flatten().flatten();
+    for entry in below.filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove(&entry.path());
+    }
+    if let Err(error) = isobench_guardian::remove_group(path) {
+        tracing::warn!(path = %path.display(), %error, "control group left behind");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_lie_at_the_top_of_version_1_and_beside_the_own_one_of_version_2() {
+        let memory = "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
+        let unified = "36 31 0:33 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        let own = "4:memory:/a/b\n0::/user/own\n";
+        let hybrid = EngineGroups::of(&Hierarchies::parse(&[memory, unified].concat(), own));
+        let hybrid = hybrid.unwrap();
+        assert_eq!(hybrid.path("x"), Path::new("/x"));
+        let made: Vec<_> = hybrid.made("x").collect();
+        assert_eq!(
+            made,
+            [
+                Path::new("/sys/fs/cgroup/memory/x"),
+                Path::new("/sys/fs/cgroup/unified/x")
+            ]
+        );
+        let pure = EngineGroups::of(&Hierarchies::parse(unified, own)).unwrap();
+        assert_eq!(pure.path("x"), Path::new("/user/x"));
+        let made: Vec<_> = pure.made("x").collect();
+        assert_eq!(made, [Path::new("/sys/fs/cgroup/unified/user/x")]);
+        assert!(EngineGroups::of(&Hierarchies::parse("", own)).is_err());
+    }
+}

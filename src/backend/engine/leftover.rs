@@ -1,0 +1,36 @@
+//! Processes of an instance that are still there when it should be gone.
+
+use std::time::{Duration, Instant};
+
+use isobench_guardian::{end_marked, marked};
+
+use crate::trial::Failure;
+
+/// How long they may take to go once they are killed, or once their engine says they are gone: a
+/// process that has ended is a zombie, without an environment, until it is reaped.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Checks that no process carries this name any more; those that do are ended.
+///
+/// # Errors
+/// There were some.
+pub fn none_of(name: &str) -> Result<(), Failure> {
+    let left = marked(|mark| mark == name);
+    if left.is_empty() {
+        return Ok(());
+    }
+    end(name);
+    Err(Failure::Leftover(format!("processes {left:?} of {name}")))
+}
+
+/// Ends the processes that carry this name, and waits for their end.
+pub fn end(name: &str) {
+    let until = Instant::now() + PATIENCE;
+    while !end_marked(|mark| mark == name).is_empty() {
+        if Instant::now() > until {
+            tracing::error!(name, "processes left behind");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,378 @@
+//! Backends that are somebody else's: OCI runtimes, daemons and their clients, other VMMs, a user's own
+//! commands. One implementation of [`Backend`] for all of them, [`Engined`]; what differs is behind two
+//! traits.
+//!
+//! ```text
+//!   Engine::start ──► Running ── sources(): the payload's bytes, the engine's own noise, ends
+//!     t0 … phases       │  read(), listen(), ended()     until the payload has ended: t4
+//!                       │  exit()                        how it ended
+//!                       └─ remove()                      nothing is left: t5
+//! ```
+//!
+//! What [`Engined`] sees to, so that no engine has to:
+//! * a deadline for every trial, and the user's request to stop;
+//! * the payload's messages come through the engine and are checked as those of any other backend;
+//! * what is no message, an end without one, a command that fails or hangs: [`Failure::Engine`] with the
+//!   end of what the engine printed;
+//! * after a trial, whatever way it went, [`Running::remove`] and then a look for processes that carry the
+//!   instance's name ([`leftover`]).
+//!
+//! What an engine has to do: start everything on behalf of the instance with its name as a mark
+//! ([`command::Invocation::marked`]); make files only in the run's [`workspace::Workspace`], below a name
+//! from it, and control groups only at places that the guardian was told of. Then the guardian can remove
+//! all of it if the harness is killed. Something that stays for the whole run is a service
+//! ([`crate::backend::services`]).
+
+pub mod command;
+mod conversation;
+mod detect;
+mod groups;
+pub mod kind;
+pub mod leftover;
+mod oci;
+pub mod tail;
+pub mod workspace;
+
+pub use kind::EngineKind;
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use conversation::Conversation;
+
+use super::child::Deadline;
+use super::group::GroupAccounts;
+use super::services::Services;
+use super::{Backend, Footprint, GuestKernel, Instance, Limitation, Provided, Unavailable};
+use crate::metric::{Bytes, Ticks};
+use crate::sys::clock;
+use crate::sys::pidfd::Exit;
+use crate::transcript::Answer;
+use crate::trial::{ClockMap, EngineFailure, EngineEnd, Failure, Instants, Launch, Observation, PhaseLog};
+
+/// How long removing an instance may take.
+pub const CLEAN_UP: Duration = Duration::from_secs(30);
+
+/// One instance that is to be started.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// Its name: unique, and says whose it is ([`isobench_guardian::Owner`]).
+    pub name: &'a str,
+    /// The task.
+    pub launch: &'a Launch,
+    /// Whether its input stays open until [`Running::wake`]; otherwise it is at its end from the
+    /// beginning.
+    pub hold: bool,
+    /// Of the trial.
+    pub deadline: Deadline,
+}
+
+/// An engine that was found usable.
+pub trait Engine {
+    /// What it is, for the result.
+    fn facts(&self) -> EngineFacts;
+
+    /// What it does without on this host.
+    fn limitations(&self) -> Vec<Limitation> {
+        Vec::new()
+    }
+
+    /// The kernel below the payload, where it is not the host's.
+    fn guest_kernel(&self) -> Option<GuestKernel> {
+        None
+    }
+
+    /// After a first launch that failed: goes without what may have failed it, and says so as a
+    /// limitation. Whether another try is worth it.
+    fn compromise(&mut self, _failure: &Failure) -> bool {
+        false
+    }
+
+    /// Starts an instance: asks the engine for it, naming what it does as phases. The last phase may be
+    /// left open: it ends with the payload's first instruction.
+    ///
+    /// # Errors
+    /// The engine refuses, fails or is too slow. Then nothing of the instance is left.
+    fn start(&mut self, order: &Order<'_>, log: &mut PhaseLog) -> Result<Box<dyn Running>, Failure>;
+}
+
+/// An instance that was started, until nothing of it is left. [`Running::remove`] is always called;
+/// dropping it must end what still runs.
+pub trait Running {
+    /// What is to be waited for. Asked anew before each wait.
+    fn sources(&self) -> Sources<'_>;
+
+    /// Reads bytes that the payload wrote, now that there are some; 0 is their end, after which
+    /// [`Sources::output`] must be `None`.
+    ///
+    /// # Errors
+    /// The stream cannot be read.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Takes in what the engine itself has printed.
+    fn listen(&mut self) {}
+
+    /// One of [`Sources::ends`] is readable: whether that was the end of the payload.
+    ///
+    /// # Errors
+    /// It was the end of something else that should not have ended so.
+    fn ended(&mut self) -> Result<bool, Failure>;
+
+    /// The request to a payload that was started with [`Order::hold`]: the end of its input.
+    ///
+    /// # Errors
+    /// The engine cannot be told.
+    fn wake(&mut self) -> Result<(), Failure>;
+
+    /// How the payload ended, now that it has.
+    ///
+    /// # Errors
+    /// The engine does not say.
+    fn exit(&mut self, teardown: &mut PhaseLog) -> Result<Exit, Failure>;
+
+    /// Removes the instance; a payload or engine that still runs is ended by force. Called again after
+    /// a failure, it tries again what failed. Heeds no interrupt.
+    ///
+    /// # Errors
+    /// What is left, or what the engine says.
+    fn remove(&mut self, teardown: &mut PhaseLog) -> Result<(), Failure>;
+
+    /// The processes of the instance: the payload, where the host has it as a process, and what the
+    /// engine keeps running beside it (a shim, a monitor, a VMM). Their memory is the instance's.
+    ///
+    /// # Errors
+    /// The engine does not say.
+    fn processes(&mut self) -> Result<Vec<u32>, Failure>;
+
+    /// What its own control group is charged with.
+    fn group(&self) -> Option<GroupAccounts> {
+        None
+    }
+
+    /// Bytes of memory that a guest was given.
+    fn guest_memory(&self) -> Option<Bytes> {
+        None
+    }
+
+    /// How the payload's counter is mapped to the host's.
+    fn clock(&self) -> ClockMap {
+        ClockMap::SAME
+    }
+
+    /// A failure of the engine, with what it printed last.
+    fn failure(&mut self, how: EngineEnd) -> EngineFailure;
+
+    /// Moves descriptors out of the way of the next launch: the instance waits from now on.
+    fn set_apart(&mut self) {}
+}
+
+/// What a running instance is waited for by. Each is readable when something has happened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sources<'a> {
+    /// Bytes of the payload.
+    pub output: Option<BorrowedFd<'a>>,
+    /// What the engine prints.
+    pub noise: Option<BorrowedFd<'a>>,
+    /// Ends: of the payload, of a command in front of it.
+    pub ends: [Option<BorrowedFd<'a>>; 2],
+}
+
+/// What an engine is, beside the numbers in `run.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EngineFacts {
+    /// Its program.
+    pub program: String,
+    /// What it says its version is, in one line.
+    pub version: String,
+    /// In what an instance differs from one of `container`.
+    pub differences: Vec<String>,
+}
+
+/// Makes an engine ready.
+///
+/// # Errors
+/// It is not there, or cannot run here; what would change that.
+pub fn open(
+    kind: &EngineKind,
+    _provided: &Provided,
+    services: &mut Services,
+) -> Result<Engined, Unavailable> {
+    let engine: Box<dyn Engine> = match kind {
+        EngineKind::Oci(runtime, lifecycle) => {
+            Box::new(oci::Oci::open(*runtime, *lifecycle, services)?)
+        }
+        other => return Err(detect::undriven(other)),
+    };
+    Engined::new(engine, services)
+}
+
+/// Every engine as a backend.
+pub struct Engined {
+    engine: Box<dyn Engine>,
+    workspace: std::rc::Rc<workspace::Workspace>,
+}
+
+impl Engined {
+    fn new(engine: Box<dyn Engine>, services: &mut Services) -> Result<Self, Unavailable> {
+        let mut engined = Self {
+            engine,
+            workspace: services.get(workspace::Workspace::new)?,
+        };
+        engined.first_launch()?;
+        Ok(engined)
+    }
+
+    /// What is found out by one launch need not fail in every trial.
+    fn first_launch(&mut self) -> Result<(), Unavailable> {
+        let launch = super::launcher::probe();
+        let mut first = self.trial(&launch);
+        while let Err(failure) = &first
+            && self.engine.compromise(failure)
+        {
+            first = self.trial(&launch);
+        }
+        match first {
+            Ok(_) => Ok(()),
+            Err(failure) => {
+                let facts = self.engine.facts();
+                Err(Unavailable {
+                    reason: format!(
+                        "found {} ({}), but a first launch failed: {failure}",
+                        facts.program, facts.version
+                    ),
+                    remedy: "see what it printed".to_owned(),
+                })
+            }
+        }
+    }
+
+    fn start(
+        &mut self,
+        launch: &Launch,
+        hold: bool,
+        deadline: Deadline,
+        log: &mut PhaseLog,
+    ) -> Result<(Ticks, Conversation), Failure> {
+        let name = self.workspace.new_name();
+        let order = Order {
+            name: &name,
+            launch,
+            hold,
+            deadline,
+        };
+        let t0 = clock::now();
+        match self.engine.start(&order, log) {
+            Ok(running) => Ok((t0, Conversation::new(running, name))),
+            Err(failure) => {
+                leftover::end(&name);
+                Err(failure)
+            }
+        }
+    }
+}
+
+impl Backend for Engined {
+    fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
+        let mut log = PhaseLog::new();
+        let mut teardown = PhaseLog::new();
+        let deadline = Deadline::after(launch.deadline);
+        let (t0, mut talk) = self.start(launch, false, deadline, &mut log)?;
+        let t4 = talk.until_exit(deadline)?;
+        let exit = talk.exit(&mut teardown)?;
+        talk.remove(&mut teardown)?;
+        let t5 = clock::now();
+        answers.append(&mut talk.transcript.take_answers());
+        talk.verdict(exit)?;
+        talk.look_for_leftovers()?;
+        let (ready, t2, report) = talk.transcript.finish()?;
+        let clock = talk.clock();
+        let instants = Instants {
+            t0,
+            t1: clock.host(ready.first_instruction),
+            t2,
+            t3: clock.host(report.end),
+            t4,
+            t5,
+        };
+        log.close_at(instants.t1);
+        Ok(Observation {
+            instants,
+            reply: talk.transcript.replied(),
+            phases: log.phases().to_vec(),
+            teardown: teardown.phases().to_vec(),
+            report,
+            clock,
+            exits: None,
+            throttled: None,
+        })
+    }
+
+    fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {
+        let deadline = Deadline::after(launch.deadline);
+        let (_, mut talk) = self.start(launch, true, deadline, &mut PhaseLog::new())?;
+        talk.until_waiting(deadline, launch.task.heap_bytes())?;
+        talk.set_apart();
+        Ok(Box::new(Held {
+            processes: talk.processes()?,
+            talk,
+            launch: launch.clone(),
+        }))
+    }
+
+    fn guest_kernel(&self) -> Option<GuestKernel> {
+        self.engine.guest_kernel()
+    }
+
+    fn limitations(&self) -> Vec<Limitation> {
+        self.engine.limitations()
+    }
+
+    fn engine(&self) -> Option<EngineFacts> {
+        Some(self.engine.facts())
+    }
+}
+
+struct Held {
+    talk: Conversation,
+    processes: Vec<u32>,
+    launch: Launch,
+}
+
+impl Instance for Held {
+    fn footprint(&self) -> Result<Footprint, Failure> {
+        let mut footprint = Footprint::default();
+        for pid in &self.processes {
+            let one = super::child::footprint(*pid)?;
+            footprint.pss.0 += one.pss.0;
+            footprint.private.0 += one.private.0;
+        }
+        footprint.group = self.talk.group();
+        Ok(footprint)
+    }
+
+    fn guest_memory(&self) -> Option<Bytes> {
+        self.talk.guest_memory()
+    }
+
+    fn release(mut self: Box<Self>) -> Result<(), Failure> {
+        let deadline = Deadline::after(self.launch.deadline);
+        let mut teardown = PhaseLog::new();
+        self.talk.wake()?;
+        self.talk.until_exit(deadline)?;
+        let exit = self.talk.exit(&mut teardown)?;
+        self.talk.remove(&mut teardown)?;
+        self.talk.verdict(exit)?;
+        self.talk.look_for_leftovers()?;
+        match self.talk.transcript.replied() {
+            Some(_) => Ok(()),
+            None => Err(Failure::Protocol(
+                "the payload did not answer the request",
+            )),
+        }
+    }
+}
