@@ -70,8 +70,7 @@ pub fn end_marked(wanted: impl Fn(&str) -> bool) -> Vec<u32> {
     let mut ended = marked(&wanted);
     ended.retain(|pid| {
         // Only who is marked after the descriptor is known to be the one that it names.
-        Process::open(*pid)
-            .is_ok_and(|process| is_marked(*pid, &wanted) && process.kill().is_ok())
+        Process::open(*pid).is_ok_and(|process| is_marked(*pid, &wanted) && process.kill().is_ok())
     });
     ended
 }

@@ -293,7 +293,10 @@ mod tests {
             ("linux-vm:fat", "linux-vm: there is no option \"fat\""),
             ("linux-vm:save=x", "linux-vm: there is no saving \"x\""),
             ("container:", "container: there is no option \"\""),
-            ("runc:fast", "runc: there is no option \"fast\"; expected run"),
+            (
+                "runc:fast",
+                "runc: there is no option \"fast\"; expected run",
+            ),
             ("bwrap:run", "bwrap: there is no option \"run\""),
             ("qemu", "expected tcg, microvm or pc"),
             ("docker:network=host", "docker: there is no option"),

@@ -98,6 +98,10 @@ pub trait Backend {
 pub struct Provided {
     /// The kernel of `linux-vm`; `None` is the newest in `/boot`.
     pub kernel: Option<PathBuf>,
+    /// Socket of a containerd of the user's; `None`: one of this run's own.
+    pub containerd_socket: Option<PathBuf>,
+    /// Socket of a dockerd of the user's; `None`: one of this run's own.
+    pub docker_socket: Option<PathBuf>,
 }
 
 /// Makes a configuration ready to run, with what this host has.

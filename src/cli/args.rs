@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::backend::Provided;
+
 /// What does each kind of isolation cost, and what does it buy?
 ///
 /// isobench launches the same bytes as a bare process, as a namespace container and as a KVM
@@ -70,6 +72,36 @@ pub enum Command {
     Man,
 }
 
+/// Where containerd and dockerd are, if not private ones.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Sockets {
+    /// Socket of a dockerd to use instead of a private one
+    #[arg(long, value_name = "SOCKET", env = "DOCKER_HOST")]
+    pub docker_socket: Option<String>,
+
+    /// Socket of a containerd to use instead of a private one, for cri, too
+    #[arg(long, value_name = "SOCKET", env = "CONTAINERD_ADDRESS")]
+    pub containerd_socket: Option<String>,
+}
+
+impl Sockets {
+    /// With a kernel for `linux-vm`, what the user provides. A socket may be told as `unix://PATH`.
+    #[must_use]
+    pub fn provided(&self, kernel: Option<PathBuf>) -> Provided {
+        let path = |socket: &Option<String>| {
+            let socket = socket.as_deref().filter(|socket| !socket.is_empty())?;
+            Some(PathBuf::from(
+                socket.strip_prefix("unix://").unwrap_or(socket),
+            ))
+        };
+        Provided {
+            kernel,
+            docker_socket: path(&self.docker_socket),
+            containerd_socket: path(&self.containerd_socket),
+        }
+    }
+}
+
 /// `isobench run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
@@ -83,6 +115,10 @@ pub struct RunArgs {
     /// Kernel of linux-vm: a bzImage or vmlinux [default: the newest in /boot]
     #[arg(long, value_name = "PATH")]
     pub kernel: Option<PathBuf>,
+
+    /// Daemons of the user's
+    #[command(flatten)]
+    pub sockets: Sockets,
 
     /// Workloads, comma separated, with or without a size: noop,chase@1MiB [default: all]
     #[arg(long, value_name = "LIST")]
@@ -183,6 +219,10 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "LIST")]
     pub backends: Option<String>,
 
+    /// Daemons of the user's
+    #[command(flatten)]
+    pub sockets: Sockets,
+
     /// Workloads, comma separated, with or without a size; not idle or probe, which are not timed
     #[arg(long, value_name = "LIST", default_value = "noop")]
     pub workloads: String,
@@ -195,6 +235,10 @@ pub struct ExplainArgs {
 /// `isobench doctor`.
 #[derive(Debug, clap::Args)]
 pub struct DoctorArgs {
+    /// Daemons of the user's
+    #[command(flatten)]
+    pub sockets: Sockets,
+
     /// Kernel of linux-vm: a bzImage or vmlinux [default: the newest in /boot]
     #[arg(long, value_name = "PATH")]
     pub kernel: Option<PathBuf>,

@@ -85,9 +85,7 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
             warmups: 1,
             deadline,
         },
-        provided: Provided {
-            kernel: args.kernel.clone(),
-        },
+        provided: args.sockets.provided(args.kernel.clone()),
         out: args.out.clone(),
         format: args.format,
         ladder,

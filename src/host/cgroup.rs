@@ -114,12 +114,6 @@ impl Hierarchies {
             .find(|h| h.version == Version::V1 && h.controllers.iter().any(|c| c == controller))
     }
 
-    /// Where each hierarchy is mounted.
-    #[must_use]
-    pub fn mounts(&self) -> Vec<PathBuf> {
-        self.0.iter().map(|h| h.mount.clone()).collect()
-    }
-
     /// The version 2 hierarchy.
     #[must_use]
     pub fn v2(&self) -> Option<&Hierarchy> {

@@ -37,7 +37,6 @@ pub(super) fn start(
         ("--host", format!("unix://{}", socket.display())),
         ("--group", "root".to_owned()),
         ("--exec-opt", "native.cgroupdriver=cgroupfs".to_owned()),
-        ("--cgroup-parent", format!("/{}", home.name())),
         ("--bridge", bridge.unwrap_or("none").to_owned()),
     ]
     .into_iter()

@@ -9,11 +9,11 @@ use isobench_guardian::{Owner, Place};
 
 use crate::backend::container::network::bridge::Bridge;
 use crate::backend::container::{is_privileged, prepared};
+use crate::backend::engine::groups::EngineGroups;
 use crate::backend::{Unavailable, guardian};
-use crate::host::cgroup::Hierarchies;
 
 /// Name of everything that `isobench engines up` keeps; no owner's name, so that no harness sweeps it.
-const KEPT: &str = "isobench-engines";
+pub const KEPT: &str = "isobench-engines";
 /// Name of its bridge: 15 bytes at most (IFNAMSIZ, netdevice(7)).
 pub(super) const KEPT_LINK: &str = "isobench-eng";
 /// Longest path of a folder: behind it come the name of a socket and what containerd appends to that.
@@ -37,10 +37,14 @@ impl Home {
         privileged()?;
         let owner = Owner::current().map_err(|e| unavailable("no name can be had", &e))?;
         let name = owner.new_name();
-        let mut places = vec![Place::Processes, Place::Links];
-        places.extend(group_roots().into_iter().map(Place::Groups));
-        for place in places {
+        // Before folders: what runs in them goes first.
+        for place in [Place::Processes, Place::Links] {
             watch(&place);
+        }
+        let mut limitations = Vec::new();
+        EngineGroups::find(&mut limitations).map_err(no_groups)?;
+        for limitation in limitations {
+            tracing::warn!(%limitation, "private daemons");
         }
         Self::make(&name, false, |place| watch(&Place::Folders(place.into())))
     }
@@ -113,10 +117,9 @@ impl Home {
         self.folder.join(name)
     }
 
-    /// The control groups that containers' groups lie in, one in each hierarchy.
-    pub(super) fn groups(&self) -> Vec<PathBuf> {
-        let roots = group_roots().into_iter();
-        roots.map(|root| root.join(&self.name)).collect()
+    /// Where the control groups are that containers' groups lie in.
+    pub(super) fn groups() -> Result<EngineGroups, Unavailable> {
+        EngineGroups::look().map_err(no_groups)
     }
 
     /// A bridge for containers.
@@ -157,9 +160,11 @@ fn fit(place: &Path, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Where each hierarchy of control groups is mounted.
-fn group_roots() -> Vec<PathBuf> {
-    Hierarchies::read().map_or_else(|_| Vec::new(), |all| all.mounts())
+fn no_groups(why: String) -> Unavailable {
+    Unavailable {
+        reason: format!("no control groups for containers: {why}"),
+        remedy: "mount -t cgroup2 cgroup2 /sys/fs/cgroup".to_owned(),
+    }
 }
 
 /// That there is no guardian is no obstacle: the next harness sweeps.

@@ -201,8 +201,9 @@ fn steps(home: &Home, program: &Path) -> io::Result<Steps> {
     Ok(steps)
 }
 
-/// The end of a file, in one line.
-fn tail(path: &Path) -> String {
+/// The end of a log, in one line.
+#[must_use]
+pub fn tail(path: &Path) -> String {
     use std::io::{Read, Seek, SeekFrom};
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(path)?;

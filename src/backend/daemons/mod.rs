@@ -34,8 +34,9 @@ use crate::backend::Unavailable;
 use crate::backend::container::network::bridge::Bridge;
 use crate::metric::Bytes;
 
-pub use home::Home;
+pub use home::{Home, KEPT};
 pub use launch::Daemon;
+pub use launch::tail as last_words;
 pub use program::{Program, find};
 pub use sweep::Left;
 
@@ -111,6 +112,12 @@ impl Daemons {
         self.home.name()
     }
 
+    /// Path of the group that containers' control groups belong into.
+    #[must_use]
+    pub fn parent(&self) -> Option<PathBuf> {
+        parent(self.home.name())
+    }
+
     /// Ends all of them and removes everything.
     ///
     /// # Errors
@@ -131,6 +138,12 @@ impl Drop for Daemons {
             tracing::error!(%left, "private daemons left something behind");
         }
     }
+}
+
+/// Path of the control group of daemons of this name.
+#[must_use]
+pub fn parent(name: &str) -> Option<PathBuf> {
+    Some(Home::groups().ok()?.path(name))
 }
 
 /// One daemon as it is known from outside.

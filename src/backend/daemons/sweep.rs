@@ -42,22 +42,22 @@ pub(super) fn clear(
             left.push(format!("{name}: {error}"));
         }
     }
+    let groups = Home::groups().ok();
     // Containers' processes that have another environment are known by their groups.
     loop {
         let processes = end_marked(|name| name == home.name());
-        let groups: Vec<_> = home.groups();
-        let busy: Vec<String> = groups
-            .iter()
-            .filter_map(|group| match remove_group(group) {
-                Err(error) if !is_absent(&error) => Some(format!("{}: {error}", group.display())),
-                _ => None,
-            })
-            .collect();
-        if processes.is_empty() && busy.is_empty() && marked(|n| n == home.name()).is_empty() {
+        let busy = groups.as_ref().and_then(|groups| {
+            for path in groups.all(home.name()).filter(|path| path.exists()) {
+                // Busy while what was killed has not gone.
+                let _ = remove_group(&path);
+            }
+            groups.left(home.name())
+        });
+        if processes.is_empty() && busy.is_none() && marked(|n| n == home.name()).is_empty() {
             break;
         }
         if Instant::now() >= end {
-            left.extend(busy);
+            left.extend(busy.map(|path| path.display().to_string()));
             left.extend(processes.iter().map(|pid| format!("process {pid}")));
             break;
         }

@@ -184,12 +184,7 @@ impl Invocation {
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn run_with(
-        &self,
-        stdin: Stdio,
-        stdout: Stdio,
-        patience: Patience,
-    ) -> Result<(), Failure> {
+    pub fn run_with(&self, stdin: Stdio, stdout: Stdio, patience: Patience) -> Result<(), Failure> {
         let mut started = self.start(stdin, stdout)?;
         started.succeed(patience)
     }
@@ -492,7 +487,10 @@ mod tests {
         assert_eq!(failure.tail, "why");
         assert!(failure.to_string().starts_with("/bin/sh -c echo on stdout"));
         assert_eq!(refused("echo only here; exit 1", LONG).tail, "only here");
-        assert!(matches!(refused("kill -9 $$", LONG).how, EngineEnd::Signal(9)));
+        assert!(matches!(
+            refused("kill -9 $$", LONG).how,
+            EngineEnd::Signal(9)
+        ));
         let nobody = Invocation::of(Path::new("/nonexistent/engine"));
         let failure = nobody.run(patience(LONG)).unwrap_err();
         assert!(failure.to_string().contains("No such file"), "{failure}");
@@ -502,7 +500,10 @@ mod tests {
     /// in the way of its own end.
     #[test]
     fn what_hangs_is_ended_with_its_group_and_a_flood_is_taken_in() {
-        let failure = refused("echo begun >&2; sleep 60 & sleep 60", Duration::from_millis(200));
+        let failure = refused(
+            "echo begun >&2; sleep 60 & sleep 60",
+            Duration::from_millis(200),
+        );
         assert!(matches!(failure.how, EngineEnd::Timeout(_)));
         assert_eq!(failure.tail, "begun");
         let flood = "head -c 3000000 /dev/zero | tr '\\0' x >&2; head -c 300000 /dev/zero";

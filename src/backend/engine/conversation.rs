@@ -56,9 +56,8 @@ impl Conversation {
             Ok(None) => self.transcript.waits_with(bytes),
             Ok(Some(_)) => {
                 let exit = self.running.exit(&mut PhaseLog::new());
-                exit.and_then(|exit| self.verdict(exit)).and(Err(
-                    Failure::Protocol("the payload ended before its time"),
-                ))
+                exit.and_then(|exit| self.verdict(exit))
+                    .and(Err(Failure::Protocol("the payload ended before its time")))
             }
             Err(failure) => Err(failure),
         };

@@ -49,7 +49,11 @@ impl Found {
     #[must_use]
     pub fn unusable(&self, why: &str, remedy: &str) -> Unavailable {
         Unavailable {
-            reason: format!("found {} ({}), but {why}", self.path.display(), self.version),
+            reason: format!(
+                "found {} ({}), but {why}",
+                self.path.display(),
+                self.version
+            ),
             remedy: remedy.to_owned(),
         }
     }

@@ -34,8 +34,7 @@ impl EngineGroups {
     /// # Errors
     /// In words: there is no place.
     pub fn find(limitations: &mut Vec<Limitation>) -> Result<Self, String> {
-        let all = Hierarchies::read().map_err(|error| format!("/proc/self/mountinfo: {error}"))?;
-        let groups = Self::of(&all)?;
+        let groups = Self::look()?;
         for directory in &groups.directories {
             if let Err(limitation) = guardian::watch(&Place::Groups(directory.path.clone()))
                 && !limitations.contains(&limitation)
@@ -44,6 +43,15 @@ impl EngineGroups {
             }
         }
         Ok(groups)
+    }
+
+    /// Looks at what is mounted.
+    ///
+    /// # Errors
+    /// In words: there is no place.
+    pub fn look() -> Result<Self, String> {
+        let all = Hierarchies::read().map_err(|error| format!("/proc/self/mountinfo: {error}"))?;
+        Self::of(&all)
     }
 
     fn of(all: &Hierarchies) -> Result<Self, String> {
@@ -110,6 +118,11 @@ impl EngineGroups {
         for path in self.made(name).filter(|path| path.exists()) {
             remove(&path);
         }
+    }
+
+    /// Where groups of this name are made.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = PathBuf> {
+        self.made(name)
     }
 
     fn made(&self, name: &str) -> impl Iterator<Item = PathBuf> {

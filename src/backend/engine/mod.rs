@@ -24,12 +24,20 @@
 //! ([`crate::backend::services`]).
 
 pub mod command;
+#[cfg(feature = "engines")]
+mod containerd;
 mod conversation;
 mod detect;
-mod groups;
+mod docker;
+mod endpoint;
+pub(in crate::backend) mod groups;
+#[cfg(feature = "engines")]
+mod grpc;
+mod image;
 pub mod kind;
 pub mod leftover;
 mod oci;
+mod pids;
 pub mod tail;
 pub mod workspace;
 
@@ -52,7 +60,9 @@ use crate::metric::{Bytes, Ticks};
 use crate::sys::clock;
 use crate::sys::pidfd::Exit;
 use crate::transcript::Answer;
-use crate::trial::{ClockMap, EngineFailure, EngineEnd, Failure, Instants, Launch, Observation, PhaseLog};
+use crate::trial::{
+    ClockMap, EngineEnd, EngineFailure, Failure, Instants, Launch, Observation, PhaseLog,
+};
 
 /// How long removing an instance may take.
 pub const CLEAN_UP: Duration = Duration::from_secs(30);
@@ -97,7 +107,8 @@ pub trait Engine {
     ///
     /// # Errors
     /// The engine refuses, fails or is too slow. Then nothing of the instance is left.
-    fn start(&mut self, order: &Order<'_>, log: &mut PhaseLog) -> Result<Box<dyn Running>, Failure>;
+    fn start(&mut self, order: &Order<'_>, log: &mut PhaseLog)
+    -> Result<Box<dyn Running>, Failure>;
 }
 
 /// An instance that was started, until nothing of it is left. [`Running::remove`] is always called;
@@ -199,12 +210,18 @@ pub struct EngineFacts {
 /// It is not there, or cannot run here; what would change that.
 pub fn open(
     kind: &EngineKind,
-    _provided: &Provided,
+    provided: &Provided,
     services: &mut Services,
 ) -> Result<Engined, Unavailable> {
     let engine: Box<dyn Engine> = match kind {
         EngineKind::Oci(runtime, lifecycle) => {
             Box::new(oci::Oci::open(*runtime, *lifecycle, services)?)
+        }
+        #[cfg(feature = "engines")]
+        EngineKind::Containerd => Box::new(containerd::Containerd::open(provided, services)?),
+        EngineKind::Dockerd(network) => Box::new(docker::Api::open(*network, provided, services)?),
+        EngineKind::Docker(network) => {
+            Box::new(docker::Client::open(*network, provided, services)?)
         }
         other => return Err(detect::undriven(other)),
     };
@@ -370,9 +387,7 @@ impl Instance for Held {
         self.talk.look_for_leftovers()?;
         match self.talk.transcript.replied() {
             Some(_) => Ok(()),
-            None => Err(Failure::Protocol(
-                "the payload did not answer the request",
-            )),
+            None => Err(Failure::Protocol("the payload did not answer the request")),
         }
     }
 }

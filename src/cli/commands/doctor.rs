@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::backend::services::Services;
 use crate::backend::{self, Configuration, Provided};
 use crate::cli::args::{DoctorArgs, ListFormat};
 use crate::cli::error::CliError;
@@ -38,9 +39,7 @@ struct Verdict {
 
 /// Examines the host. Exit status 3 where nothing can run.
 pub fn doctor(args: &DoctorArgs) -> Result<u8, CliError> {
-    let report = examine(&Provided {
-        kernel: args.kernel.clone(),
-    });
+    let report = examine(&args.sockets.provided(args.kernel.clone()));
     let text = match args.format {
         ListFormat::Human => human(&report),
         ListFormat::Json => to_pretty_json(&report),
@@ -53,10 +52,12 @@ pub fn doctor(args: &DoctorArgs) -> Result<u8, CliError> {
 fn examine(provided: &Provided) -> Report {
     let clock = Clock::calibrate(Duration::from_millis(50));
     let kvm = kvm::detect(Path::new("/"));
+    // Daemons that several of them need are started once.
+    let mut services = Services::default();
     let backends = Configuration::all()
         .iter()
         .map(
-            |configuration| match backend::open_with(configuration, provided) {
+            |configuration| match backend::open_in(configuration, provided, &mut services) {
                 Ok(backend) => Verdict {
                     id: configuration.id(),
                     usable: true,

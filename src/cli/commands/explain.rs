@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::backend;
+use crate::backend::services::Services;
 use crate::cli::args::ExplainArgs;
 use crate::cli::error::CliError;
 use crate::cli::output::print;
@@ -21,10 +22,12 @@ pub fn explain(args: &ExplainArgs) -> Result<u8, CliError> {
     interrupt::install().map_err(|e| CliError::System(super::run::WATCH, e))?;
     let clock = Clock::calibrate(Duration::from_millis(100))?;
     let image = payload::image_fold().map_err(RunError::from)?;
+    let provided = args.sockets.provided(None);
+    let mut services = Services::default();
     let mut opened = Vec::new();
     let mut reasons = Vec::new();
     for configuration in configurations {
-        match backend::open(&configuration) {
+        match backend::open_in(&configuration, &provided, &mut services) {
             Ok(backend) => opened.push((configuration, backend)),
             Err(why) => reasons.push(format!(
                 "{configuration}: {} (to fix it: {})",

@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::backend::container::is_privileged;
 use crate::backend::container::mechanism::{Mechanism, Mechanisms};
+use crate::backend::services::Services;
 use crate::backend::{self, Configuration, Provided};
 use crate::cli::args::{Format, RunArgs};
 use crate::cli::error::CliError;
@@ -177,10 +178,12 @@ fn has_intervals(plan: &Plan, summary: &Summary) -> bool {
 
 /// Opens each configuration once; what cannot run keeps its reason.
 fn open(configurations: &[Configuration], provided: &Provided) -> Vec<Opened> {
+    // What backends share lives as long as one of them.
+    let mut services = Services::default();
     configurations
         .iter()
         .map(|configuration| Opened {
-            backend: backend::open_with(configuration, provided),
+            backend: backend::open_in(configuration, provided, &mut services),
             configuration: configuration.clone(),
         })
         .collect()

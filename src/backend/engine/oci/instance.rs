@@ -11,8 +11,8 @@ use super::super::command::{Invocation, Patience, Started, as_shell};
 use super::super::groups::EngineGroups;
 use super::super::{CLEAN_UP, Running, Sources, leftover};
 use crate::backend::group::GroupAccounts;
-use crate::sys::pidfd::{self, Exit};
 use crate::sys::fd;
+use crate::sys::pidfd::{self, Exit};
 use crate::trial::{EngineEnd, EngineFailure, Failure, PhaseLog};
 
 /// How long the kernel may call a group busy after its last process was reaped.

@@ -14,7 +14,7 @@
 //! ```
 //! `:run` has one command instead, which stays until the payload ends.
 
-mod bundle;
+pub(super) mod bundle;
 mod instance;
 
 use std::fs;
@@ -203,7 +203,11 @@ impl Engine for Oci {
         true
     }
 
-    fn start(&mut self, order: &Order<'_>, log: &mut PhaseLog) -> Result<Box<dyn Running>, Failure> {
+    fn start(
+        &mut self,
+        order: &Order<'_>,
+        log: &mut PhaseLog,
+    ) -> Result<Box<dyn Running>, Failure> {
         let bundle = log
             .time("bundle", || self.write_bundle(order))
             .map_err(|error| Failure::setup("bundle", error))?;
