@@ -28,6 +28,9 @@ pub enum Op {
     JoinCgroups,
     /// unshare(2).
     Unshare(i32),
+    /// The mount namespace of the process that the first of [`Grants::passed`] is a pidfd of (setns(2),
+    /// Linux 5.8).
+    JoinMounts,
     /// mount(2).
     Mount(Box<Mount>),
     /// mount(2) on a directory below the working directory, whose path is resolved as

@@ -27,6 +27,7 @@ pub(super) fn start(home: &Home) -> Result<Daemon, Unavailable> {
             socket: home.file("containerd.sock"),
             // It listens once its plugins are loaded.
             ready: |socket| UnixStream::connect(socket).map(drop),
+            beside: None,
             remedy: REMEDY,
         },
     )

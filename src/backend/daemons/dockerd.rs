@@ -20,6 +20,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub(super) fn start(
     home: &Home,
     program: Program,
+    containerd: &Daemon,
     bridge: Option<&str>,
 ) -> Result<Daemon, Unavailable> {
     // The system's configuration is not read.
@@ -60,6 +61,7 @@ pub(super) fn start(
             arguments,
             socket,
             ready: ping,
+            beside: Some(containerd),
             remedy: REMEDY,
         },
     )

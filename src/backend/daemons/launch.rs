@@ -27,12 +27,15 @@ const TAIL: u64 = 1 << 10;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What is to be started.
-pub(super) struct Order {
+pub(super) struct Order<'a> {
     pub name: &'static str,
     pub program: Program,
     pub arguments: Vec<String>,
     pub socket: PathBuf,
     pub ready: fn(&Path) -> io::Result<()>,
+    /// Whose mount namespace it is to be in; `None`: a new one. Who mounts a root and who uses it must
+    /// see the same mounts.
+    pub beside: Option<&'a Daemon>,
     pub remedy: &'static str,
 }
 
@@ -76,7 +79,7 @@ impl Daemon {
 }
 
 /// Starts it and waits until it answers. One that does not is ended.
-pub(super) fn start(home: &Home, order: Order) -> Result<Daemon, Unavailable> {
+pub(super) fn start(home: &Home, order: Order<'_>) -> Result<Daemon, Unavailable> {
     let log = home.file(&format!("{}.log", order.name));
     let refuse = |what: String| Unavailable {
         reason: format!("{} {what}", order.name),
@@ -128,8 +131,9 @@ fn answer(daemon: &Daemon, ready: fn(&Path) -> io::Result<()>) -> Result<(), Str
     }
 }
 
-/// In a mount namespace of its own, whose `/run` is empty, and a session of its own.
-fn launch(home: &Home, order: &Order, log: &Path) -> io::Result<Spawned> {
+/// In a mount namespace of its own (or of another daemon), whose `/run` is empty, and a session of its
+/// own.
+fn launch(home: &Home, order: &Order<'_>, log: &Path) -> io::Result<Spawned> {
     let mut options = File::options();
     let log = fd::above_standard(options.create(true).append(true).open(log)?.into())?;
     let null = fd::null()?;
@@ -151,16 +155,24 @@ fn launch(home: &Home, order: &Order, log: &Path) -> io::Result<Spawned> {
         stderr: log.as_fd(),
         harness: harness.as_fd(),
         image: None,
-        grants: Grants::default(),
+        grants: Grants {
+            passed: [order.beside.map(|d| d.process.pidfd.as_fd()), None, None],
+            ..Grants::default()
+        },
     };
+    let new_mounts = libc::CLONE_NEWNS.cast_unsigned().into();
     let place = Place {
-        namespaces: libc::CLONE_NEWNS.cast_unsigned().into(),
+        namespaces: if order.beside.is_some() {
+            0
+        } else {
+            new_mounts
+        },
         ..Place::default()
     };
     spawn(
         &mut Stack::new()?,
         place,
-        &steps(home, &order.program.path)?,
+        &steps(home, &order.program.path, order.beside.is_some())?,
         descriptors,
         &Arguments::new(&words).with_environment(&environment),
         &mut PhaseLog::new(),
@@ -168,7 +180,7 @@ fn launch(home: &Home, order: &Order, log: &Path) -> io::Result<Spawned> {
     .map_err(|failure| io::Error::other(failure.to_string()))
 }
 
-fn steps(home: &Home, program: &Path) -> io::Result<Steps> {
+fn steps(home: &Home, program: &Path, beside: bool) -> io::Result<Steps> {
     use std::os::unix::ffi::OsStrExt;
     let program = std::ffi::CString::new(program.as_os_str().as_bytes())?;
     let private = Mount {
@@ -192,8 +204,12 @@ fn steps(home: &Home, program: &Path) -> io::Result<Steps> {
     // Not in the way of Ctrl-C, which ends the run and not what the run cleans up with.
     steps.push("setsid", Op::NewSession);
     steps.push("umask", Op::Umask(0o022));
-    steps.push("mounts", Op::Mount(Box::new(private)));
-    steps.push("mounts", Op::Mount(Box::new(run)));
+    if beside {
+        steps.push("mounts", Op::JoinMounts);
+    } else {
+        steps.push("mounts", Op::Mount(Box::new(private)));
+        steps.push("mounts", Op::Mount(Box::new(run)));
+    }
     steps.push("chdir", Op::Chdir(c"/".into()));
     steps.push("stdio", Op::Stdio);
     steps.push("close_range", Op::CloseOnExec);

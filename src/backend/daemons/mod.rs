@@ -5,7 +5,7 @@
 //!   harness                          a mount namespace of its own, `/run` empty
 //!   ───────                          ──────────────────────────────────────────
 //!   clone3(CLONE_NEWNS) ───────────► containerd ──► shims ──► runc ──► payloads
-//!   clone3(CLONE_NEWNS) ───────────► dockerd ─────► (the same containerd)
+//!   clone3, setns ─────────────────► dockerd ─────► (the same containerd)
 //!   FOLDER/containerd.sock, FOLDER/docker.sock
 //! ```
 //!
@@ -34,6 +34,7 @@ use crate::backend::Unavailable;
 use crate::backend::container::network::bridge::Bridge;
 use crate::metric::Bytes;
 
+pub use containerd::PAUSE_IMAGE;
 pub use home::{Home, KEPT};
 pub use launch::Daemon;
 pub use launch::tail as last_words;
@@ -90,11 +91,14 @@ impl Daemons {
                 // Missing, it would be found only once containerd and the bridge are there.
                 let program = Program::of("dockerd", dockerd::REMEDY)?;
                 self.containerd()?;
+                let Some(containerd) = &self.containerd else {
+                    return Err(program.refused("it has no containerd"));
+                };
                 if self.bridge.is_none() {
                     self.bridge = Some(self.home.bridge()?);
                 }
                 let bridge = self.bridge.as_ref().map(Bridge::name);
-                dockerd::start(&self.home, program, bridge)?
+                dockerd::start(&self.home, program, containerd, bridge)?
             }
         };
         Ok(self.dockerd.insert(started))

@@ -40,6 +40,16 @@ impl Program {
     }
 }
 
+impl Program {
+    /// It is there and cannot be used.
+    pub(super) fn refused(&self, why: &str) -> Unavailable {
+        Unavailable {
+            reason: format!("{} ({}): {why}", self.path.display(), self.version),
+            remedy: "see the error".to_owned(),
+        }
+    }
+}
+
 /// The first word that begins with a digit, possibly behind a `v`.
 fn version(text: &str) -> Option<&str> {
     let is_number = |word: &&str| {

@@ -27,6 +27,8 @@ pub mod command;
 #[cfg(feature = "engines")]
 mod containerd;
 mod conversation;
+#[cfg(feature = "engines")]
+mod cri;
 mod detect;
 mod docker;
 mod endpoint;
@@ -219,6 +221,8 @@ pub fn open(
         }
         #[cfg(feature = "engines")]
         EngineKind::Containerd => Box::new(containerd::Containerd::open(provided, services)?),
+        #[cfg(feature = "engines")]
+        EngineKind::Cri => Box::new(cri::Cri::open(provided, services)?),
         EngineKind::Dockerd(network) => Box::new(docker::Api::open(*network, provided, services)?),
         EngineKind::Docker(network) => {
             Box::new(docker::Client::open(*network, provided, services)?)

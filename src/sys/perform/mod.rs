@@ -45,6 +45,13 @@ pub(super) fn perform(op: &Op, around: &Surroundings<'_>) -> Done {
         }
         // SAFETY: none of the flags used share memory: the call touches kernel state only.
         Op::Unshare(flags) => done(unsafe { libc::unshare(*flags) }),
+        Op::JoinMounts => {
+            let [process, ..] = fds.grants.passed;
+            let process = process.ok_or(Errno::EBADF)?.as_raw_fd();
+            // SAFETY: takes integers; the caller shares its memory, but not its file system context,
+            // which is all that the call changes.
+            done(unsafe { libc::setns(process, libc::CLONE_NEWNS) })
+        }
         Op::Mount(mount) => mounts::mount(mount),
         Op::MountWithin(mount) => mounts::mount_within(mount),
         Op::BindDirectory {

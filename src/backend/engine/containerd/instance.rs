@@ -130,7 +130,7 @@ impl Instance {
             rootfs: prepared.mounts,
             stdin,
             stdout,
-            stderr: String::new(),
+            stderr: "/dev/null".to_owned(),
         };
         let task: CreatedTask = log
             .time("task_create", || {

@@ -17,7 +17,7 @@ pub mod messages;
 
 use std::rc::Rc;
 
-use image::Image;
+pub use image::Image;
 use instance::Instance;
 
 use super::command::Patience;
