@@ -340,6 +340,18 @@ pub enum EngineEnd {
     Garbage(String),
 }
 
+impl EngineFailure {
+    /// It went on like that until the time was up.
+    #[must_use]
+    pub fn timed_out(&self, allowed: Duration) -> Failure {
+        Failure::Engine(Box::new(Self {
+            command: self.command.clone(),
+            how: EngineEnd::Timeout(allowed),
+            tail: self.tail.clone(),
+        }))
+    }
+}
+
 fn last_words(tail: &str) -> String {
     if tail.is_empty() {
         "; it printed nothing".to_owned()

@@ -6,22 +6,20 @@ use std::path::Path;
 
 use crate::kernel::Process;
 
-/// Ends what still runs in the group and in the groups below it, and removes them. Its name says
-/// that only one harness put processes there.
+/// Ends what still runs in the group and in those below it, and removes them, the deepest first. Its
+/// name says that only one harness put processes there.
 ///
 /// # Errors
 /// rmdir(2): "busy" until the last process has gone, a moment after it was killed.
 pub fn remove(group: &Path) -> io::Result<()> {
+    let below = fs::read_dir(group).into_iter().flatten().flatten();
+    for entry in below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove(&entry.path())?;
+    }
     let first = fs::remove_dir(group);
     match &first {
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
         _ => return first,
-    }
-    // Those of an engine's containers. What is still busy there keeps this one busy as well.
-    for below in fs::read_dir(group)?.flatten() {
-        if below.file_type().is_ok_and(|kind| kind.is_dir()) {
-            let _ = remove(&below.path());
-        }
     }
     // Version 2 since Linux 5.14; elsewhere one after the other.
     if fs::write(group.join("cgroup.kill"), "1").is_err() {
@@ -85,6 +83,8 @@ mod tests {
             }
             fs::create_dir(&groups[1]).unwrap();
             let mut sleepers = groups.each_ref().map(|group| {
+                // An engine makes groups below the one that it was given.
+                fs::create_dir(group.join("below")).unwrap();
                 let sleeper = Command::new("sleep").arg("60").spawn().unwrap();
                 fs::write(group.join("cgroup.procs"), sleeper.id().to_string()).unwrap();
                 sleeper
@@ -101,6 +101,7 @@ mod tests {
             sleepers[1].kill().unwrap();
             sleepers[1].wait().unwrap();
             while fs::remove_dir(&groups[1]).is_err() {
+                let _ = fs::remove_dir(groups[1].join("below"));
                 assert!(Instant::now() < end);
             }
         }

@@ -1,6 +1,5 @@
 //! Where things are made that outlive a process, and how they are found again by name.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -18,7 +17,8 @@ pub enum Place {
     /// [`Owner::new_name`].
     Groups(PathBuf),
     /// Folders directly below this one, which is on a file system of this machine; named by
-    /// [`Owner::new_name`], and of the user who made them.
+    /// [`Owner::new_name`], and of the user who made them. And symbolic links to them, for programs that
+    /// have no room for such a path; named by [`Owner::new_link_name`].
     Folders(PathBuf),
     /// Processes of the harness's own user that carry [`MARK`](crate::MARK) with a name of
     /// [`Owner::new_name`].
@@ -85,8 +85,16 @@ impl Place {
                     fs::symlink_metadata(path)
                         .is_ok_and(|facts| facts.is_dir() && facts.uid() == kernel::user())
                 };
-                for path in entries(directory, whose).into_iter().filter(own) {
+                for path in entries(directory, &whose).into_iter().filter(own) {
                     note(path.display().to_string(), remove_folder(&path));
+                }
+                let own_link = |path: &PathBuf| {
+                    fs::symlink_metadata(path)
+                        .is_ok_and(|facts| facts.is_symlink() && facts.uid() == kernel::user())
+                };
+                let links = named(directory, |name| Owner::of_link(name).is_some_and(&whose));
+                for path in links.into_iter().filter(own_link) {
+                    note(path.display().to_string(), fs::remove_file(&path));
                 }
             }
             Self::Processes => {
@@ -112,10 +120,14 @@ impl Place {
 
 /// Entries of the directory whose name has an owner to be swept.
 fn entries(directory: &Path, whose: impl Fn(Owner) -> bool) -> Vec<PathBuf> {
-    let is_theirs = |name: &OsStr| name.to_str().and_then(Owner::of).is_some_and(&whose);
+    named(directory, |name| Owner::of(name).is_some_and(&whose))
+}
+
+/// Entries of the directory with such a name.
+fn named(directory: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let found = fs::read_dir(directory).into_iter().flatten().flatten();
     found
-        .filter(|entry| is_theirs(&entry.file_name()))
+        .filter(|entry| entry.file_name().to_str().is_some_and(&wanted))
         .map(|entry| entry.path())
         .collect()
 }
@@ -246,12 +258,20 @@ mod tests {
         // A link of the right name to what is not ours.
         let named = own.new_name();
         std::os::unix::fs::symlink(&canary, scratch.0.join(&named)).unwrap();
+        // A short name for a folder is ours as a link, and only as a link.
+        let short = scratch.0.join(own.new_link_name());
+        std::os::unix::fs::symlink(&mine, &short).unwrap();
+        let folder = own.new_link_name();
+        fs::create_dir(scratch.0.join(&folder)).unwrap();
         let swept = Place::Folders(scratch.0.clone()).sweep(|owner| owner == own);
-        assert_eq!(swept.removed, [mine.display().to_string()]);
+        assert_eq!(
+            swept.removed,
+            [mine, short].map(|path| path.display().to_string())
+        );
         assert!(swept.left.is_empty());
         let expected = others
             .into_iter()
-            .chain(["canary", &named])
+            .chain(["canary", &named, &folder])
             .map(str::to_owned);
         assert_eq!(scratch.names(), expected.collect());
         assert_eq!(fs::read(canary.join("file")).unwrap(), b"here");

@@ -117,6 +117,12 @@ impl Configuration {
         Self::MicroVm(MicroVmKind::Cold)
     }
 
+    /// A user's own, by its name.
+    #[must_use]
+    pub fn own(name: &str) -> Self {
+        Self::Engine(EngineKind::Own(name.to_owned()))
+    }
+
     /// Id in results: the backend and the shortest spelling of its options.
     #[must_use]
     pub fn id(&self) -> String {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::backend::Provided;
+use crate::backend::engine::own::OwnBackend;
 
 /// What does each kind of isolation cost, and what does it buy?
 ///
@@ -85,9 +86,9 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// With a kernel for `linux-vm`, what the user provides. A socket may be told as `unix://PATH`.
+    /// With a kernel for `linux-vm` and backends of the user's own, all that the user provides. A socket may be told as `unix://PATH`.
     #[must_use]
-    pub fn provided(&self, kernel: Option<PathBuf>) -> Provided {
+    pub fn provided(&self, kernel: Option<PathBuf>, own: Vec<OwnBackend>) -> Provided {
         let path = |socket: &Option<String>| {
             let socket = socket.as_deref().filter(|socket| !socket.is_empty())?;
             Some(PathBuf::from(
@@ -96,6 +97,7 @@ impl Sockets {
         };
         Provided {
             kernel,
+            own,
             docker_socket: path(&self.docker_socket),
             containerd_socket: path(&self.containerd_socket),
         }
@@ -105,12 +107,15 @@ impl Sockets {
 /// `isobench run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// Backends to compare, comma separated: process, container, microvm, microvm:jailed,
-    /// microvm:snapshot, microvm:pool, linux-vm; `isobench list backends` has their options, as in
-    /// `container:without=net`, and `isobench doctor` what can run here [default:
-    /// process,container,microvm]
+    /// Backends to compare, comma separated: process, container, microvm, crun, podman, …; or all.
+    /// `isobench list backends` has them and their options, as in `container:without=net`, and
+    /// `isobench doctor` what can run here [default: process,container,microvm]
     #[arg(long, value_name = "LIST")]
     pub backends: Option<String>,
+
+    /// File with backends of your own (`[[backend]]`) [default: isobench.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 
     /// Kernel of linux-vm: a bzImage or vmlinux [default: the newest in /boot]
     #[arg(long, value_name = "PATH")]
@@ -222,6 +227,9 @@ pub struct ExplainArgs {
     /// Daemons of the user's
     #[command(flatten)]
     pub sockets: Sockets,
+    /// File with backends of your own (`[[backend]]`) [default: isobench.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 
     /// Workloads, comma separated, with or without a size; not idle or probe, which are not timed
     #[arg(long, value_name = "LIST", default_value = "noop")]
@@ -238,6 +246,9 @@ pub struct DoctorArgs {
     /// Daemons of the user's
     #[command(flatten)]
     pub sockets: Sockets,
+    /// File with backends of your own (`[[backend]]`) [default: isobench.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 
     /// Kernel of linux-vm: a bzImage or vmlinux [default: the newest in /boot]
     #[arg(long, value_name = "PATH")]
@@ -293,6 +304,10 @@ pub struct ListArgs {
     /// What to list [default: all three]
     #[arg(value_enum)]
     pub what: Option<What>,
+
+    /// File with backends of your own (`[[backend]]`) [default: isobench.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// What `list` lists.

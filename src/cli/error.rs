@@ -21,6 +21,9 @@ pub enum CliError {
         /// What to type instead.
         hint: Option<String>,
     },
+    /// The file with the user's own backends is wrong.
+    #[error(transparent)]
+    Config(#[from] super::config::ConfigError),
     /// The output folder cannot be used.
     #[error("--out: {0}")]
     Output(FolderError),
@@ -67,7 +70,11 @@ impl CliError {
     #[must_use]
     pub fn status(&self) -> u8 {
         match self {
-            Self::Usage { .. } | Self::Output(_) | Self::Read(_) | Self::Compare(_) => 2,
+            Self::Usage { .. }
+            | Self::Config(_)
+            | Self::Output(_)
+            | Self::Read(_)
+            | Self::Compare(_) => 2,
             Self::NothingRuns(_) | Self::Clock(_) | Self::Unavailable(_) => 3,
             Self::Run(_) | Self::System(..) | Self::Left(_) | Self::Stdout(_) => 4,
         }
@@ -97,6 +104,7 @@ impl CliError {
             Self::Usage {
                 hint: Some(hint), ..
             } => writeln!(err, "  try: {hint}"),
+            Self::Config(_) => writeln!(err, "  try: docs/engines.md, which has examples"),
             Self::Output(_) => {
                 writeln!(
                     err,

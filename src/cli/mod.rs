@@ -3,6 +3,7 @@
 pub mod args;
 mod commands;
 pub mod compare_plan;
+pub mod config;
 pub mod error;
 mod output;
 pub mod plan;

@@ -7,7 +7,10 @@ use super::args::{ExplainArgs, Format, RunArgs};
 use super::error::CliError;
 use crate::backend::Provided;
 use crate::backend::configuration::{Configuration, ConfigurationError};
-use crate::measure::plan::{Plan, density, ladder_rounds, ladder_time, max_time, rounds, target};
+use crate::backend::engine::own::OwnBackend;
+use crate::measure::plan::{
+    Plan, density, engines_time, ladder_rounds, ladder_time, max_time, rounds, target,
+};
 use crate::workload::profile::Profile;
 use crate::workload::{Task, Workload};
 
@@ -27,12 +30,20 @@ pub struct RunPlan {
     pub ladder: bool,
 }
 
-/// Checks the flags of `run`. `random_seed` is taken where no seed is given.
+/// What stands for every backend there is.
+pub(super) const ALL: &str = "all";
+
+/// Checks the flags of `run`. `random_seed` is taken where no seed is given; `own` are the user's own
+/// backends.
 ///
 /// # Errors
 /// [`CliError::Usage`] that names the flag, the value and what was expected.
-pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
-    let configurations = configurations(args.backends.as_deref())?;
+pub fn validate(
+    args: &RunArgs,
+    own: Vec<OwnBackend>,
+    random_seed: u64,
+) -> Result<RunPlan, CliError> {
+    let configurations = configurations(args.backends.as_deref(), &own)?;
     let profile = profile(&args.profile)?;
     let ladder = ladder(args.ladder.as_deref())?;
     let Selected {
@@ -57,7 +68,7 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
     let seed = seed(args.seed.as_deref(), random_seed)?;
     let max_time = match &args.max_time {
         None if ladder => ladder_time(profile),
-        None => max_time(profile),
+        None => max_time(profile) + engines_time(profile, &configurations),
         Some(text) => duration("--max-time", text)?,
     };
     // A kernel on an emulated machine takes half a minute to its first process.
@@ -85,7 +96,7 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
             warmups: 1,
             deadline,
         },
-        provided: args.sockets.provided(args.kernel.clone()),
+        provided: args.sockets.provided(args.kernel.clone(), own),
         out: args.out.clone(),
         format: args.format,
         ladder,
@@ -96,8 +107,11 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
 ///
 /// # Errors
 /// As [`validate`].
-pub fn explain(args: &ExplainArgs) -> Result<(Vec<Configuration>, Vec<Task>), CliError> {
-    let configurations = configurations(args.backends.as_deref())?;
+pub fn explain(
+    args: &ExplainArgs,
+    own: &[OwnBackend],
+) -> Result<(Vec<Configuration>, Vec<Task>), CliError> {
+    let configurations = configurations(args.backends.as_deref(), own)?;
     let selected = tasks(Some(&args.workloads), profile(&args.profile)?)?;
     if selected.idle || selected.probe {
         return Err(CliError::usage(
@@ -145,16 +159,29 @@ pub(super) fn seed(text: Option<&str>, random: u64) -> Result<u64, CliError> {
     })
 }
 
-fn configurations(list: Option<&str>) -> Result<Vec<Configuration>, CliError> {
+/// Every backend there is, the user's own among them.
+pub(super) fn all(own: &[OwnBackend]) -> Vec<Configuration> {
+    let own = own.iter().map(|own| Configuration::own(&own.name));
+    Configuration::all().into_iter().chain(own).collect()
+}
+
+fn configurations(list: Option<&str>, own: &[OwnBackend]) -> Result<Vec<Configuration>, CliError> {
     let Some(list) = list else {
         return Ok(Configuration::defaults());
     };
+    if list.trim() == ALL {
+        return Ok(all(own));
+    }
     let mut found = Vec::new();
     for name in items("--backends", list)? {
-        let configuration: Configuration = name.parse().map_err(|error: ConfigurationError| {
-            let hint = Some("isobench list backends".to_owned());
-            CliError::usage("--backends", error.to_string(), hint)
-        })?;
+        let configuration = if own.iter().any(|own| own.name == name) {
+            Configuration::own(name)
+        } else {
+            name.parse().map_err(|error: ConfigurationError| {
+                let hint = Some("isobench list backends".to_owned());
+                CliError::usage("--backends", error.to_string(), hint)
+            })?
+        };
         if found.contains(&configuration) {
             return Err(CliError::usage(
                 "--backends",
@@ -270,13 +297,13 @@ fn count(field: &'static str, text: &str) -> Result<u32, CliError> {
 
 /// A duration with its unit: `500ms`, `30s`, `5m`, `1h`.
 fn duration(field: &'static str, text: &str) -> Result<Duration, CliError> {
-    let refuse = || {
-        CliError::usage(
-            field,
-            format!("{text:?} is not a time from 100ms to 168h, such as 500ms, 30s, 5m or 1h"),
-            Some(format!("{field} 30s")),
-        )
-    };
+    time(text).map_err(|problem| CliError::usage(field, problem, Some(format!("{field} 30s"))))
+}
+
+/// As [`duration`]; what is wrong, in words.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    let refuse =
+        || format!("{text:?} is not a time from 100ms to 168h, such as 500ms, 30s, 5m or 1h");
     let split = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .ok_or_else(refuse)?;
@@ -309,7 +336,7 @@ mod tests {
         else {
             unreachable!("the subcommand is run")
         };
-        validate(&run, 7)
+        validate(&run, Vec::new(), 7)
     }
 
     #[test]
@@ -389,6 +416,15 @@ mod tests {
                 Duration::from_millis(ms)
             );
         }
+    }
+
+    #[test]
+    fn all_is_every_backend_and_takes_more_time() {
+        let every = plan(&["--backends", "all"]).unwrap().plan;
+        assert_eq!(every.configurations, Configuration::all());
+        let default = plan(&[]).unwrap().plan;
+        assert!(every.max_time > default.max_time);
+        assert!(plan(&["--backends", "all,process"]).is_err());
     }
 
     #[test]

@@ -161,6 +161,23 @@ pub const fn max_time(profile: Profile) -> Duration {
     }
 }
 
+/// What engines need beside that: each of their trials takes longer than all of the project's own in a
+/// block, and every task is to have some blocks of them.
+#[must_use]
+pub fn engines_time(profile: Profile, configurations: &[Configuration]) -> Duration {
+    let (tasks, blocks) = match profile {
+        Profile::Smoke => (profile.tasks().len(), 3),
+        Profile::Quick => (profile.tasks().len(), 8),
+        Profile::Full => (profile.tasks().len(), 40),
+    };
+    let trials = u32::try_from(tasks * blocks).unwrap_or(u32::MAX);
+    let engines = configurations.iter().filter_map(|one| match one {
+        Configuration::Engine(kind) => Some(kind.typical_time()),
+        _ => None,
+    });
+    engines.sum::<Duration>() * trials
+}
+
 /// Default density measurement of a profile.
 #[must_use]
 pub const fn density(profile: Profile) -> Density {

@@ -337,6 +337,15 @@ fn notes(run: &Run) -> Vec<String> {
                 backend.id, backend.tainted, backend.trials
             ));
         }
+        if let Some(engine) = &backend.engine {
+            notes.push(format!(
+                "{} is {} ({}). Unlike container: {}.",
+                backend.id,
+                engine.program,
+                engine.version,
+                engine.differences.join("; ")
+            ));
+        }
         for limitation in &backend.limitations {
             notes.push(format!("{} ran without {limitation}", backend.id));
         }

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::GuestKernel;
+use crate::backend::engine::{DaemonFacts, EngineFacts};
 use crate::host::fingerprint::Host;
 use crate::metric::{Better, Unit};
 
@@ -108,6 +109,12 @@ pub struct BackendResult {
     pub remedy: Option<String>,
     /// Mechanisms it had to do without on this host.
     pub limitations: Vec<String>,
+    /// The engine, where it is somebody else's, and in what it differs from `container`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub engine: Option<EngineFacts>,
+    /// Daemons that run whether or not there is an instance.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub daemons: Vec<DaemonFacts>,
     /// The kernel below the payload, where it is not the host's.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub guest_kernel: Option<GuestKernel>,

@@ -206,6 +206,8 @@ impl Recipe {
                     reason: Some(text("the run ended before its first trial that counts")),
                     remedy: None,
                     limitations: Vec::new(),
+                    engine: None,
+                    daemons: Vec::new(),
                     guest_kernel: None,
                     trials: 0,
                     failures: 0,

@@ -38,7 +38,7 @@ pub use containerd::PAUSE_IMAGE;
 pub use home::{Home, KEPT};
 pub use launch::Daemon;
 pub use launch::tail as last_words;
-pub use program::{Program, find};
+pub use program::Program;
 pub use sweep::Left;
 
 /// Daemons of this harness's own. Taken down when dropped.

@@ -1,19 +1,16 @@
-//! Programs of somebody else's, as they are found on this host.
+//! A daemon's program, as it is found on this host.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use crate::backend::Unavailable;
-
-/// Where system programs are that a user's PATH may leave out.
-const SYSTEM: [&str; 4] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
+use crate::backend::engine::detect::Found;
 
 /// A program and what it says it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// Its file, no symbolic link.
     pub path: PathBuf,
-    /// Its version, as it prints it.
+    /// Its version, without a name before it.
     pub version: String,
 }
 
@@ -23,24 +20,15 @@ impl Program {
     /// # Errors
     /// It is not installed, or cannot say its version.
     pub fn of(name: &str, remedy: &str) -> Result<Self, Unavailable> {
-        let unavailable = |reason| Unavailable {
-            reason,
-            remedy: remedy.to_owned(),
-        };
-        let path = find(name).ok_or_else(|| unavailable(format!("{name} is not installed")))?;
-        let output = Command::new(&path).arg("--version").output();
-        let output = output.map_err(|e| unavailable(format!("{}: {e}", path.display())))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let version = version(&text)
-            .ok_or_else(|| unavailable(format!("{name} --version prints no version")))?;
-        Ok(Self {
-            version: version.to_owned(),
-            path,
-        })
+        let found = Found::program(name, remedy)?;
+        let version = version(&found.version)
+            .ok_or_else(|| found.unusable("that is no version", remedy))?
+            .to_owned();
+        let path = std::fs::canonicalize(&found.path)
+            .map_err(|error| found.unusable(&error.to_string(), remedy))?;
+        Ok(Self { path, version })
     }
-}
 
-impl Program {
     /// It is there and cannot be used.
     pub(super) fn refused(&self, why: &str) -> Unavailable {
         Unavailable {
@@ -58,21 +46,6 @@ fn version(text: &str) -> Option<&str> {
     };
     let found = text.split_whitespace().find(is_number)?;
     Some(found.trim_end_matches(','))
-}
-
-/// The file of a program: the first in PATH, else where system programs are.
-#[must_use]
-pub fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders = std::env::split_paths(&path).chain(SYSTEM.map(PathBuf::from));
-    let file = folders.find_map(|folder| executable(&folder.join(name)))?;
-    std::fs::canonicalize(file).ok()
-}
-
-fn executable(file: &Path) -> Option<PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
-    let facts = std::fs::metadata(file).ok()?;
-    (facts.is_file() && facts.permissions().mode() & 0o111 != 0).then(|| file.to_path_buf())
 }
 
 #[cfg(test)]

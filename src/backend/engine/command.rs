@@ -126,17 +126,35 @@ impl Invocation {
         self.env(MARK, name)
     }
 
+    /// The program and its arguments, for a command that runs this one.
+    pub fn words(&self) -> impl Iterator<Item = &OsString> {
+        std::iter::once(&self.program).chain(&self.arguments)
+    }
+
     /// Starts it. What it prints to standard error is taken in by [`Started::listen`].
     ///
     /// # Errors
     /// It cannot be started.
     pub fn start(&self, stdin: Stdio, stdout: Stdio) -> Result<Started, Failure> {
-        self.spawn(stdin, stdout)
+        self.spawn(stdin, Some(stdout))
             .map_err(|error| self.failure(EngineEnd::Unreachable(error), String::new()))
     }
 
-    fn spawn(&self, stdin: Stdio, stdout: Stdio) -> io::Result<Started> {
+    /// As [`Self::start`], with its standard output taken in, too.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_apart(&self, stdin: Stdio) -> Result<Started, Failure> {
+        self.spawn(stdin, None)
+            .map_err(|error| self.failure(EngineEnd::Unreachable(error), String::new()))
+    }
+
+    fn spawn(&self, stdin: Stdio, stdout: Option<Stdio>) -> io::Result<Started> {
         let (read, write) = fd::pipe()?;
+        let stdout = match stdout {
+            Some(stdout) => stdout,
+            None => write.try_clone()?.into(),
+        };
         let child = Command::new(&self.program)
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
@@ -205,8 +223,7 @@ impl fmt::Display for Invocation {
     /// As it would be typed, and not longer than a line should be.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const LONGEST: usize = 160;
-        let words = std::iter::once(&self.program).chain(&self.arguments);
-        let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+        let words: Vec<_> = self.words().map(|word| word.to_string_lossy()).collect();
         let mut line = one_line(words.join(" ").as_bytes());
         if let Some((end, _)) = line.char_indices().nth(LONGEST) {
             line.truncate(end);

@@ -124,9 +124,8 @@ impl Conversation {
         leftover::none_of(&self.name)
     }
 
-    pub fn processes(&mut self) -> Result<Vec<u32>, Failure> {
-        let processes = self.running.processes();
-        processes.map_err(|failure| self.abort(failure))
+    pub fn processes(&self) -> Result<Vec<u32>, Failure> {
+        self.running.processes()
     }
 
     pub fn group(&self) -> Option<GroupAccounts> {

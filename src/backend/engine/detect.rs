@@ -4,9 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::EngineKind;
 use super::command::{Invocation, Patience};
 use super::tail::one_line;
+use super::{EngineFacts, EngineKind};
 use crate::backend::Unavailable;
 use crate::backend::child::Deadline;
 
@@ -23,16 +23,28 @@ pub struct Found {
 }
 
 impl Found {
-    /// Looks for a program on the search path and in the folders of the system's own programs, and asks
-    /// it for its version.
+    /// Looks for an engine's program on the search path and in the folders of the system's own programs,
+    /// and asks it for its version.
     ///
     /// # Errors
-    /// It is not there, with `remedy` as what helps; or it does not answer.
-    pub fn on_path(program: &str, remedy: &str) -> Result<Self, Unavailable> {
-        let path = on_path(program).ok_or_else(|| Unavailable {
-            reason: format!("{program} is not on the path"),
+    /// It is not there, or it does not answer.
+    pub fn engine(kind: &EngineKind) -> Result<Self, Unavailable> {
+        Self::at(path_of(kind)?)
+    }
+
+    /// Looks for a program that an engine needs, in the same way.
+    ///
+    /// # Errors
+    /// As [`Self::engine`].
+    pub fn program(name: &str, remedy: &str) -> Result<Self, Unavailable> {
+        let path = on_path(name).ok_or_else(|| Unavailable {
+            reason: format!("{name} is not on the path"),
             remedy: remedy.to_owned(),
         })?;
+        Self::at(path)
+    }
+
+    fn at(path: PathBuf) -> Result<Self, Unavailable> {
         let asked = Invocation::of(&path).with(["--version"]);
         let answer = asked
             .run(Patience::until(Deadline::after(PATIENCE)))
@@ -58,11 +70,33 @@ impl Found {
         }
     }
 
+    /// What goes into the result.
+    #[must_use]
+    pub fn facts(&self, differences: &[impl ToString]) -> EngineFacts {
+        EngineFacts {
+            program: self.path.display().to_string(),
+            version: self.version.clone(),
+            differences: differences.iter().map(ToString::to_string).collect(),
+        }
+    }
+
     /// A command of it.
     #[must_use]
     pub fn command(&self) -> Invocation {
         Invocation::of(&self.path)
     }
+}
+
+/// Where an engine's program is.
+///
+/// # Errors
+/// It is not on the path; where it comes from.
+pub fn path_of(kind: &EngineKind) -> Result<PathBuf, Unavailable> {
+    let (program, remedy) = kind.program().unwrap_or((kind.name(), "see isobench.toml"));
+    on_path(program).ok_or_else(|| Unavailable {
+        reason: format!("{program} is not on the path"),
+        remedy: remedy.to_owned(),
+    })
 }
 
 /// Where a program is: on the search path, or where an ordinary user's path does not look.
@@ -76,15 +110,22 @@ pub fn on_path(program: &str) -> Option<PathBuf> {
     })
 }
 
-fn is_executable(file: &Path) -> bool {
+/// Whether it is a file that somebody may execute.
+pub fn is_executable(file: &Path) -> bool {
     std::fs::metadata(file)
         .is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
 }
 
 /// An engine that this isobench knows by name only.
 pub fn undriven(kind: &EngineKind) -> Unavailable {
-    Unavailable {
-        reason: format!("{kind} cannot be driven by this version of isobench"),
-        remedy: "a [[backend]] of your own in isobench.toml".to_owned(),
+    match path_of(kind) {
+        Err(absent) => absent,
+        Ok(path) => Unavailable {
+            reason: format!(
+                "found {}, but this version of isobench cannot drive it",
+                path.display()
+            ),
+            remedy: "a [[backend]] of your own in isobench.toml".to_owned(),
+        },
     }
 }

@@ -9,7 +9,7 @@ use crate::backend::daemons::{self, Daemons, Facts};
 use crate::backend::services::Services;
 use crate::backend::{Provided, Unavailable};
 
-use super::tail;
+use super::{DaemonFacts, tail};
 
 /// Where daemons come from; a service of the run.
 pub struct Endpoints {
@@ -34,6 +34,17 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// For the result.
+    #[must_use]
+    pub fn daemon(&self) -> Option<DaemonFacts> {
+        let facts = self.facts.as_ref()?;
+        Some(DaemonFacts {
+            name: facts.name.clone(),
+            version: facts.version.clone(),
+            memory: facts.memory(),
+        })
+    }
+
     /// The end of its log, in one line.
     #[must_use]
     pub fn last_words(&self) -> String {

@@ -3,8 +3,9 @@
 //! An engine is told a path, which it makes in every hierarchy: at the top of each of version 1, beside
 //! the harness's own group in version 2.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use isobench_guardian::Place;
 
@@ -12,6 +13,9 @@ use crate::backend::group::GroupAccounts;
 use crate::backend::{Limitation, guardian};
 use crate::host::cgroup::{Hierarchies, Version};
 use crate::host::charge::Group;
+
+/// How long the kernel may call a group busy after its last process was killed.
+const BUSY: Duration = Duration::from_secs(5);
 
 /// Where they are made.
 #[derive(Clone, Debug)]
@@ -26,6 +30,7 @@ struct Directory {
     version: Version,
     path: PathBuf,
     accounts: bool,
+    of_systemd: bool,
 }
 
 impl EngineGroups {
@@ -34,7 +39,31 @@ impl EngineGroups {
     /// # Errors
     /// In words: there is no place.
     pub fn find(limitations: &mut Vec<Limitation>) -> Result<Self, String> {
-        let groups = Self::look()?;
+        Self::look()?.watched(limitations)
+    }
+
+    /// As [`Self::find`], only in the hierarchies that systemd calls its own: its named one, and that of
+    /// version 2.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_systemd(limitations: &mut Vec<Limitation>) -> Result<Self, String> {
+        let mut groups = Self::look()?;
+        groups.directories.retain(|directory| directory.of_systemd);
+        groups.watched(limitations)
+    }
+
+    /// As [`Self::find`], and the guardian is not told.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn look() -> Result<Self, String> {
+        let all = Hierarchies::read().map_err(|error| format!("/proc/self/mountinfo: {error}"))?;
+        Self::of(&all)
+    }
+
+    fn watched(self, limitations: &mut Vec<Limitation>) -> Result<Self, String> {
+        let groups = self;
         for directory in &groups.directories {
             if let Err(limitation) = guardian::watch(&Place::Groups(directory.path.clone()))
                 && !limitations.contains(&limitation)
@@ -43,15 +72,6 @@ impl EngineGroups {
             }
         }
         Ok(groups)
-    }
-
-    /// Looks at what is mounted.
-    ///
-    /// # Errors
-    /// In words: there is no place.
-    pub fn look() -> Result<Self, String> {
-        let all = Hierarchies::read().map_err(|error| format!("/proc/self/mountinfo: {error}"))?;
-        Self::of(&all)
     }
 
     fn of(all: &Hierarchies) -> Result<Self, String> {
@@ -73,6 +93,7 @@ impl EngineGroups {
             .map(|hierarchy| Directory {
                 version: hierarchy.version,
                 path: hierarchy.mount.join(&below),
+                of_systemd: hierarchy.version == Version::V2 || hierarchy.controllers.is_empty(),
                 accounts: match hierarchy.version {
                     Version::V1 => hierarchy.controllers.iter().any(|c| c == "memory"),
                     Version::V2 => !has_v1,
@@ -107,16 +128,47 @@ impl EngineGroups {
         })
     }
 
+    /// Makes a group of this name, without limits, for an engine that makes none.
+    ///
+    /// # Errors
+    /// mkdir(2); what was made is removed again.
+    pub fn create(&self, name: &str) -> io::Result<()> {
+        for path in self.made(name) {
+            if let Err(error) = std::fs::create_dir(&path) {
+                self.sweep(name);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The directories of a group of this name.
+    #[must_use]
+    pub fn directories(&self, name: &str) -> Vec<PathBuf> {
+        self.made(name).collect()
+    }
+
     /// A directory of this name that is still there.
     #[must_use]
     pub fn left(&self, name: &str) -> Option<PathBuf> {
         self.made(name).find(|path| path.exists())
     }
 
-    /// Ends what runs in a group of this name and removes it, as far as its engine has not.
+    /// Ends what runs in a group of this name and removes it, as far as its engine has not. The kernel
+    /// may call it busy for a moment.
     pub fn sweep(&self, name: &str) {
-        for path in self.made(name).filter(|path| path.exists()) {
-            remove(&path);
+        let end = Instant::now() + BUSY;
+        for path in self.made(name) {
+            while let Err(error) = isobench_guardian::remove_group(&path) {
+                if error.kind() == io::ErrorKind::NotFound {
+                    break;
+                }
+                if Instant::now() > end {
+                    tracing::error!(path = %path.display(), %error, "control group left behind");
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
     }
 
@@ -131,19 +183,10 @@ impl EngineGroups {
     }
 }
 
-/// With the groups below it, deepest first.
-fn remove(path: &Path) {
-    let below = fs::read_dir(path).into_iter().flatten().flatten();
-    for entry in below.filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir())) {
-        remove(&entry.path());
-    }
-    if let Err(error) = isobench_guardian::remove_group(path) {
-        tracing::warn!(path = %path.display(), %error, "control group left behind");
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]

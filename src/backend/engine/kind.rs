@@ -1,6 +1,7 @@
 //! Which engine, with its options: the part of a configuration's name.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::metric::Bytes;
 
@@ -154,6 +155,34 @@ impl EngineKind {
         }
     }
 
+    /// Its program, and where it comes from; `None` for a user's own.
+    #[must_use]
+    pub const fn program(&self) -> Option<(&'static str, &'static str)> {
+        Some(match self {
+            Self::Oci(OciRuntime::Crun, _) => ("crun", "apt install crun"),
+            Self::Oci(OciRuntime::Runc, _) => ("runc", "apt install runc"),
+            Self::Oci(OciRuntime::Youki, _) => {
+                ("youki", "cargo install youki --locked --features v1")
+            }
+            Self::Bwrap => ("bwrap", "apt install bubblewrap"),
+            Self::Podman => ("podman", "apt install podman"),
+            Self::Nspawn => ("systemd-nspawn", "apt install systemd-container"),
+            Self::Containerd | Self::Cri => ("containerd", "apt install containerd"),
+            Self::Dockerd(_) => ("dockerd", "apt install docker.io iptables"),
+            Self::Docker(_) => ("docker", "apt install docker.io iptables"),
+            Self::Qemu(_) => ("qemu-system-x86_64", "apt install qemu-system-x86"),
+            Self::Firecracker => (
+                "firecracker",
+                "a release of https://github.com/firecracker-microvm/firecracker on the path",
+            ),
+            Self::CloudHypervisor => (
+                "cloud-hypervisor",
+                "a release of https://github.com/cloud-hypervisor/cloud-hypervisor on the path",
+            ),
+            Self::Own(_) => return None,
+        })
+    }
+
     /// Memory of one more idle instance, to within a factor of two; only counts are made of it, never a
     /// result.
     #[must_use]
@@ -164,6 +193,21 @@ impl EngineKind {
             Self::Containerd | Self::Cri | Self::Dockerd(_) => 8 << 20,
             Self::Docker(_) => 32 << 20,
             Self::Qemu(_) | Self::Firecracker | Self::CloudHypervisor => 96 << 20,
+        })
+    }
+
+    /// How long a trial of `noop` takes, to within a factor of two; only time is planned with it.
+    #[must_use]
+    pub const fn typical_time(&self) -> Duration {
+        Duration::from_millis(match self {
+            Self::Bwrap => 10,
+            Self::Oci(_, _) => 60,
+            Self::Nspawn | Self::Own(_) => 150,
+            Self::Podman | Self::Containerd | Self::Cri => 250,
+            Self::Dockerd(_) => 350,
+            Self::Docker(_) => 450,
+            Self::Qemu(QemuMachine::Tcg) => 3000,
+            Self::Qemu(_) | Self::Firecracker | Self::CloudHypervisor => 500,
         })
     }
 

@@ -23,6 +23,21 @@ pub fn none_of(name: &str) -> Result<(), Failure> {
     Err(Failure::Leftover(format!("processes {left:?} of {name}")))
 }
 
+/// Waits for the end of processes that carry this name, which are about to end by themselves; `by_force`
+/// they are ended.
+pub fn wait(name: &str, by_force: bool) {
+    let until = Instant::now() + PATIENCE;
+    while !by_force && !marked(|mark| mark == name).is_empty() {
+        if Instant::now() > until {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    if by_force {
+        end(name);
+    }
+}
+
 /// Ends the processes that carry this name, and waits for their end.
 pub fn end(name: &str) {
     let until = Instant::now() + PATIENCE;

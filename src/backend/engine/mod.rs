@@ -23,23 +23,28 @@
 //! all of it if the harness is killed. Something that stays for the whole run is a service
 //! ([`crate::backend::services`]).
 
+mod bwrap;
 pub mod command;
 #[cfg(feature = "engines")]
 mod containerd;
 mod conversation;
 #[cfg(feature = "engines")]
 mod cri;
-mod detect;
+pub mod detect;
 mod docker;
 mod endpoint;
+mod front;
 pub(in crate::backend) mod groups;
 #[cfg(feature = "engines")]
 mod grpc;
 mod image;
 pub mod kind;
 pub mod leftover;
+mod nspawn;
 mod oci;
+pub mod own;
 mod pids;
+mod podman;
 pub mod tail;
 pub mod workspace;
 
@@ -96,6 +101,11 @@ pub trait Engine {
     /// The kernel below the payload, where it is not the host's.
     fn guest_kernel(&self) -> Option<GuestKernel> {
         None
+    }
+
+    /// The daemons in front of which it stands, with what they take.
+    fn daemons(&self) -> Vec<DaemonFacts> {
+        Vec::new()
     }
 
     /// After a first launch that failed: goes without what may have failed it, and says so as a
@@ -159,7 +169,7 @@ pub trait Running {
     ///
     /// # Errors
     /// The engine does not say.
-    fn processes(&mut self) -> Result<Vec<u32>, Failure>;
+    fn processes(&self) -> Result<Vec<u32>, Failure>;
 
     /// What its own control group is charged with.
     fn group(&self) -> Option<GroupAccounts> {
@@ -206,6 +216,19 @@ pub struct EngineFacts {
     pub differences: Vec<String>,
 }
 
+/// A daemon that runs whether or not there is an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DaemonFacts {
+    /// `containerd` or `dockerd`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Proportional set size of its process, when the run ended (proc_pid_smaps(5)), in bytes; absent
+    /// where its process is not known.
+    pub memory: Option<Bytes>,
+}
+
 /// Makes an engine ready.
 ///
 /// # Errors
@@ -227,6 +250,10 @@ pub fn open(
         EngineKind::Docker(network) => {
             Box::new(docker::Client::open(*network, provided, services)?)
         }
+        EngineKind::Bwrap => Box::new(bwrap::Bwrap::open(services)?),
+        EngineKind::Podman => Box::new(podman::Podman::open(services)?),
+        EngineKind::Nspawn => Box::new(nspawn::Nspawn::open(services)?),
+        EngineKind::Own(name) => Box::new(own::Own::open(name, &provided.own, services)?),
         other => return Err(detect::undriven(other)),
     };
     Engined::new(engine, services)
@@ -266,7 +293,7 @@ impl Engined {
                         "found {} ({}), but a first launch failed: {failure}",
                         facts.program, facts.version
                     ),
-                    remedy: "see what it printed".to_owned(),
+                    remedy: remedy(&failure).unwrap_or("see what it printed").to_owned(),
                 })
             }
         }
@@ -339,7 +366,6 @@ impl Backend for Engined {
         talk.until_waiting(deadline, launch.task.heap_bytes())?;
         talk.set_apart();
         Ok(Box::new(Held {
-            processes: talk.processes()?,
             talk,
             launch: launch.clone(),
         }))
@@ -356,19 +382,51 @@ impl Backend for Engined {
     fn engine(&self) -> Option<EngineFacts> {
         Some(self.engine.facts())
     }
+
+    fn daemons(&self) -> Vec<DaemonFacts> {
+        self.engine.daemons()
+    }
+}
+
+/// What helps against a failure that is known.
+fn remedy(failure: &Failure) -> Option<&'static str> {
+    let said = failure.to_string();
+    let known = [
+        (
+            // crun wants every controller of such a host in version 1, also the one nobody mounted.
+            "hybrid mode",
+            "mkdir -p /sys/fs/cgroup/hugetlb && mount -t cgroup -o hugetlb cgroup \
+             /sys/fs/cgroup/hugetlb",
+        ),
+        (
+            "newuidmap",
+            "apt install uidmap, and a line for this user in /etc/subuid and /etc/subgid",
+        ),
+        (
+            "cannot find UID/GID",
+            "a line for this user in /etc/subuid and /etc/subgid",
+        ),
+        (
+            "setting up uid map",
+            "sysctl -w kernel.unprivileged_userns_clone=1, or run as root",
+        ),
+        ("Operation not permitted", "run as root"),
+        ("permission denied", "run as root"),
+    ];
+    let found = known.into_iter().find(|(words, _)| said.contains(words));
+    found.map(|(_, remedy)| remedy)
 }
 
 struct Held {
     talk: Conversation,
-    processes: Vec<u32>,
     launch: Launch,
 }
 
 impl Instance for Held {
     fn footprint(&self) -> Result<Footprint, Failure> {
         let mut footprint = Footprint::default();
-        for pid in &self.processes {
-            let one = super::child::footprint(*pid)?;
+        for pid in self.talk.processes()? {
+            let one = super::child::footprint(pid)?;
             footprint.pss.0 += one.pss.0;
             footprint.private.0 += one.private.0;
         }

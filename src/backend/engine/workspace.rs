@@ -7,8 +7,10 @@
 //! ```
 //! Its name says whose it is; the guardian knows the place, and the processes' marks.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use isobench_guardian::{Owner, Place};
@@ -24,6 +26,8 @@ pub struct Workspace {
     prepared: Prepared,
     owner: Owner,
     limitations: Vec<Limitation>,
+    /// Another, short name for the folder.
+    short: OnceCell<PathBuf>,
 }
 
 impl Workspace {
@@ -45,6 +49,7 @@ impl Workspace {
             prepared: Prepared::new(payload::BYTES, false, &mut limitations)?,
             owner,
             limitations,
+            short: OnceCell::new(),
         })
     }
 
@@ -72,15 +77,57 @@ impl Workspace {
         }
     }
 
+    /// Another root directory with the payload, for an engine that makes things in it, and with these
+    /// empty directories.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn copy_of_root(&self, name: &str, directories: &[&str]) -> io::Result<PathBuf> {
+        let root = self.folder(name)?;
+        for directory in ["proc", "dev"].iter().chain(directories) {
+            self.folder(&format!("{name}/{directory}"))?;
+        }
+        fs::copy(self.root().join("payload"), root.join("payload"))?;
+        for open in [&root, &root.join("payload")] {
+            fs::set_permissions(open, fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(root)
+    }
+
     /// The folder itself.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.prepared.folder()
     }
 
+    /// The folder by a name of 15 letters beside it, for programs and sockets that have no room for its
+    /// own (unix(7): 108 bytes for a socket's path).
+    ///
+    /// # Errors
+    /// A symbolic link cannot be made there.
+    pub fn short(&self) -> io::Result<&Path> {
+        if let Some(short) = self.short.get() {
+            return Ok(short);
+        }
+        let place = self.path().parent().unwrap_or(Path::new("/"));
+        let short = place.join(self.owner.new_link_name());
+        std::os::unix::fs::symlink(self.path(), &short)?;
+        Ok(self.short.get_or_init(|| short))
+    }
+
     /// That no guardian watches over it, if so.
     #[must_use]
     pub fn limitations(&self) -> Vec<Limitation> {
         self.limitations.clone()
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        if let Some(short) = self.short.get()
+            && let Err(error) = fs::remove_file(short)
+        {
+            tracing::error!(path = %short.display(), %error, "link left behind");
+        }
     }
 }

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::backend::engine::EngineFacts;
 use crate::backend::services::Services;
-use crate::backend::{self, Configuration, Provided};
+use crate::backend::{self, Provided};
 use crate::cli::args::{DoctorArgs, ListFormat};
+use crate::cli::config;
 use crate::cli::error::CliError;
 use crate::cli::output::print;
+use crate::cli::plan;
 use crate::host::fingerprint::Host;
 use crate::host::kvm;
 use crate::measure::clock::Clock;
@@ -17,7 +20,7 @@ use crate::report::terminal::wrap;
 use crate::store::folder::to_pretty_json;
 
 /// Columns of the names.
-const NAME: usize = 16;
+const NAME: usize = 22;
 
 #[derive(Serialize)]
 struct Report {
@@ -35,11 +38,14 @@ struct Verdict {
     reason: Option<String>,
     remedy: Option<String>,
     limitations: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine: Option<EngineFacts>,
 }
 
 /// Examines the host. Exit status 3 where nothing can run.
 pub fn doctor(args: &DoctorArgs) -> Result<u8, CliError> {
-    let report = examine(&args.sockets.provided(args.kernel.clone()));
+    let own = config::load(args.config.as_deref())?;
+    let report = examine(&args.sockets.provided(args.kernel.clone(), own));
     let text = match args.format {
         ListFormat::Human => human(&report),
         ListFormat::Json => to_pretty_json(&report),
@@ -54,7 +60,7 @@ fn examine(provided: &Provided) -> Report {
     let kvm = kvm::detect(Path::new("/"));
     // Daemons that several of them need are started once.
     let mut services = Services::default();
-    let backends = Configuration::all()
+    let backends = plan::all(&provided.own)
         .iter()
         .map(
             |configuration| match backend::open_in(configuration, provided, &mut services) {
@@ -68,6 +74,7 @@ fn examine(provided: &Provided) -> Report {
                         .iter()
                         .map(ToString::to_string)
                         .collect(),
+                    engine: backend.engine(),
                 },
                 Err(unavailable) => Verdict {
                     id: configuration.id(),
@@ -75,6 +82,7 @@ fn examine(provided: &Provided) -> Report {
                     reason: Some(unavailable.reason),
                     remedy: Some(unavailable.remedy),
                     limitations: Vec::new(),
+                    engine: None,
                 },
             },
         )
@@ -118,7 +126,15 @@ fn human(report: &Report) -> String {
     };
     for backend in &report.backends {
         match (&backend.reason, &backend.remedy) {
-            (None, _) => line(&backend.id, "usable"),
+            (None, _) => match &backend.engine {
+                Some(engine) => {
+                    let EngineFacts {
+                        program, version, ..
+                    } = engine;
+                    line(&backend.id, &format!("usable: {program} ({version})"));
+                }
+                None => line(&backend.id, "usable"),
+            },
             (Some(reason), remedy) => {
                 line(&backend.id, &format!("cannot run: {reason}"));
                 if let Some(remedy) = remedy {

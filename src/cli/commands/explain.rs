@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::backend;
 use crate::backend::services::Services;
 use crate::cli::args::ExplainArgs;
+use crate::cli::config;
 use crate::cli::error::CliError;
 use crate::cli::output::print;
 use crate::cli::plan;
@@ -18,12 +19,13 @@ use crate::workload::{known_answer, payload};
 
 /// Runs one trial of each task on each configuration and tells it.
 pub fn explain(args: &ExplainArgs) -> Result<u8, CliError> {
-    let (configurations, tasks) = plan::explain(args)?;
+    let own = config::load(args.config.as_deref())?;
+    let (configurations, tasks) = plan::explain(args, &own)?;
+    let provided = args.sockets.provided(None, own);
+    let mut services = Services::default();
     interrupt::install().map_err(|e| CliError::System(super::run::WATCH, e))?;
     let clock = Clock::calibrate(Duration::from_millis(100))?;
     let image = payload::image_fold().map_err(RunError::from)?;
-    let provided = args.sockets.provided(None);
-    let mut services = Services::default();
     let mut opened = Vec::new();
     let mut reasons = Vec::new();
     for configuration in configurations {

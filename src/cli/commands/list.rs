@@ -2,10 +2,14 @@
 
 use crate::backend::Configuration;
 use crate::backend::container::mechanism::Mechanism;
+use crate::backend::engine::detect::path_of;
+use crate::backend::engine::own::OwnBackend;
 use crate::backend::linux_vm::options::Saving;
 use crate::cli::args::{ListArgs, What};
+use crate::cli::config;
 use crate::cli::error::CliError;
 use crate::cli::output::print;
+use crate::cli::plan;
 use crate::metric::{Better, CATALOGUE};
 use crate::report::terminal::wrap;
 use crate::workload::catalogue;
@@ -13,6 +17,7 @@ use crate::workload::profile::Profile;
 
 /// Prints the lists.
 pub fn list(args: &ListArgs) -> Result<u8, CliError> {
+    let own = config::load(args.config.as_deref())?;
     let mut out = String::new();
     let all = [What::Backends, What::Workloads, What::Metrics, What::Facts];
     let sections: Vec<What> = args.what.map_or_else(|| all.to_vec(), |what| vec![what]);
@@ -21,7 +26,7 @@ pub fn list(args: &ListArgs) -> Result<u8, CliError> {
             out.push('\n');
         }
         match section {
-            What::Backends => backends(&mut out),
+            What::Backends => backends(&mut out, &own),
             What::Workloads => workloads(&mut out),
             What::Metrics => metrics(&mut out),
             What::Facts => facts(&mut out),
@@ -33,17 +38,26 @@ pub fn list(args: &ListArgs) -> Result<u8, CliError> {
 
 /// Columns of the names of workloads and metrics; those of backends are longer.
 const NAME: usize = 10;
-const BACKEND_NAME: usize = 16;
+const BACKEND_NAME: usize = 22;
 
 fn entry(out: &mut String, (name, width): (&str, usize), text: &str) {
     out.push_str(&wrap(&format!("  {name:<width$} {text}"), 80, width + 3));
 }
 
-fn backends(out: &mut String) {
-    out.push_str("Backends (--backends)\n");
-    for configuration in Configuration::all() {
+fn backends(out: &mut String, own: &[OwnBackend]) {
+    out.push_str("Backends (--backends; all is every one of them)\n");
+    for configuration in plan::all(own) {
         let id = configuration.id();
-        entry(out, (&id, BACKEND_NAME), configuration.describe());
+        let mut text = configuration.describe().to_owned();
+        if let Configuration::Engine(kind) = &configuration
+            && kind.program().is_some()
+        {
+            text.push_str(&match path_of(kind) {
+                Ok(path) => format!(" (found {})", path.display()),
+                Err(why) => format!(" ({}; to have it: {})", why.reason, why.remedy),
+            });
+        }
+        entry(out, (&id, BACKEND_NAME), &text);
     }
     let names = Mechanism::ALL.map(Mechanism::name).join(" ");
     let options = format!(
@@ -55,6 +69,11 @@ fn backends(out: &mut String) {
          network=loopback (the default), network=veth (and a pair of interfaces into a bridge of \
          the host; root only). Namespaces and mechanisms: {names}."
     );
+    out.push_str(&wrap(&format!("  {options}"), 80, 2));
+    let options = "Options of crun, runc and youki: run (one command that stays, instead of create, \
+                   start and delete). Of dockerd and docker: network=none (the default), \
+                   network=bridge. `isobench doctor` says which engines are here; docs/engines.md how \
+                   to add your own.";
     out.push_str(&wrap(&format!("  {options}"), 80, 2));
     let savings: Vec<String> = Saving::ALL
         .iter()

@@ -11,6 +11,7 @@ use crate::backend::container::mechanism::{Mechanism, Mechanisms};
 use crate::backend::services::Services;
 use crate::backend::{self, Configuration, Provided};
 use crate::cli::args::{Format, RunArgs};
+use crate::cli::config;
 use crate::cli::error::CliError;
 use crate::cli::output::print;
 use crate::cli::plan::{RunPlan, validate};
@@ -41,7 +42,7 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
         out,
         format,
         ladder,
-    } = validate(args, random_seed())?;
+    } = validate(args, config::load(args.config.as_deref())?, random_seed())?;
     interrupt::install().map_err(|e| CliError::System(WATCH, e))?;
     let clock = Clock::calibrate(Duration::from_millis(100))?;
     let mut host = Host::detect(clock.facts());
@@ -275,6 +276,11 @@ fn backends(opened: &[Opened], summary: &Summary, early: Option<&str>) -> Vec<Ba
                 reason,
                 remedy,
                 limitations,
+                engine: o.backend.as_ref().ok().and_then(|b| b.engine()),
+                daemons: o
+                    .backend
+                    .as_ref()
+                    .map_or_else(|_| Vec::new(), |b| b.daemons()),
                 guest_kernel: o.backend.as_ref().ok().and_then(|b| b.guest_kernel()),
                 trials,
                 failures,

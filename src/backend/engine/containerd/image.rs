@@ -43,7 +43,7 @@ impl Image {
         (arguments, environment): (&[&str], &[&str]),
         workspace: &Workspace,
     ) -> Result<Self, Unavailable> {
-        let ctr = Found::on_path("ctr", REMEDY)?;
+        let ctr = Found::program("ctr", REMEDY)?;
         let refused = |why: String| ctr.unusable(&why, "see what it printed");
         let made = archive(name, arguments, environment);
         let (archive, chain) = made.map_err(|error| refused(error.to_string()))?;

@@ -34,6 +34,9 @@ const TASK_WAIT: &str = "/containerd.services.tasks.v1.Tasks/Wait";
 const TASK_DELETE: &str = "/containerd.services.tasks.v1.Tasks/Delete";
 const TASK_KILL: &str = "/containerd.services.tasks.v1.Tasks/Kill";
 const CLOSE_IO: &str = "/containerd.services.tasks.v1.Tasks/CloseIO";
+/// The label of what is not to be collected as garbage, and some time as its value.
+const KEEP: &str = "containerd.io/gc.root";
+const KEPT_SINCE: &str = "2026-01-01T00:00:00Z";
 /// What the specification is, for whoever decodes it.
 const SPEC: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 
@@ -93,7 +96,8 @@ impl Instance {
             snapshotter: SNAPSHOTTER.to_owned(),
             key: self.name.clone(),
             parent: shared.image.chain.clone(),
-            labels: HashMap::new(),
+            // Until a container refers to it, it would be garbage to whoever collects it.
+            labels: HashMap::from([(KEEP.to_owned(), KEPT_SINCE.to_owned())]),
         };
         let prepared: PreparedSnapshot = log
             .time("snapshot_prepare", || {
@@ -342,7 +346,7 @@ impl Running for Instance {
         Ok(())
     }
 
-    fn processes(&mut self) -> Result<Vec<u32>, Failure> {
+    fn processes(&self) -> Result<Vec<u32>, Failure> {
         Ok(pids::with_shim(self.pid))
     }
 

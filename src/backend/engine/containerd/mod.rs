@@ -24,7 +24,7 @@ use super::command::Patience;
 use super::endpoint::{Endpoint, Endpoints};
 use super::grpc::Grpc;
 use super::workspace::Workspace;
-use super::{CLEAN_UP, Engine, EngineFacts, Order, Running};
+use super::{CLEAN_UP, DaemonFacts, Engine, EngineFacts, Order, Running};
 use crate::backend::child::Deadline;
 use crate::backend::services::Services;
 use crate::backend::{Limitation, Provided, Unavailable};
@@ -133,6 +133,10 @@ impl Engine for Containerd {
 
     fn limitations(&self) -> Vec<Limitation> {
         self.limitations.clone()
+    }
+
+    fn daemons(&self) -> Vec<DaemonFacts> {
+        self.shared.endpoint.daemon().into_iter().collect()
     }
 
     fn start(

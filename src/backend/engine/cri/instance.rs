@@ -383,7 +383,7 @@ impl Running for Instance {
         Ok(())
     }
 
-    fn processes(&mut self) -> Result<Vec<u32>, Failure> {
+    fn processes(&self) -> Result<Vec<u32>, Failure> {
         let group = |id: &Option<String>| {
             let parent = self.shared.endpoint.parent.as_ref()?;
             pids::in_group(&parent.join(id.as_ref()?))

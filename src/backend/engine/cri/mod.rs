@@ -32,7 +32,7 @@ use super::containerd::{self, Image};
 use super::endpoint::{Endpoint, Endpoints};
 use super::grpc::Grpc;
 use super::workspace::Workspace;
-use super::{CLEAN_UP, Engine, EngineFacts, Order, Running};
+use super::{CLEAN_UP, DaemonFacts, Engine, EngineFacts, Order, Running};
 use crate::backend::child::Deadline;
 use crate::backend::daemons::PAUSE_IMAGE;
 use crate::backend::services::Services;
@@ -132,6 +132,10 @@ impl Engine for Cri {
 
     fn limitations(&self) -> Vec<Limitation> {
         self.limitations.clone()
+    }
+
+    fn daemons(&self) -> Vec<DaemonFacts> {
+        self.shared.endpoint.daemon().into_iter().collect()
     }
 
     fn start(

@@ -13,7 +13,7 @@ use super::http::{Body, Connection, NoAnswer};
 use crate::backend::child::Deadline;
 use crate::backend::container::{PAYLOAD_ID, memory_limit};
 use crate::backend::engine::kind::EngineNetwork;
-use crate::backend::engine::{CLEAN_UP, Order};
+use crate::backend::engine::{CLEAN_UP, DaemonFacts, Order};
 use crate::backend::services::Services;
 use crate::backend::{Provided, Unavailable};
 use crate::trial::{EngineEnd, Failure};
@@ -33,7 +33,7 @@ pub struct Docker {
     /// The image.
     pub image: String,
     /// Where the daemon comes from: it lives as long as this.
-    _endpoints: Rc<Endpoints>,
+    endpoints: Rc<Endpoints>,
 }
 
 impl Docker {
@@ -48,7 +48,7 @@ impl Docker {
             image: format!("{REPOSITORY}:{}", &payload::SHA256[..12]),
             version: String::new(),
             endpoint,
-            _endpoints: endpoints,
+            endpoints,
         };
         let refused = |failure: Failure| Unavailable {
             reason: format!("dockerd: {failure}"),
@@ -57,6 +57,16 @@ impl Docker {
         docker.version = docker.ask_version().map_err(refused)?;
         docker.load().map_err(refused)?;
         Ok(docker)
+    }
+
+    /// dockerd, and the containerd behind it, where that is ours.
+    pub fn daemons(&self) -> Vec<DaemonFacts> {
+        let behind = self.endpoint.folder.as_ref();
+        let behind = behind.and_then(|_| self.endpoints.containerd().ok());
+        let all = [behind.as_ref(), Some(&self.endpoint)]
+            .into_iter()
+            .flatten();
+        all.filter_map(Endpoint::daemon).collect()
     }
 
     fn ask_version(&self) -> Result<String, Failure> {

@@ -10,7 +10,7 @@ use super::super::command::{Invocation, Patience, Started, as_shell, input};
 use super::super::detect::Found;
 use super::super::kind::EngineNetwork;
 use super::super::workspace::Workspace;
-use super::super::{CLEAN_UP, Engine, EngineFacts, Order, Running, Sources, pids};
+use super::super::{CLEAN_UP, DaemonFacts, Engine, EngineFacts, Order, Running, Sources, pids};
 use super::api::{Docker, TASKS, mode};
 use crate::backend::container::{PAYLOAD_ID, memory_limit};
 use crate::backend::services::Services;
@@ -41,7 +41,7 @@ impl Client {
         provided: &Provided,
         services: &mut Services,
     ) -> Result<Self, Unavailable> {
-        let found = Found::on_path("docker", REMEDY)?;
+        let found = Found::program("docker", REMEDY)?;
         let workspace = services.get(Workspace::new)?;
         let config = workspace.folder("docker-config").map_err(|error| {
             found.unusable(
@@ -105,6 +105,10 @@ impl Engine for Client {
             version: format!("{}; dockerd {}", self.found.version, self.docker.version),
             differences,
         }
+    }
+
+    fn daemons(&self) -> Vec<DaemonFacts> {
+        self.docker.daemons()
     }
 
     fn start(
@@ -211,7 +215,7 @@ impl Running for Run {
         ended
     }
 
-    fn processes(&mut self) -> Result<Vec<u32>, Failure> {
+    fn processes(&self) -> Result<Vec<u32>, Failure> {
         let payload = self.docker.process(&self.name)?;
         let mut all = pids::with_shim(payload);
         all.extend(self.run.pid());

@@ -244,7 +244,7 @@ impl Running for Instance {
         Ok(())
     }
 
-    fn processes(&mut self) -> Result<Vec<u32>, Failure> {
+    fn processes(&self) -> Result<Vec<u32>, Failure> {
         let id = self.id.clone().unwrap_or_default();
         self.docker.process(&id).map(pids::with_shim)
     }

@@ -24,7 +24,7 @@ use api::Docker;
 use instance::Instance;
 
 use super::kind::EngineNetwork;
-use super::{Engine, EngineFacts, Order, Running};
+use super::{DaemonFacts, Engine, EngineFacts, Order, Running};
 use crate::backend::services::Services;
 use crate::backend::{Provided, Unavailable};
 use crate::trial::{Failure, PhaseLog};
@@ -61,6 +61,10 @@ impl Engine for Api {
             version: self.docker.version.clone(),
             differences: differences(self.network),
         }
+    }
+
+    fn daemons(&self) -> Vec<DaemonFacts> {
+        self.docker.daemons()
     }
 
     fn start(

@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::super::command::{Invocation, Patience, Started, as_shell};
+use super::super::front::read_until_end;
 use super::super::groups::EngineGroups;
 use super::super::{CLEAN_UP, Running, Sources, leftover};
 use crate::backend::group::GroupAccounts;
@@ -186,14 +187,7 @@ impl Running for Instance {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(stdout) = &self.stdout else {
-            return Ok(0);
-        };
-        let n = fd::read(stdout.as_fd(), buffer)?;
-        if n == 0 {
-            self.stdout = None;
-        }
-        Ok(n)
+        read_until_end(&mut self.stdout, buffer)
     }
 
     fn listen(&mut self) {
@@ -274,7 +268,7 @@ impl Running for Instance {
         bundle.map_err(|error| Failure::Leftover(format!("{}: {error}", self.bundle.display())))
     }
 
-    fn processes(&mut self) -> Result<Vec<u32>, Failure> {
+    fn processes(&self) -> Result<Vec<u32>, Failure> {
         let run = self.first.as_ref().and_then(Started::pid);
         let payload = match &self.payload {
             Some(payload) => payload.pid,

@@ -31,7 +31,7 @@ use super::detect::Found;
 use super::groups::EngineGroups;
 use super::kind::{Lifecycle, OciRuntime};
 use super::workspace::Workspace;
-use super::{Engine, EngineFacts, Order, Running};
+use super::{Engine, EngineFacts, EngineKind, Order, Running};
 use crate::backend::container::is_privileged;
 use crate::backend::services::Services;
 use crate::backend::{Limitation, Unavailable};
@@ -61,7 +61,7 @@ impl Oci {
         lifecycle: Lifecycle,
         services: &mut Services,
     ) -> Result<Self, Unavailable> {
-        let found = Found::on_path(runtime.name(), remedy(runtime))?;
+        let found = Found::engine(&EngineKind::Oci(runtime, lifecycle))?;
         let workspace = services.get(Workspace::new)?;
         let state = workspace
             .folder(runtime.name())
@@ -69,11 +69,10 @@ impl Oci {
         let mut limitations = workspace.limitations();
         let privileged = is_privileged();
         let groups = if privileged {
-            EngineGroups::find(&mut limitations).map_err(no_group)
+            EngineGroups::find(&mut limitations).map_err(|reason| no_group(reason, None))
         } else {
-            Err(no_group(
-                "an ordinary user's runtime makes no control groups".to_owned(),
-            ))
+            let reason = "an ordinary user's runtime makes no control groups".to_owned();
+            Err(no_group(reason, None))
         };
         let groups = groups
             .map_err(|limitation| limitations.push(limitation))
@@ -183,11 +182,7 @@ impl Engine for Oci {
             group: self.groups.as_ref().map(|groups| groups.path("")),
             ..self.wishes.clone()
         };
-        EngineFacts {
-            program: self.found.path.display().to_string(),
-            version: self.found.version.clone(),
-            differences: bundle::differences(&wishes),
-        }
+        self.found.facts(&bundle::differences(&wishes))
     }
 
     fn limitations(&self) -> Vec<Limitation> {
@@ -199,7 +194,8 @@ impl Engine for Oci {
         if self.groups.take().is_none() {
             return false;
         }
-        self.limitations.push(no_group(failure.to_string()));
+        self.limitations
+            .push(no_group(failure.to_string(), Some(failure)));
         true
     }
 
@@ -257,26 +253,13 @@ fn pid_of(file: &std::path::Path) -> io::Result<u32> {
     pid.ok_or_else(|| io::Error::other(format!("{}: no process id", file.display())))
 }
 
-fn no_group(reason: String) -> Limitation {
-    let hybrid = reason.contains("hybrid mode");
+fn no_group(reason: String, failure: Option<&Failure>) -> Limitation {
     Limitation {
         mechanism: "cgroup",
-        remedy: if hybrid {
-            // crun wants every controller of such a host in version 1, also the one nobody mounted.
-            "mkdir -p /sys/fs/cgroup/hugetlb && mount -t cgroup -o hugetlb cgroup \
-             /sys/fs/cgroup/hugetlb"
-        } else {
-            "run as root, on a host whose control groups the runtime can use"
-        }
-        .to_owned(),
         reason,
-    }
-}
-
-const fn remedy(runtime: OciRuntime) -> &'static str {
-    match runtime {
-        OciRuntime::Crun => "apt install crun",
-        OciRuntime::Runc => "apt install runc",
-        OciRuntime::Youki => "cargo install youki --locked --features v1",
+        remedy: failure
+            .and_then(super::remedy)
+            .unwrap_or("run as root, on a host whose control groups the runtime can use")
+            .to_owned(),
     }
 }

@@ -1,0 +1,200 @@
+//! `podman`: without a daemon, with its monitor conmon and an OCI runtime; with a store of its own, so
+//! that the user's is never touched.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use isobench_guardian::MARK;
+
+use super::command::{Invocation, Patience};
+use super::detect::{Found, on_path};
+use super::front::{Front, Remover};
+use super::groups::EngineGroups;
+use super::workspace::Workspace;
+use super::{
+    CLEAN_UP, Engine, EngineFacts, EngineKind, Failure, Limitation, Order, PhaseLog, Running,
+    leftover,
+};
+use crate::backend::Unavailable;
+use crate::backend::container::cgroup::Limits;
+use crate::backend::container::{PAYLOAD_ID, is_privileged, memory_limit};
+use crate::backend::services::Services;
+
+/// podman, found.
+pub struct Podman {
+    found: Found,
+    _workspace: Rc<Workspace>,
+    folder: PathBuf,
+    root: PathBuf,
+    /// Everything that says which store it is.
+    podman: Invocation,
+    groups: Option<EngineGroups>,
+    /// Name of the group above those of the instances.
+    parent: String,
+    /// The runtime to try if podman's own choice cannot run here.
+    other_runtime: Option<&'static str>,
+    limitations: Vec<Limitation>,
+}
+
+impl Podman {
+    /// Looks for it.
+    ///
+    /// # Errors
+    /// It is not there, or there is no place for its store.
+    pub fn open(services: &mut Services) -> Result<Self, Unavailable> {
+        let found = Found::engine(&EngineKind::Podman)?;
+        let workspace = services.get(Workspace::new)?;
+        // podman makes directories in a root that it mounts on.
+        let prepared = workspace.folder("podman").and_then(|folder| {
+            let root = workspace.copy_of_root("podman-root", &[])?;
+            Ok((folder, root, workspace.short()?.join("podman")))
+        });
+        let (folder, root, short) =
+            prepared.map_err(|error| found.unusable(&error.to_string(), "free space"))?;
+        let mut limitations = workspace.limitations();
+        let privileged = is_privileged();
+        let groups = privileged
+            .then(|| EngineGroups::find(&mut limitations).ok())
+            .flatten();
+        let mut podman = found
+            .command()
+            .with([
+                "--cgroup-manager=cgroupfs",
+                "--events-backend=none",
+                "--root",
+            ])
+            .with([short.join("store")])
+            // It refuses a name of more than 50 bytes.
+            .with(["--runroot"])
+            .with([short.join("run")])
+            .with(["--tmpdir"])
+            .with([short.join("tmp")]);
+        if !privileged {
+            podman = podman.env("HOME", &folder).env("XDG_RUNTIME_DIR", &folder);
+        }
+        Ok(Self {
+            found,
+            parent: workspace.new_name(),
+            _workspace: workspace,
+            folder,
+            root,
+            podman,
+            groups,
+            other_runtime: ["runc", "crun"]
+                .into_iter()
+                .find(|runtime| on_path(runtime).is_some()),
+            limitations,
+        })
+    }
+}
+
+impl Engine for Podman {
+    fn facts(&self) -> EngineFacts {
+        let differences = [
+            "its monitor conmon stays beside each instance, and so does podman itself, through which the \
+             payload's output comes",
+            "its root is a directory that all instances share, with what podman adds (/etc/hosts is left \
+             out); all of /proc and /sys are there, with podman's masks",
+            "its seccomp filter is podman's default where podman was built with one",
+        ];
+        self.found.facts(&differences)
+    }
+
+    fn limitations(&self) -> Vec<Limitation> {
+        self.limitations.clone()
+    }
+
+    /// The runtime that podman prefers may not be able to run here, where another one is.
+    fn compromise(&mut self, failure: &Failure) -> bool {
+        let Some(runtime) = self.other_runtime.take() else {
+            return false;
+        };
+        self.podman = self.podman.clone().with(["--runtime", runtime]);
+        self.limitations.push(Limitation {
+            mechanism: "runtime",
+            reason: format!("with {runtime}, because with podman's own choice: {failure}"),
+            remedy: super::remedy(failure)
+                .unwrap_or("a runtime that runs on this host")
+                .to_owned(),
+        });
+        true
+    }
+
+    fn start(
+        &mut self,
+        order: &Order<'_>,
+        log: &mut PhaseLog,
+    ) -> Result<Box<dyn Running>, Failure> {
+        let task = &order.launch.task;
+        let limits = Limits::with_memory(memory_limit(task));
+        let mut command = self
+            .podman
+            .clone()
+            .with(["run", "--interactive", "--name", order.name])
+            .with([
+                "--network=none",
+                "--hostname=isobench",
+                "--no-hosts",
+                "--passwd=false",
+            ])
+            .with(["--cap-drop=all", "--security-opt=no-new-privileges"])
+            .with([format!("--user={PAYLOAD_ID}:{PAYLOAD_ID}")])
+            .with(["--read-only", "--read-only-tmpfs=false", "--systemd=false"])
+            // The harness keeps what the payload writes; podman's own limits may be above the host's.
+            .with(["--log-driver=none", "--ulimit=nofile=1024:1024"])
+            .with(["--ulimit=nproc=1024:1024"])
+            .with([format!("--env={MARK}={}", order.name)]);
+        if let Some(groups) = &self.groups {
+            let parent = groups.path(&self.parent);
+            command = command
+                .with([format!("--memory={}", limits.memory.0)])
+                .with([format!("--pids-limit={}", limits.tasks)])
+                .with([format!("--cgroup-parent={}", parent.display())]);
+        }
+        let command = command
+            .with(["--rootfs"])
+            .with([&self.root])
+            .with(task.argv());
+        let remover = Remove {
+            podman: self.podman.clone(),
+            name: order.name.to_owned(),
+        };
+        let front = Front::start(&command, order, log, Box::new(remover))?;
+        Ok(Box::new(front))
+    }
+}
+
+struct Remove {
+    podman: Invocation,
+    name: String,
+}
+
+impl Remover for Remove {
+    fn remove(&mut self, by_force: bool, teardown: &mut PhaseLog) -> Result<(), Failure> {
+        let rm = self.podman.clone().marked(&self.name).with(["rm"]);
+        let rm = if by_force {
+            // Also where podman was ended before it had made a container.
+            rm.with(["--force", "--ignore", "--time=0"])
+        } else {
+            rm
+        };
+        let removed = teardown.time("rm", || {
+            rm.with([&self.name]).run(Patience::to_clean_up(CLEAN_UP))
+        });
+        // The monitor ends a moment after its container.
+        teardown.time("monitor_exit", || leftover::wait(&self.name, by_force));
+        removed.map(drop)
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        if let Some(groups) = &self.groups {
+            groups.sweep(&self.parent);
+        }
+        // What podman mounts for itself in its store.
+        if let Err(error) = isobench_guardian::remove_folder(&self.folder) {
+            tracing::error!(path = %self.folder.display(), %error, "podman's store left behind");
+        }
+    }
+}
