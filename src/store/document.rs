@@ -362,7 +362,7 @@ impl Verdict {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LadderResult {
-    /// Which: `namespaces`.
+    /// Which: `namespaces`, or `docker` for the stack ladder.
     pub name: String,
     /// Id of the configuration below the first rung.
     pub base: String,
@@ -380,13 +380,17 @@ pub struct LadderResult {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RungResult {
-    /// Namespace or mechanism.
+    /// Namespace or mechanism; of the stack ladder the configuration.
     pub mechanism: String,
-    /// Metric name: `startup`, `teardown` or `marginal`; of the last, only `added` is measured.
+    /// Metric name: `startup`, `teardown` or `marginal`; of the last, only `added` is measured. Of the
+    /// stack ladder `startup`, `teardown` or `private`.
     pub metric: String,
+    /// Of the stack ladder: the configuration that `added` is on top of.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub over: Option<String>,
     /// On top of the rungs before it.
     pub added: Option<DifferenceResult>,
-    /// By itself, with what it needs.
+    /// By itself, with what it needs; of the stack ladder on top of the base.
     pub alone: Option<DifferenceResult>,
     /// Everything, less everything without it.
     pub left_out: Option<DifferenceResult>,

@@ -54,10 +54,18 @@ state = {state}
 
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = {PAUSE_IMAGE:?}
+  restrict_oom_score_adj = {restrict}
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = {cni}
     conf_dir = {net}
 "#,
+        // A lower score than one's own, which a pod's first process gets, takes this capability.
+        restrict = !caps::has_cap(
+            None,
+            caps::CapSet::Effective,
+            caps::Capability::CAP_SYS_RESOURCE
+        )
+        .unwrap_or(false),
         root = path("containerd/root"),
         state = path("containerd/state"),
         socket = path("containerd.sock"),
