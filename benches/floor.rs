@@ -159,6 +159,9 @@ fn floors(
         Configuration::LinuxVm(_) => {
             return Err("a start of linux-vm is its kernel's".to_owned());
         }
+        Configuration::Engine(_) => {
+            return Err("what an engine cannot do without is its own affair".to_owned());
+        }
         Configuration::MicroVm(_) => vec![
             ("microvm", vm(microvm::Model::Avx)?),
             ("microvm, floor without AVX", vm(microvm::Model::None)?),

@@ -1,23 +1,24 @@
-//! Our launcher beside those people use: crun, runc, youki and bubblewrap, with the same payload and a
-//! configuration as close to `container` as each allows, interleaved at random in one process.
+//! Our launcher beside those people use: crun, runc, youki and bubblewrap, through the backends of these
+//! names, interleaved at random in one process. `:run` is one command, as ours is.
 //!
 //! Two lanes are ours: the library, as a harness uses it, and a process of its own that starts,
-//! prepares everything, launches one container and ends, as the others do. Peers that are not on the
-//! path are skipped by name.
+//! prepares everything, launches one container and ends, as the others do. Peers that cannot run here are
+//! skipped by name.
 //!
 //! `cargo bench --bench peers` measures; any other way of running it makes one round.
 
 #![allow(clippy::print_stdout)] // its results, for whoever runs the bench
 
-use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::io::{self, Write};
+use std::process::Command;
 use std::time::Duration;
 
 use isobench::backend::container::Container;
 use isobench::backend::container::options::Options;
-use isobench::backend::{Backend, Configuration, open};
+use isobench::backend::engine::EngineKind;
+use isobench::backend::engine::kind::{Lifecycle, OciRuntime};
+use isobench::backend::services::Services;
+use isobench::backend::{Backend, Configuration, Provided, open_in};
 use isobench::measure::clock::Clock;
 use isobench::measure::schedule;
 use isobench::metric::{Ticks, Unit};
@@ -26,8 +27,6 @@ use isobench::stats::{Sample, paired, quantile};
 use isobench::sys::clock;
 use isobench::trial::Launch;
 use isobench::workload::{Profile, Workload, payload};
-use isobench_abi::{FRAME_BYTES, Frame, Message};
-use serde_json::json;
 
 /// From before the first call to the payload's first instruction, and until nothing is left; ticks.
 type Times = [i64; 2];
@@ -51,9 +50,8 @@ fn main() -> io::Result<()> {
         println!("skipped: peers: this host's clock cannot be used");
         return Ok(());
     };
-    let folder = tempfile::tempdir()?;
     let mut lanes = Vec::new();
-    for lane in ours().into_iter().chain(peers(folder.path())?) {
+    for lane in lanes_of_all() {
         match lane {
             Ok(mut lane) => match (lane.start)() {
                 Ok(_) => lanes.push(lane),
@@ -124,10 +122,13 @@ fn launch() -> Launch {
     }
 }
 
-/// `container` through the library and through a process of its own; `process` for scale.
-fn ours() -> Vec<Result<Lane, String>> {
-    let through = |configuration: Configuration| {
-        let mut backend = open(&configuration).map_err(|why| format!("{configuration}: {why}"))?;
+/// `container` through the library and through a process of its own; `process` for scale; every peer, or
+/// why not.
+fn lanes_of_all() -> Vec<Result<Lane, String>> {
+    let mut services = Services::default();
+    let mut through = |configuration: Configuration| {
+        let backend = open_in(&configuration, &Provided::default(), &mut services);
+        let mut backend = backend.map_err(|why| format!("{configuration}: {why}"))?;
         Ok(Lane {
             name: configuration.id(),
             start: Box::new(move || {
@@ -151,11 +152,19 @@ fn ours() -> Vec<Result<Lane, String>> {
         }),
         times: Vec::new(),
     };
-    vec![
+    let mut lanes = vec![
         through(Configuration::container()),
         Ok(own),
         through(Configuration::Process),
-    ]
+    ];
+    for runtime in [OciRuntime::Crun, OciRuntime::Runc, OciRuntime::Youki] {
+        for lifecycle in [Lifecycle::Steps, Lifecycle::Run] {
+            let kind = EngineKind::Oci(runtime, lifecycle);
+            lanes.push(through(Configuration::Engine(kind)));
+        }
+    }
+    lanes.push(through(Configuration::Engine(EngineKind::Bwrap)));
+    lanes
 }
 
 /// The other side of `container, own process`: prints the payload's first instruction in ticks.
@@ -164,158 +173,4 @@ fn once() -> io::Result<()> {
         Container::with_payload(Options::default(), payload::BYTES).map_err(io::Error::other)?;
     let seen = container.trial(&launch()).map_err(io::Error::other)?;
     io::stdout().write_all(&seen.instants.t1.0.to_le_bytes())
-}
-
-/// Every peer, or why not.
-fn peers(folder: &Path) -> io::Result<Vec<Result<Lane, String>>> {
-    let root = folder.join("rootfs");
-    for directory in [&root, &root.join("proc"), &root.join("dev")] {
-        std::fs::create_dir(directory)?;
-    }
-    std::fs::write(root.join("payload"), payload::BYTES)?;
-    let executable = std::fs::Permissions::from_mode(0o555);
-    std::fs::set_permissions(root.join("payload"), executable)?;
-    std::fs::write(folder.join("config.json"), bundle(true).to_string())?;
-    let plain = folder.join("plain");
-    std::fs::create_dir(&plain)?;
-    std::os::unix::fs::symlink(&root, plain.join("rootfs"))?;
-    std::fs::write(plain.join("config.json"), bundle(false).to_string())?;
-
-    let mut lanes = Vec::new();
-    for runtime in ["crun", "runc", "youki"] {
-        lanes.push(oci(runtime, runtime.to_owned(), &[], folder));
-    }
-    let disabled = ["--cgroup-manager=disabled"];
-    lanes.push(oci(
-        "crun",
-        "crun, no control group".to_owned(),
-        &disabled,
-        &plain,
-    ));
-    let root = root.display().to_string();
-    let bwrap: Vec<String> = [
-        &["--unshare-all", "--die-with-parent", "--new-session"][..],
-        &["--cap-drop", "ALL", "--hostname", "isobench"],
-        &["--ro-bind", &root, "/", "--proc", "/proc", "--dev", "/dev"],
-        &["--uid", "65532", "--gid", "65532"],
-        &["/payload", "noop", "0", "1"],
-    ]
-    .concat()
-    .iter()
-    .map(ToString::to_string)
-    .collect();
-    lanes.push(command("bwrap", "bwrap".to_owned(), move |_| bwrap.clone()));
-    Ok(lanes)
-}
-
-fn oci(runtime: &str, name: String, flags: &[&str], bundle: &Path) -> Result<Lane, String> {
-    let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
-    let bundle = bundle.display().to_string();
-    command(runtime, name, move |number| {
-        let id = format!("isobench-peer-{}-{number}", std::process::id());
-        let run = ["run".to_owned(), "--bundle".to_owned(), bundle.clone(), id];
-        flags.iter().cloned().chain(run).collect()
-    })
-}
-
-/// A lane that runs `program`, whose payload writes to the standard output it was given.
-fn command(
-    program: &str,
-    name: String,
-    arguments: impl Fn(u64) -> Vec<String> + 'static,
-) -> Result<Lane, String> {
-    let path = on_path(program).ok_or_else(|| format!("{name}: {program} is not on the path"))?;
-    let mut number = 0;
-    let start = move || {
-        number += 1;
-        let t0 = clock::now();
-        let mut child = Command::new(&path)
-            .args(arguments(number))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let mut bytes = Vec::new();
-        if let Some(stdout) = &mut child.stdout {
-            stdout.read_to_end(&mut bytes)?;
-        }
-        let output = child.wait_with_output()?;
-        let end = clock::now();
-        let first = bytes.get(..FRAME_BYTES).map(Frame::decode);
-        match first {
-            Some(Ok((_, Message::Ready(ready)))) if output.status.success() => {
-                Ok([Ticks(ready.first_instruction) - t0, end - t0])
-            }
-            _ => {
-                let said = String::from_utf8_lossy(&output.stderr);
-                Err(io::Error::other(format!(
-                    "{}: {}",
-                    output.status,
-                    said.trim()
-                )))
-            }
-        }
-    };
-    Ok(Lane {
-        name,
-        start: Box::new(start),
-        times: Vec::new(),
-    })
-}
-
-fn on_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|file| file.is_file())
-}
-
-/// An OCI bundle's configuration (runtime-spec 1.0) that asks for what `container` has.
-fn bundle(grouped: bool) -> serde_json::Value {
-    let namespaces: Vec<_> = ["pid", "network", "ipc", "uts", "mount", "cgroup"]
-        .iter()
-        .map(|kind| json!({ "type": kind }))
-        .collect();
-    let nothing = json!([]);
-    let mount = |destination: &str, kind: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": kind, "options": options });
-    let mut linux = json!({
-        "namespaces": namespaces,
-        "seccomp": {
-            "defaultAction": "SCMP_ACT_KILL_PROCESS",
-            "architectures": ["SCMP_ARCH_X86_64"],
-            // The payload's own calls, and those that the runtimes make behind their filter.
-            "syscalls": [{
-                "names": ["read", "write", "mmap", "getppid", "exit_group", "execve", "execveat",
-                          "close", "close_range", "fcntl", "newfstatat", "openat", "futex", "prctl",
-                          "capget", "capset", "setresuid", "setresgid", "rt_sigprocmask", "rt_sigaction",
-                          "sigaltstack", "madvise", "munmap", "mprotect", "brk", "getpid", "gettid",
-                          "tgkill", "rt_sigreturn", "epoll_ctl", "epoll_pwait", "nanosleep", "fstat",
-                          "readlinkat", "fstatfs", "getdents64", "statx", "dup3", "lseek", "sched_yield"],
-                "action": "SCMP_ACT_ALLOW"
-            }]
-        }
-    });
-    if grouped {
-        linux["resources"] = json!({ "memory": { "limit": 64 << 20 }, "pids": { "limit": 16 } });
-    }
-    json!({
-        "ociVersion": "1.0.2",
-        "process": {
-            "terminal": false,
-            "user": { "uid": 65532, "gid": 65532 },
-            "args": ["/payload", "noop", "0", "1"],
-            "env": [],
-            "cwd": "/",
-            "capabilities": { "bounding": nothing, "effective": nothing, "permitted": nothing,
-                              "inheritable": nothing, "ambient": nothing },
-            "noNewPrivileges": true
-        },
-        "root": { "path": "rootfs", "readonly": true },
-        "hostname": "isobench",
-        "mounts": [
-            mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
-            mount("/dev", "tmpfs", &["nosuid", "mode=755", "size=64k"])
-        ],
-        "linux": linux
-    })
 }

@@ -113,7 +113,7 @@ pub fn left_behind(pid: u32) -> BTreeSet<String> {
     found.extend(
         mounts
             .lines()
-            .filter(|l| l.contains("isobench"))
+            .filter(|l| l.contains(&format!("isobench-{pid}-")))
             .map(|l| format!("mount {l}")),
     );
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -127,6 +127,9 @@ pub fn left_behind(pid: u32) -> BTreeSet<String> {
             found.insert(format!("process {stat}"));
         }
     }
+    let name = format!("isobench-{pid}-");
+    let marked = isobench_guardian::marked(|mark| mark.starts_with(&name));
+    found.extend(marked.iter().map(|pid| format!("marked process {pid}")));
     found
 }
 

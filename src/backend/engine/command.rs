@@ -268,6 +268,21 @@ impl Started {
         self.tail.take_in();
     }
 
+    /// Waits until every process that was given its standard error has closed it, which is when the last of
+    /// them has ended; not for long, as one of them may be meant to stay.
+    pub fn wait_for_silence(&mut self) {
+        const LONGEST: Duration = Duration::from_secs(2);
+        let end = Instant::now() + LONGEST;
+        while let Some(noise) = self.noise() {
+            let left = end.saturating_duration_since(Instant::now());
+            match fd::any_readable([Some(noise)], left) {
+                Ok([true]) => self.listen(),
+                _ if left.is_zero() => return,
+                _ => {}
+            }
+        }
+    }
+
     /// A failure of this command, with what it printed last.
     #[must_use]
     pub fn failure(&mut self, how: EngineEnd) -> EngineFailure {

@@ -16,6 +16,12 @@ pub trait Remover {
     /// # Errors
     /// What is left, or what the engine says.
     fn remove(&mut self, by_force: bool, teardown: &mut PhaseLog) -> Result<(), Failure>;
+
+    /// Whether everything that the command has started has its standard error, too, and ends with it or
+    /// soon after.
+    fn goes_silently(&self) -> bool {
+        false
+    }
 }
 
 /// Nothing: what the command made goes with it.
@@ -24,6 +30,10 @@ pub struct Nothing;
 impl Remover for Nothing {
     fn remove(&mut self, _: bool, _: &mut PhaseLog) -> Result<(), Failure> {
         Ok(())
+    }
+
+    fn goes_silently(&self) -> bool {
+        true
     }
 }
 
@@ -129,6 +139,9 @@ impl Running for Front {
         let by_force = self.command.end().is_some();
         let ended = self.command.kill();
         (self.stdin, self.stdout) = (None, None);
+        if self.remover.goes_silently() {
+            teardown.time("processes_end", || self.command.wait_for_silence());
+        }
         let removed = self.remover.remove(by_force, teardown);
         ended.and(removed)
     }

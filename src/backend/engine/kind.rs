@@ -203,9 +203,9 @@ impl EngineKind {
             Self::Bwrap => 10,
             Self::Oci(_, _) => 60,
             Self::Nspawn | Self::Own(_) => 150,
-            Self::Podman | Self::Containerd | Self::Cri => 250,
+            Self::Containerd | Self::Cri => 250,
             Self::Dockerd(_) => 350,
-            Self::Docker(_) => 450,
+            Self::Docker(_) | Self::Podman => 450,
             Self::Qemu(QemuMachine::Tcg) => 3000,
             Self::Qemu(_) | Self::Firecracker | Self::CloudHypervisor => 500,
         })

@@ -114,6 +114,10 @@ struct Remove {
 }
 
 impl Remover for Remove {
+    fn goes_silently(&self) -> bool {
+        true
+    }
+
     fn remove(&mut self, _: bool, teardown: &mut PhaseLog) -> Result<(), Failure> {
         teardown.time("cgroup_remove", || self.groups.sweep(&self.name));
         match self.groups.left(&self.name) {
