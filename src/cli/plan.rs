@@ -8,7 +8,9 @@ use super::error::CliError;
 use crate::backend::Provided;
 use crate::backend::configuration::{Configuration, ConfigurationError};
 use crate::backend::engine::own::OwnBackend;
-use crate::measure::plan::{Plan, density, engines_time, ladder_rounds, ladder_time, max_time, rounds, target, stack_time};
+use crate::measure::plan::{
+    Plan, density, engines_time, ladder_rounds, ladder_time, max_time, rounds, stack_time, target,
+};
 use crate::workload::profile::Profile;
 use crate::workload::{Task, Workload};
 
@@ -76,9 +78,8 @@ pub fn validate(
         None => match ladder {
             Some(LadderName::Namespaces) => ladder_time(profile),
             Some(LadderName::Docker) => stack_time(profile),
-            None => max_time(profile),
+            None => max_time(profile) + engines_time(profile, &configurations),
         },
-        None => max_time(profile) + engines_time(profile, &configurations),
         Some(text) => duration("--max-time", text)?,
     };
     // A kernel on an emulated machine takes half a minute to its first process.
