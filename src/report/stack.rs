@@ -90,8 +90,13 @@ fn picture(rungs: &[&RungResult], unit: Unit) -> Vec<String> {
             let mark = if end < start { "░" } else { "█" };
             let width = (high - low).max(usize::from(low < BAR));
             let bar = "▒".repeat(low) + &mark.repeat(width);
-            let sign = if end < start { "−" } else { "+" };
-            let added = quantity((end - start).abs(), unit);
+            // What the table says, which is a centre of differences and not one of centres.
+            let added = rung
+                .added
+                .as_ref()
+                .map_or(end - start, |added| added.difference);
+            let sign = if added < 0.0 { "−" } else { "+" };
+            let added = quantity(added.abs(), unit);
             let name = &rung.mechanism;
             Some(format!("{name:<11}{bar:<BAR$} {sign}{added}"))
         })
