@@ -26,6 +26,7 @@ mod proc;
 
 pub use group::remove as remove_group;
 pub use kernel::{fork, ignore_signals};
+pub use link::delete as remove_link;
 pub use owner::{Harness, Owner};
 pub use place::{Place, Swept, remove_folder};
 pub use proc::{MARK, end_marked, marked};

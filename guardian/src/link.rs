@@ -25,7 +25,7 @@ const INFO: usize = 16;
 ///
 /// # Errors
 /// Gone already (ENODEV), or no CAP_NET_ADMIN (EPERM).
-pub(crate) fn delete(name: &str) -> io::Result<()> {
+pub fn delete(name: &str) -> io::Result<()> {
     let mut socket = File::from(kernel::route_socket()?);
     ask(&mut socket, &request(name))
 }

@@ -3,6 +3,7 @@
 pub mod child;
 pub mod configuration;
 pub mod container;
+pub mod daemons;
 pub mod engine;
 pub mod group;
 mod guardian;
@@ -25,8 +26,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::backend::engine::EngineFacts;
 use crate::backend::engine::own::OwnBackend;
+use crate::backend::engine::{DaemonFacts, EngineFacts};
 use crate::backend::group::GroupAccounts;
 use crate::backend::services::Services;
 use crate::exits::Crossings;
@@ -87,6 +88,11 @@ pub trait Backend {
         Vec::new()
     }
 
+    /// Daemons that it needs beside its instances.
+    fn daemons(&self) -> Vec<DaemonFacts> {
+        Vec::new()
+    }
+
     /// Which engine this is, where it is somebody else's.
     fn engine(&self) -> Option<EngineFacts> {
         None
@@ -98,6 +104,10 @@ pub trait Backend {
 pub struct Provided {
     /// The kernel of `linux-vm`; `None` is the newest in `/boot`.
     pub kernel: Option<PathBuf>,
+    /// Socket of a containerd of the user's; `None`: one of this run's own.
+    pub containerd_socket: Option<PathBuf>,
+    /// Socket of a dockerd of the user's; `None`: one of this run's own.
+    pub docker_socket: Option<PathBuf>,
     /// Backends of the user's own (`[[backend]]` in `isobench.toml`).
     pub own: Vec<OwnBackend>,
 }

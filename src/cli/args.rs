@@ -42,6 +42,13 @@ pub enum Command {
     Explain(ExplainArgs),
     /// What can run here, what cannot, why, and the command that fixes it
     Doctor(DoctorArgs),
+    /// Private containerd and dockerd that outlive a run: up, down, status
+    ///
+    /// A run that measures containerd, cri, dockerd or docker starts daemons of its own and takes them
+    /// down with everything that is theirs. `up` starts them once and leaves them, so that runs that
+    /// follow need not wait; `down` removes them, also where somebody has killed them. The system's own
+    /// daemons are never touched.
+    Engines(EnginesArgs),
     /// Backends, workloads, metrics and isolation facts with their definitions
     List(ListArgs),
     /// Is the ruler straight on this host, today? Exit status 4 no, 5 too little data to say
@@ -63,6 +70,18 @@ pub enum Command {
     Man,
 }
 
+/// Where containerd and dockerd are, if not private ones.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Sockets {
+    /// Socket of a dockerd to use instead of a private one
+    #[arg(long, value_name = "SOCKET", env = "DOCKER_HOST")]
+    pub docker_socket: Option<String>,
+
+    /// Socket of a containerd to use instead of a private one, for cri, too
+    #[arg(long, value_name = "SOCKET", env = "CONTAINERD_ADDRESS")]
+    pub containerd_socket: Option<String>,
+}
+
 /// `isobench run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
@@ -81,7 +100,9 @@ pub struct RunArgs {
     pub workloads: Option<String>,
 
     /// Measure a ladder instead: namespaces shows what each namespace and mechanism of a container
-    /// costs, added one at a time, alone and left out (quick: under 2 minutes)
+    /// costs, added one at a time, alone and left out (quick: under 2 minutes); docker what each layer
+    /// from a bare process to docker's command line adds, with podman and cri beside it (under 5
+    /// minutes)
     #[arg(long, value_name = "LADDER", conflicts_with_all = ["backends", "workloads"])]
     pub ladder: Option<String>,
 
@@ -120,6 +141,10 @@ pub struct Given {
     /// File with backends of your own (`[[backend]]`) [default: isobench.toml, if there is one]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+
+    /// Daemons of the user's.
+    #[command(flatten)]
+    pub sockets: Sockets,
 }
 
 /// `isobench report`.
@@ -210,6 +235,29 @@ pub struct DoctorArgs {
     /// What to print: human or json
     #[arg(long, value_enum, default_value_t = ListFormat::Human)]
     pub format: ListFormat,
+}
+
+/// `isobench engines`.
+#[derive(Debug, clap::Args)]
+pub struct EnginesArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub action: EnginesAction,
+}
+
+/// What `engines` does.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum EnginesAction {
+    /// Start them and leave them running
+    Up,
+    /// End them and remove all that is theirs
+    Down,
+    /// Show what is up: version, process, memory, socket
+    Status {
+        /// What to print: human or json
+        #[arg(long, value_enum, default_value_t = ListFormat::Human)]
+        format: ListFormat,
+    },
 }
 
 /// `isobench selftest`.

@@ -45,6 +45,12 @@ pub enum CliError {
     /// The system refused what every run needs.
     #[error("cannot {0}")]
     System(&'static str, #[source] std::io::Error),
+    /// This host cannot, and what would help.
+    #[error(transparent)]
+    Unavailable(crate::backend::Unavailable),
+    /// Private daemons could not be removed.
+    #[error("left behind: {0}")]
+    Left(#[source] crate::backend::daemons::Left),
     /// Results could not be printed.
     #[error("cannot write to standard output")]
     Stdout(#[source] std::io::Error),
@@ -69,8 +75,8 @@ impl CliError {
             | Self::Output(_)
             | Self::Read(_)
             | Self::Compare(_) => 2,
-            Self::NothingRuns(_) | Self::Clock(_) => 3,
-            Self::Run(_) | Self::System(..) | Self::Stdout(_) => 4,
+            Self::NothingRuns(_) | Self::Clock(_) | Self::Unavailable(_) => 3,
+            Self::Run(_) | Self::System(..) | Self::Left(_) | Self::Stdout(_) => 4,
         }
     }
 
@@ -115,6 +121,7 @@ impl CliError {
                 };
                 writeln!(err, "  try: {remedy}")
             }
+            Self::Unavailable(why) => writeln!(err, "  try: {}", why.remedy),
             Self::NothingRuns(reasons) => {
                 for reason in reasons {
                     writeln!(err, "  {reason}")?;

@@ -56,6 +56,7 @@ fn dispatch(args: Args) -> Result<u8, CliError> {
         Command::Explain(explain) => commands::explain::explain(&explain),
         Command::Compare(compare) => commands::compare::compare(&compare),
         Command::Doctor(doctor) => commands::doctor::doctor(&doctor),
+        Command::Engines(engines) => commands::engines::engines(&engines),
         Command::List(list) => commands::list::list(&list),
         Command::Selftest(selftest) => commands::selftest::selftest(&selftest),
         Command::Schema => commands::schema::schema(),

@@ -9,7 +9,7 @@ use crate::backend::Provided;
 use crate::backend::configuration::{Configuration, ConfigurationError};
 use crate::backend::engine::own::OwnBackend;
 use crate::measure::plan::{
-    Plan, density, engines_time, ladder_rounds, ladder_time, max_time, rounds, target,
+    Plan, density, engines_time, ladder_rounds, ladder_time, max_time, rounds, stack_time, target,
 };
 use crate::workload::profile::Profile;
 use crate::workload::{Task, Workload};
@@ -25,9 +25,17 @@ pub struct RunPlan {
     pub out: Option<PathBuf>,
     /// What to print.
     pub format: Format,
-    /// Whether the configurations are those of the namespace ladder, which depend on what this
-    /// host has.
-    pub ladder: bool,
+    /// Which ladder is climbed; its configurations depend on what this host has.
+    pub ladder: Option<LadderName>,
+}
+
+/// `--ladder`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LadderName {
+    /// What each namespace and mechanism of a container costs.
+    Namespaces,
+    /// What each layer from `process` to `docker` costs.
+    Docker,
 }
 
 /// What stands for every backend there is.
@@ -50,7 +58,7 @@ pub fn validate(
         mut tasks,
         idle,
         probe,
-    } = if ladder {
+    } = if ladder.is_some() {
         Selected {
             tasks: vec![(profile.task(Workload::Noop, 0), ladder_rounds(profile))],
             idle: false,
@@ -67,8 +75,11 @@ pub fn validate(
     }
     let seed = seed(args.seed.as_deref(), random_seed)?;
     let max_time = match &args.max_time {
-        None if ladder => ladder_time(profile),
-        None => max_time(profile) + engines_time(profile, &configurations),
+        None => match ladder {
+            Some(LadderName::Namespaces) => ladder_time(profile),
+            Some(LadderName::Docker) => stack_time(profile),
+            None => max_time(profile) + engines_time(profile, &configurations),
+        },
         Some(text) => duration("--max-time", text)?,
     };
     let deadline = deadline(&configurations);
@@ -77,7 +88,7 @@ pub fn validate(
             configurations,
             tasks,
             isolation: probe,
-            boundary: !ladder && profile != Profile::Smoke,
+            boundary: ladder.is_none() && profile != Profile::Smoke,
             density: idle.then(|| density(profile)),
             ladder: None,
             bursts: None,
@@ -86,7 +97,7 @@ pub fn validate(
             max_time,
             // A number of blocks that was asked for is run whole. A ladder is read by differences:
             // ratios to `process` that are narrow do not make it done.
-            target: (args.blocks.is_none() && !ladder).then(|| target(profile)),
+            target: (args.blocks.is_none() && ladder.is_none()).then(|| target(profile)),
             warmups: 1,
             deadline,
         },
@@ -109,11 +120,19 @@ fn deadline(configurations: &[Configuration]) -> Duration {
     Duration::from_secs(if long { 120 } else { 30 })
 }
 
-/// What the flags give to backends.
+/// What the flags give to backends. A socket may be told as `unix://PATH`.
 pub(super) fn provided(given: &Given, own: Vec<OwnBackend>) -> Provided {
+    let path = |socket: &Option<String>| {
+        let socket = socket.as_deref().filter(|socket| !socket.is_empty())?;
+        Some(PathBuf::from(
+            socket.strip_prefix("unix://").unwrap_or(socket),
+        ))
+    };
     Provided {
         kernel: given.kernel.clone(),
         own,
+        docker_socket: path(&given.sockets.docker_socket),
+        containerd_socket: path(&given.sockets.containerd_socket),
     }
 }
 
@@ -152,13 +171,14 @@ pub fn explain(args: &ExplainArgs, own: Vec<OwnBackend>) -> Result<ExplainPlan, 
     })
 }
 
-fn ladder(name: Option<&str>) -> Result<bool, CliError> {
+fn ladder(name: Option<&str>) -> Result<Option<LadderName>, CliError> {
     match name {
-        None => Ok(false),
-        Some("namespaces") => Ok(true),
+        None => Ok(None),
+        Some("namespaces") => Ok(Some(LadderName::Namespaces)),
+        Some("docker") => Ok(Some(LadderName::Docker)),
         Some(other) => Err(CliError::usage(
             "--ladder",
-            format!("there is no ladder {other:?}; expected namespaces"),
+            format!("there is no ladder {other:?}; expected namespaces or docker"),
             Some("--ladder namespaces".to_owned()),
         )),
     }
@@ -377,7 +397,7 @@ mod tests {
             ladder,
         } = plan(&[]).unwrap();
         assert_eq!(provided, Provided::default());
-        assert!(!ladder);
+        assert_eq!(ladder, None);
         assert_eq!(plan.configurations, Configuration::defaults());
         assert_eq!(
             (plan.seed, plan.profile, out, format),

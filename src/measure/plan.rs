@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::change::POWER;
 use super::comparison::threshold;
-use super::ladder::Ladder;
 use super::ladder::burst::Bursts;
+use super::ladder::{Climb, Ladder, stack};
 use super::summary::LEVEL;
 use crate::backend::container::mechanism::Mechanism;
 use crate::backend::{Configuration, MicroVmKind};
@@ -29,7 +29,7 @@ pub struct Plan {
     /// Memory of idle instances, if `idle` is asked for.
     pub density: Option<Density>,
     /// The ladder that the configurations stand for, if one is asked for.
-    pub ladder: Option<Ladder>,
+    pub ladder: Option<Climb>,
     /// Bursts of launches, for a ladder.
     pub bursts: Option<Bursts>,
     /// Seed of the schedule.
@@ -72,6 +72,8 @@ impl Plan {
 pub struct Density {
     /// Of which configurations; `None`: all.
     pub configurations: Option<Vec<Configuration>>,
+    /// So many at once and nothing in between, where only the instances' own accounts are wanted.
+    pub instances: Option<u32>,
     /// How far the host's used memory is to grow in a round: above the noise.
     pub growth: Bytes,
     /// How often; fewer where the budget is spent before.
@@ -99,6 +101,9 @@ impl Density {
     /// most `most` may run at once.
     #[must_use]
     pub fn counts(&self, configuration: &Configuration, most: u32) -> Vec<u32> {
+        if let Some(instances) = self.instances {
+            return vec![instances.min(most).max(1)];
+        }
         let each = typical(configuration).0;
         let wanted = u32::try_from(self.growth.0 / each).unwrap_or(u32::MAX);
         let step = wanted.div_ceil(STEPS).min(most / (FIRST + STEPS)).max(1);
@@ -188,6 +193,7 @@ pub const fn density(profile: Profile) -> Density {
         Profile::Full => (64, 30, 180),
     };
     Density {
+        instances: None,
         configurations: None,
         growth: Bytes(mebibytes << 20),
         rounds,
@@ -205,10 +211,39 @@ pub fn ladder_density(profile: Profile, ladder: &Ladder) -> Density {
         Profile::Full => (16, 30, 240),
     };
     Density {
+        instances: None,
         configurations: Some(ladder.way_up()),
         growth: Bytes(mebibytes << 20),
         rounds,
         budget: Duration::from_secs(seconds),
+    }
+}
+
+/// Memory of a stack ladder's run: two instances, so that what two have in common is nobody's private
+/// memory.
+#[must_use]
+pub fn stack_density(profile: Profile) -> Density {
+    let (rounds, seconds) = match profile {
+        Profile::Smoke => (6, 25),
+        Profile::Quick => (8, 70),
+        Profile::Full => (30, 300),
+    };
+    Density {
+        instances: Some(2),
+        configurations: Some(stack::configurations()),
+        growth: Bytes(0),
+        rounds,
+        budget: Duration::from_secs(seconds),
+    }
+}
+
+/// Budget of a stack ladder's run; starting and ending the daemons is not in it.
+#[must_use]
+pub const fn stack_time(profile: Profile) -> Duration {
+    match profile {
+        Profile::Smoke => Duration::from_secs(80),
+        Profile::Quick => Duration::from_secs(240),
+        Profile::Full => Duration::from_secs(30 * 60),
     }
 }
 

@@ -3,8 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::ladder::Ladder;
-use super::ladder::estimate::estimate;
+use super::ladder::Climb;
 use super::summary::{Summary, summarise};
 use crate::backend::configuration::{Configuration, ConfigurationError};
 use crate::store::document::{Run, Status};
@@ -91,9 +90,9 @@ pub fn load(path: &Path) -> Result<Stored, ReadError> {
         adopt(&mut run, summary);
         if let Some(known) = &run.ladder {
             let refused_top = |problem: String| refused(Refusal::new("ladder.top", problem));
-            let ladder = Ladder::of_run(&known.top, &configurations)
+            let ladder = Climb::of_run(known, &configurations)
                 .ok_or_else(|| refused_top(format!("{} is not the top of this run", known.top)))?;
-            run.ladder = Some(estimate(&ladder, &trials.records));
+            run.ladder = Some(ladder.estimate(&trials.records));
         }
     }
     Ok(Stored {

@@ -13,6 +13,11 @@ use crate::sys::interrupt;
 /// adjtimex(2) slews by at most 500 ppm, 15 ms over a trial of 30 s.
 const STEP: i64 = 20_000_000;
 
+/// `/proc/stat` counts in ticks of 10 ms (USER_HZ, proc_stat(5)).
+const TICK: i64 = 10_000_000;
+/// Largest share of a trial's time that may be stolen. Below half a second a single tick is more.
+const STOLEN: i64 = 50;
+
 /// Compares the host's state from trial to trial.
 #[derive(Debug)]
 pub struct Watch {
@@ -25,6 +30,8 @@ pub struct Watch {
 struct State {
     /// Absent where the kernel does not tell: then the run's record says so, and no trial is tainted.
     steal: Option<u64>,
+    /// CLOCK_MONOTONIC.
+    at: i64,
     /// CLOCK_REALTIME − CLOCK_MONOTONIC: changes when the clock is set.
     wall: i64,
     /// CLOCK_BOOTTIME − CLOCK_MONOTONIC: changes when the machine was suspended.
@@ -67,6 +74,7 @@ impl Watch {
         let monotonic = nanos(ClockId::CLOCK_MONOTONIC);
         State {
             steal: CpuTime::parse(&text).map(|time| time.steal),
+            at: monotonic,
             wall: nanos(ClockId::CLOCK_REALTIME) - monotonic,
             suspended: nanos(ClockId::CLOCK_BOOTTIME) - monotonic,
         }
@@ -75,7 +83,12 @@ impl Watch {
 
 fn compare(before: State, after: State) -> Vec<&'static str> {
     let mut taints = Vec::new();
-    if after.steal.zip(before.steal).is_some_and(|(a, b)| a > b) {
+    let stolen = after.steal.zip(before.steal);
+    let stolen = stolen.map_or(0, |(a, b)| a.saturating_sub(b));
+    let stolen = i64::try_from(stolen)
+        .unwrap_or(i64::MAX)
+        .saturating_mul(TICK);
+    if stolen > (after.at - before.at) / STOLEN {
         taints.push("steal");
     }
     if (after.wall - before.wall).abs() > STEP {
@@ -99,6 +112,7 @@ mod tests {
     fn each_disturbance_has_its_name() {
         let quiet = State {
             steal: Some(7),
+            at: 0,
             wall: 1_000,
             suspended: 5,
         };
@@ -113,6 +127,15 @@ mod tests {
             ),
             ["steal"]
         );
+        // One tick of a trial that is long enough changes nothing.
+        for (at, tainted) in [(499_000_000, true), (501_000_000, false)] {
+            let long = State {
+                steal: Some(8),
+                at,
+                ..quiet
+            };
+            assert_eq!(!compare(quiet, long).is_empty(), tainted);
+        }
         assert_eq!(
             compare(
                 quiet,

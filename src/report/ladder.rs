@@ -1,7 +1,7 @@
 //! The ladder's part of the view: what each mechanism costs, from three sides.
 
 use super::format::{decimals, quantity};
-use crate::metric::{MARGINAL, Unit};
+use crate::metric::{MARGINAL, PRIVATE, Unit};
 use crate::store::document::{DifferenceResult, LadderResult, RungResult};
 
 /// A ladder, as text in its place.
@@ -30,6 +30,8 @@ pub struct LadderTable {
     pub heading: String,
     /// Mechanism, then the three sides.
     pub rows: Vec<[String; 4]>,
+    /// Lines of a picture of it.
+    pub picture: Vec<String>,
 }
 
 /// Stands behind what a mechanism costs on the ladder where it is not what it costs alone.
@@ -100,7 +102,11 @@ fn table(ladder: &LadderResult, metric: &str) -> Option<LadderTable> {
             rows.push(row("unexplained", unexplained));
         }
     }
-    Some(LadderTable { heading, rows })
+    Some(LadderTable {
+        heading,
+        rows,
+        picture: Vec::new(),
+    })
 }
 
 fn row(rung: &RungResult, unit: f64) -> [String; 4] {
@@ -117,7 +123,16 @@ fn row(rung: &RungResult, unit: f64) -> [String; 4] {
     ]
 }
 
-fn excludes_zero(difference: Option<&DifferenceResult>) -> bool {
+/// What a metric of a ladder is counted in.
+pub(super) fn unit_of(metric: &str) -> Unit {
+    if metric == MARGINAL.name || metric == PRIVATE.name {
+        Unit::Bytes
+    } else {
+        Unit::Nanoseconds
+    }
+}
+
+pub(super) fn excludes_zero(difference: Option<&DifferenceResult>) -> bool {
     difference
         .and_then(|d| d.ci95)
         .is_some_and(|[low, high]| low > 0.0 || high < 0.0)
@@ -129,7 +144,7 @@ const MICROSECOND: f64 = 1e3;
 const KIBIBYTE: f64 = 1024.0;
 
 /// `12.3 [11.9, 12.8]`, in this unit.
-fn amount(difference: Option<&DifferenceResult>, unit: f64) -> String {
+pub(super) fn amount(difference: Option<&DifferenceResult>, unit: f64) -> String {
     let Some(difference) = difference else {
         return "–".to_owned();
     };
@@ -215,6 +230,7 @@ mod tests {
         let rung = |(name, added): &(&str, DifferenceResult)| RungResult {
             mechanism: (*name).to_owned(),
             metric: "startup".to_owned(),
+            over: None,
             added: Some(added.clone()),
             alone: None,
             left_out: None,

@@ -141,6 +141,9 @@ fn write_ladder(out: &mut String, ladder: &LadderView) -> std::fmt::Result {
             )?;
         }
         writeln!(out)?;
+        if !table.picture.is_empty() {
+            writeln!(out, "```\n{}\n```\n", table.picture.join("\n"))?;
+        }
     }
     if !ladder.debts.is_empty() {
         writeln!(

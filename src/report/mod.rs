@@ -13,4 +13,5 @@ pub mod ladder;
 pub mod markdown;
 pub mod model;
 pub mod selftest;
+pub mod stack;
 pub mod terminal;

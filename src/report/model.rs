@@ -3,7 +3,8 @@
 
 use super::isolation::{self, Isolation};
 use super::ladder::{self, LadderView};
-use super::{balance, boundary, facts, findings, format};
+use super::{balance, boundary, facts, findings, format, stack};
+use crate::measure::ladder::stack::NAME;
 use crate::metric::{Better, CATALOGUE, Metric, Unit};
 use crate::store::document::{MetricResult, RatioResult, Run, Status};
 
@@ -106,7 +107,13 @@ pub fn view(run: &Run) -> View {
         },
         boundary: boundary::table(run),
         phases: breakdowns(run),
-        ladder: run.ladder.as_ref().map(ladder::view),
+        ladder: run
+            .ladder
+            .as_ref()
+            .map(|ladder| match ladder.name.as_str() {
+                NAME => stack::view(ladder, &run.backends),
+                _ => ladder::view(ladder),
+            }),
         isolation: isolation::table(run),
         findings: match &run.ladder {
             // A sentence for each of some forty containers would hide the ladder's own.

@@ -78,6 +78,9 @@ fn ladder(view: &LadderView) -> String {
             .map(|row| row.each_ref().map(String::as_str));
         out.push('\n');
         out.push_str(&rows(std::iter::once(head).chain(body), RUNGS));
+        for line in &table.picture {
+            out.push_str(&format!("  {line}\n"));
+        }
     }
     if !view.debts.is_empty() {
         out.push('\n');

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::GuestKernel;
-use crate::backend::engine::EngineFacts;
+use crate::backend::engine::{DaemonFacts, EngineFacts};
 use crate::host::fingerprint::Host;
 use crate::metric::{Better, Unit};
 
@@ -112,6 +112,9 @@ pub struct BackendResult {
     /// The engine, where it is somebody else's, and in what it differs from `container`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub engine: Option<EngineFacts>,
+    /// Daemons that run whether or not there is an instance.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub daemons: Vec<DaemonFacts>,
     /// The kernel below the payload, where it is not the host's.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub guest_kernel: Option<GuestKernel>,
@@ -359,7 +362,7 @@ impl Verdict {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LadderResult {
-    /// Which: `namespaces`.
+    /// Which: `namespaces`, or `docker` for the stack ladder.
     pub name: String,
     /// Id of the configuration below the first rung.
     pub base: String,
@@ -377,13 +380,17 @@ pub struct LadderResult {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RungResult {
-    /// Namespace or mechanism.
+    /// Namespace or mechanism; of the stack ladder the configuration.
     pub mechanism: String,
-    /// Metric name: `startup`, `teardown` or `marginal`; of the last, only `added` is measured.
+    /// Metric name: `startup`, `teardown` or `marginal`; of the last, only `added` is measured. Of the
+    /// stack ladder `startup`, `teardown` or `private`.
     pub metric: String,
+    /// Of the stack ladder: the configuration that `added` is on top of.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub over: Option<String>,
     /// On top of the rungs before it.
     pub added: Option<DifferenceResult>,
-    /// By itself, with what it needs.
+    /// By itself, with what it needs; of the stack ladder on top of the base.
     pub alone: Option<DifferenceResult>,
     /// Everything, less everything without it.
     pub left_out: Option<DifferenceResult>,

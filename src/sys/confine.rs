@@ -28,6 +28,7 @@ pub fn carry_out(
             grants: Grants::default(),
         },
         argv: &[std::ptr::null()],
+        envp: &[std::ptr::null()],
     };
     for step in program.steps() {
         if log.current() != Some(step.phase) {

@@ -28,6 +28,9 @@ pub enum Op {
     JoinCgroups,
     /// unshare(2).
     Unshare(i32),
+    /// The mount namespace of the process that the first of [`Grants::passed`] is a pidfd of (setns(2),
+    /// Linux 5.8).
+    JoinMounts,
     /// mount(2).
     Mount(Box<Mount>),
     /// mount(2) on a directory below the working directory, whose path is resolved as
@@ -306,29 +309,50 @@ impl Descriptors<'_> {
     }
 }
 
-/// A command line as execve(2) wants it.
+/// A command line and an environment, as execve(2) wants them.
 #[derive(Clone, Debug)]
-pub struct Arguments(Vec<CString>);
+pub struct Arguments {
+    words: Vec<CString>,
+    environment: Vec<CString>,
+}
 
 impl Arguments {
-    /// From text; anything behind a NUL byte is cut off.
+    /// From text; anything behind a NUL byte is cut off. The environment is empty.
     #[must_use]
     pub fn new<S: AsRef<str>>(arguments: &[S]) -> Self {
-        let text = |s: &S| {
-            let bytes = s.as_ref().as_bytes();
-            let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
-            CString::new(&bytes[..end]).unwrap_or_default()
-        };
-        Self(arguments.iter().map(text).collect())
+        Self {
+            words: arguments.iter().map(text).collect(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// The same with this environment, each entry `NAME=value`.
+    #[must_use]
+    pub fn with_environment<S: AsRef<str>>(mut self, environment: &[S]) -> Self {
+        self.environment = environment.iter().map(text).collect();
+        self
     }
 
     /// Pointers to the arguments, closed by a null; valid as long as `self`.
     #[must_use]
     pub fn pointers(&self) -> Vec<*const libc::c_char> {
-        self.0
-            .iter()
-            .map(|a| a.as_ptr())
-            .chain([std::ptr::null()])
-            .collect()
+        pointers(&self.words)
     }
+
+    /// Pointers to the environment, likewise.
+    #[must_use]
+    pub fn environment_pointers(&self) -> Vec<*const libc::c_char> {
+        pointers(&self.environment)
+    }
+}
+
+fn text<S: AsRef<str>>(text: &S) -> CString {
+    let bytes = text.as_ref().as_bytes();
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    CString::new(&bytes[..end]).unwrap_or_default()
+}
+
+fn pointers(texts: &[CString]) -> Vec<*const libc::c_char> {
+    let each = texts.iter().map(|text| text.as_ptr());
+    each.chain([std::ptr::null()]).collect()
 }

@@ -142,12 +142,14 @@ pub fn spawn(
     log: &mut PhaseLog,
 ) -> Result<Spawned, Failure> {
     let argv = arguments.pointers();
+    let envp = arguments.environment_pointers();
     log.open("clone3");
     let mut shared = Shared {
         program,
         around: Surroundings {
             descriptors,
             argv: &argv,
+            envp: &envp,
         },
         table_end: place.small_table.then(|| descriptors.end()),
         log,

@@ -207,6 +207,7 @@ impl Recipe {
                     remedy: None,
                     limitations: Vec::new(),
                     engine: None,
+                    daemons: Vec::new(),
                     guest_kernel: None,
                     trials: 0,
                     failures: 0,

@@ -54,6 +54,14 @@ pub const DRIVERS_ENVIRONMENT: &str = "ISOBENCH_DRIVERS=load";
 /// Folder of those modules.
 pub const DRIVERS: &str = "/drivers";
 
+/// The environment string that asks for a line end behind each frame: between this payload and the host
+/// somebody keeps what comes until a line is whole, as the log of Kubernetes' containers does.
+pub const LINES_ENVIRONMENT: &str = "ISOBENCH_LINES=1";
+
+/// The environment string that asks a payload that waits to wait for ever: it only holds namespaces open,
+/// as the first process of a pod does, and nobody will have a request for it.
+pub const PAUSE_ENVIRONMENT: &str = "ISOBENCH_PAUSE=1";
+
 /// A frame as it lies in R8 to R15, eight little-endian words.
 #[must_use]
 pub fn frame_to_registers(frame: &[u8; FRAME_BYTES]) -> [u64; 8] {

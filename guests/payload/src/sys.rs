@@ -11,6 +11,7 @@ pub mod nr {
     pub const MMAP: usize = 9;
     pub const IOCTL: usize = 16;
     pub const SHMCTL: usize = 31;
+    pub const PAUSE: usize = 34;
     pub const GETPID: usize = 39;
     pub const SOCKET: usize = 41;
     pub const CONNECT: usize = 42;

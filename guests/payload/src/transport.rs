@@ -5,8 +5,8 @@ use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use isobench_abi::{
-    AT_ISOBENCH, DOORBELL_PORT, DoorbellPage, GUEST_ENVIRONMENT, GuestFault, Message, Op,
-    SERIAL_ENVIRONMENT, frame_to_registers,
+    AT_ISOBENCH, DOORBELL_PORT, DoorbellPage, FRAME_BYTES, GUEST_ENVIRONMENT, GuestFault,
+    LINES_ENVIRONMENT, Message, Op, PAUSE_ENVIRONMENT, SERIAL_ENVIRONMENT, frame_to_registers,
 };
 
 use crate::serial;
@@ -19,7 +19,12 @@ static DOORBELL: AtomicU64 = AtomicU64::new(0);
 
 enum Way {
     /// A process or a container: Linux serves it, and the host reads what it writes.
-    Linux,
+    Linux {
+        /// Whether a line end follows each frame.
+        lines: bool,
+        /// Whether a wait has no end.
+        pause: bool,
+    },
     /// Process 1 of a virtual machine's own Linux: that kernel serves it, the doorbell leads to the
     /// host.
     Guest,
@@ -50,7 +55,10 @@ impl Link {
                 Way::Guest
             }
             None if stack.environment_has(SERIAL_ENVIRONMENT) => Way::Serial(serial::open()),
-            None => Way::Linux,
+            None => Way::Linux {
+                lines: stack.environment_has(LINES_ENVIRONMENT),
+                pause: stack.environment_has(PAUSE_ENVIRONMENT),
+            },
             Some(address) => {
                 DOORBELL.store(address, Ordering::Relaxed);
                 let page = address as *mut DoorbellPage;
@@ -74,7 +82,11 @@ impl Link {
         let first = self.seq == 0;
         self.seq = self.seq.wrapping_add(1);
         match self.way {
-            Way::Linux => self.write(1, &bytes),
+            Way::Linux { lines, .. } => {
+                let mut line = [b'\n'; FRAME_BYTES + 1];
+                line[..FRAME_BYTES].copy_from_slice(&bytes);
+                self.write(1, &line[..FRAME_BYTES + usize::from(lines)]);
+            }
             Way::Serial(port) => {
                 self.write(port, &bytes);
                 // The host answers the first message, and so brackets this counter.
@@ -109,7 +121,7 @@ impl Link {
     pub fn cross(&self) -> bool {
         match self.way {
             // SAFETY: takes and touches nothing.
-            Way::Linux | Way::Guest | Way::Serial(_) => unsafe {
+            Way::Linux { .. } | Way::Guest | Way::Serial(_) => unsafe {
                 syscall3(nr::GETPPID, 0, 0, 0) >= 0
             },
             Way::Doorbell { .. } => {
@@ -123,7 +135,11 @@ impl Link {
     /// return from the doorbell.
     pub fn wait(&self) -> Result<(), Refusal> {
         match self.way {
-            Way::Linux | Way::Serial(_) => {
+            Way::Linux { pause: true, .. } => loop {
+                // SAFETY: takes nothing; whoever wants an end sends a signal.
+                unsafe { syscall3(nr::PAUSE, 0, 0, 0) };
+            },
+            Way::Linux { pause: false, .. } | Way::Serial(_) => {
                 const EINTR: isize = 4;
                 let from = match self.way {
                     Way::Serial(port) => port,
@@ -153,7 +169,7 @@ impl Link {
             return Ok(&mut []);
         }
         let base = match &mut self.way {
-            Way::Linux | Way::Guest | Way::Serial(_) => {
+            Way::Linux { .. } | Way::Guest | Way::Serial(_) => {
                 const PROT_READ_WRITE: usize = 3;
                 const MAP_PRIVATE_ANONYMOUS: usize = 0x22;
                 let length = bytes as usize;
@@ -187,7 +203,7 @@ impl Link {
     pub fn kernel(&self) -> Option<Kernel> {
         match self.way {
             // SAFETY: without the auxiliary-vector entry of a VMM, Linux has started this program.
-            Way::Linux | Way::Guest | Way::Serial(_) => Some(unsafe { Kernel::new() }),
+            Way::Linux { .. } | Way::Guest | Way::Serial(_) => Some(unsafe { Kernel::new() }),
             Way::Doorbell { .. } => None,
         }
     }

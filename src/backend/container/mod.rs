@@ -20,7 +20,7 @@ pub(super) mod availability;
 pub(super) mod cgroup;
 pub(super) mod confine;
 pub mod mechanism;
-mod network;
+pub(super) mod network;
 pub mod options;
 pub(super) mod parts;
 pub(super) mod prepared;

@@ -146,7 +146,7 @@ impl Drop for Prepared {
 }
 
 /// Where it may be, best first.
-fn places() -> [PathBuf; 3] {
+pub fn places() -> [PathBuf; 3] {
     // Instances may start with another working directory.
     let first = std::path::absolute(std::env::temp_dir());
     [

@@ -29,7 +29,22 @@ impl Found {
     /// # Errors
     /// It is not there, or it does not answer.
     pub fn engine(kind: &EngineKind) -> Result<Self, Unavailable> {
-        let path = path_of(kind)?;
+        Self::at(path_of(kind)?)
+    }
+
+    /// Looks for a program that an engine needs, in the same way.
+    ///
+    /// # Errors
+    /// As [`Self::engine`].
+    pub fn program(name: &str, remedy: &str) -> Result<Self, Unavailable> {
+        let path = on_path(name).ok_or_else(|| Unavailable {
+            reason: format!("{name} is not on the path"),
+            remedy: remedy.to_owned(),
+        })?;
+        Self::at(path)
+    }
+
+    fn at(path: PathBuf) -> Result<Self, Unavailable> {
         let asked = Invocation::of(&path).with(["--version"]);
         let answer = asked
             .run(Patience::until(Deadline::after(PATIENCE)))

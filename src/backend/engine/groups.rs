@@ -39,7 +39,7 @@ impl EngineGroups {
     /// # Errors
     /// In words: there is no place.
     pub fn find(limitations: &mut Vec<Limitation>) -> Result<Self, String> {
-        Self::read()?.watched(limitations)
+        Self::look()?.watched(limitations)
     }
 
     /// As [`Self::find`], only in the hierarchies that systemd calls its own: its named one, and that of
@@ -48,12 +48,16 @@ impl EngineGroups {
     /// # Errors
     /// As there.
     pub fn of_systemd(limitations: &mut Vec<Limitation>) -> Result<Self, String> {
-        let mut groups = Self::read()?;
+        let mut groups = Self::look()?;
         groups.directories.retain(|directory| directory.of_systemd);
         groups.watched(limitations)
     }
 
-    fn read() -> Result<Self, String> {
+    /// As [`Self::find`], and the guardian is not told.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn look() -> Result<Self, String> {
         let all = Hierarchies::read().map_err(|error| format!("/proc/self/mountinfo: {error}"))?;
         Self::of(&all)
     }
@@ -166,6 +170,11 @@ impl EngineGroups {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
+    }
+
+    /// Where groups of this name are made.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = PathBuf> {
+        self.made(name)
     }
 
     fn made(&self, name: &str) -> impl Iterator<Item = PathBuf> {

@@ -25,15 +25,25 @@
 
 mod bwrap;
 pub mod command;
+#[cfg(feature = "engines")]
+mod containerd;
 mod conversation;
+#[cfg(feature = "engines")]
+mod cri;
 pub mod detect;
+mod docker;
+mod endpoint;
 mod front;
-mod groups;
+pub(in crate::backend) mod groups;
+#[cfg(feature = "engines")]
+mod grpc;
+mod image;
 pub mod kind;
 pub mod leftover;
 mod nspawn;
 mod oci;
 pub mod own;
+mod pids;
 mod podman;
 mod qemu;
 pub mod tail;
@@ -102,6 +112,11 @@ pub trait Engine {
     /// The longest that a trial may take, where the engine's user has said so.
     fn timeout(&self) -> Option<Duration> {
         None
+    }
+
+    /// The daemons in front of which it stands, with what they take.
+    fn daemons(&self) -> Vec<DaemonFacts> {
+        Vec::new()
     }
 
     /// After a first launch that failed: goes without what may have failed it, and says so as a
@@ -212,6 +227,19 @@ pub struct EngineFacts {
     pub differences: Vec<String>,
 }
 
+/// A daemon that runs whether or not there is an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DaemonFacts {
+    /// `containerd` or `dockerd`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Proportional set size of its process, when the run ended (proc_pid_smaps(5)), in bytes; absent
+    /// where its process is not known.
+    pub memory: Option<Bytes>,
+}
+
 /// Makes an engine ready.
 ///
 /// # Errors
@@ -224,6 +252,14 @@ pub fn open(
     let engine: Box<dyn Engine> = match kind {
         EngineKind::Oci(runtime, lifecycle) => {
             Box::new(oci::Oci::open(*runtime, *lifecycle, services)?)
+        }
+        #[cfg(feature = "engines")]
+        EngineKind::Containerd => Box::new(containerd::Containerd::open(provided, services)?),
+        #[cfg(feature = "engines")]
+        EngineKind::Cri => Box::new(cri::Cri::open(provided, services)?),
+        EngineKind::Dockerd(network) => Box::new(docker::Api::open(*network, provided, services)?),
+        EngineKind::Docker(network) => {
+            Box::new(docker::Client::open(*network, provided, services)?)
         }
         EngineKind::Bwrap => Box::new(bwrap::Bwrap::open(services)?),
         EngineKind::Podman => Box::new(podman::Podman::open(services)?),
@@ -365,6 +401,10 @@ impl Backend for Engined {
 
     fn engine(&self) -> Option<EngineFacts> {
         Some(self.engine.facts())
+    }
+
+    fn daemons(&self) -> Vec<DaemonFacts> {
+        self.engine.daemons()
     }
 }
 

@@ -58,6 +58,7 @@ pub fn doctor(args: &DoctorArgs) -> Result<u8, CliError> {
 fn examine(provided: &Provided) -> Report {
     let clock = Clock::calibrate(Duration::from_millis(50));
     let kvm = kvm::detect(Path::new("/"));
+    // Daemons that several of them need are started once.
     let mut services = Services::default();
     let backends = plan::all(&provided.own)
         .iter()

@@ -3,6 +3,7 @@
 pub mod compare;
 pub mod completions;
 pub mod doctor;
+pub mod engines;
 pub mod explain;
 pub mod list;
 pub mod report;

@@ -14,13 +14,12 @@ use crate::cli::args::{Format, RunArgs};
 use crate::cli::config;
 use crate::cli::error::CliError;
 use crate::cli::output::print;
-use crate::cli::plan::{RunPlan, validate};
+use crate::cli::plan::{LadderName, RunPlan, validate};
 use crate::host::fingerprint::Host;
 use crate::host::noise::{Moment, Noise};
 use crate::measure::clock::{Clock, ClockError};
-use crate::measure::ladder::estimate::estimate;
-use crate::measure::ladder::{self, Ladder};
-use crate::measure::plan::{Plan, bursts, ladder_density};
+use crate::measure::ladder::{self, Climb, Ladder, stack};
+use crate::measure::plan::{Plan, bursts, ladder_density, stack_density};
 use crate::measure::session::{self, EndedEarly, Observer, Opened, RunError};
 use crate::measure::stored::RUNNING;
 use crate::measure::summary::{Count, Summary, summarise};
@@ -51,8 +50,14 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
     let clock = Clock::calibrate(Duration::from_millis(100))?;
     let mut host = Host::detect(clock.facts());
     let mut opened = Vec::new();
-    if ladder {
-        opened = climb(&mut plan);
+    match ladder {
+        Some(LadderName::Namespaces) => opened = climb(&mut plan),
+        Some(LadderName::Docker) => {
+            plan.configurations = stack::configurations();
+            plan.density = Some(stack_density(plan.profile));
+            plan.ladder = Some(Climb::Docker);
+        }
+        None => {}
     }
     opened.extend(open(&plan.configurations, &provided));
     let reasons = unavailable(&opened);
@@ -64,7 +69,7 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
     let path = out.unwrap_or_else(|| Path::new("reports").join(&id));
     let mut keeper = Keeper::new(Folder::create(&path).map_err(CliError::Output)?);
     let before = Moment::read();
-    let ladder_of = |records: &[Record]| plan.ladder.as_ref().map(|l| estimate(l, records));
+    let ladder_of = |records: &[Record]| plan.ladder.as_ref().map(|l| l.estimate(records));
     let document =
         |host: &Host, opened: &[Opened], summary: Summary, records: &[Record], end: End| Run {
             schema: SCHEMA.to_owned(),
@@ -117,7 +122,8 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
             EndedEarly::Interrupted(_) => Some("interrupted".to_owned()),
             // A budget that is spent is an ordinary end where everything has its interval.
             EndedEarly::MaxTime
-                if (plan.target.is_some() || ladder) && has_intervals(&plan, &summary) =>
+                if (plan.target.is_some() || ladder.is_some())
+                    && has_intervals(&plan, &summary) =>
             {
                 None
             }
@@ -183,6 +189,7 @@ fn has_intervals(plan: &Plan, summary: &Summary) -> bool {
 
 /// Opens each configuration once; what cannot run keeps its reason.
 fn open(configurations: &[Configuration], provided: &Provided) -> Vec<Opened> {
+    // What backends share lives as long as one of them.
     let mut services = Services::default();
     configurations
         .iter()
@@ -212,7 +219,7 @@ fn climb(plan: &mut Plan) -> Vec<Opened> {
     plan.configurations = ladder.configurations();
     plan.bursts = Some(bursts(plan.profile, &ladder));
     plan.density = Some(ladder_density(plan.profile, &ladder));
-    plan.ladder = Some(ladder);
+    plan.ladder = Some(Climb::Namespaces(ladder));
     missing
 }
 
@@ -280,6 +287,10 @@ fn backends(opened: &[Opened], summary: &Summary, early: Option<&str>) -> Vec<Ba
                 remedy,
                 limitations,
                 engine: o.backend.as_ref().ok().and_then(|b| b.engine()),
+                daemons: o
+                    .backend
+                    .as_ref()
+                    .map_or_else(|_| Vec::new(), |b| b.daemons()),
                 guest_kernel: o.backend.as_ref().ok().and_then(|b| b.guest_kernel()),
                 trials,
                 failures,

@@ -14,7 +14,7 @@ use crate::store::record::Record;
 use crate::workload::{Profile, Workload};
 
 /// Values of one metric: configuration id → block → nanoseconds, or round → bytes.
-type Values = BTreeMap<String, BTreeMap<u64, f64>>;
+pub(super) type Values = BTreeMap<String, BTreeMap<u64, f64>>;
 
 /// The ladder's estimates.
 #[must_use]
@@ -39,6 +39,7 @@ pub fn estimate(ladder: &Ladder, records: &[Record]) -> LadderResult {
             result.rungs.push(RungResult {
                 mechanism: rung.mechanism.name().to_owned(),
                 metric: metric.name.to_owned(),
+                over: None,
                 added: difference(&values, rung.added),
                 alone: difference(&values, rung.alone),
                 left_out: difference(&values, rung.left_out),
@@ -55,7 +56,7 @@ pub fn estimate(ladder: &Ladder, records: &[Record]) -> LadderResult {
     result
 }
 
-fn values(records: &[Record], metric: &Metric) -> Values {
+pub(super) fn values(records: &[Record], metric: &Metric) -> Values {
     let noop = Profile::default().task(Workload::Noop, 0);
     let read = metrics_of(&noop)
         .into_iter()
@@ -102,7 +103,7 @@ fn difference(values: &Values, pair: (Mechanisms, Mechanisms)) -> Option<Differe
 }
 
 /// Hodges–Lehmann with Wilcoxon's interval; the median without an interval where there are too few.
-fn centre(differences: BTreeMap<u64, f64>, level: f64) -> Option<DifferenceResult> {
+pub(super) fn centre(differences: BTreeMap<u64, f64>, level: f64) -> Option<DifferenceResult> {
     let sample = Sample::new(differences.into_values().collect::<Vec<_>>()).ok()?;
     let (difference, ci95) = match hodges_lehmann(&sample, level) {
         Ok((centre, interval)) => (centre, Some([interval.low, interval.high])),

@@ -10,10 +10,44 @@
 
 pub mod burst;
 pub mod estimate;
+pub mod stack;
 
 use crate::backend::Configuration;
 use crate::backend::container::mechanism::{Mechanism, Mechanisms};
 use crate::backend::container::options::Options;
+use crate::store::document::LadderResult;
+use crate::store::record::Record;
+
+/// Which ladder a run climbs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Climb {
+    /// The namespace ladder.
+    Namespaces(Ladder),
+    /// The stack ladder.
+    Docker,
+}
+
+impl Climb {
+    /// Its estimates.
+    #[must_use]
+    pub fn estimate(&self, records: &[Record]) -> LadderResult {
+        match self {
+            Self::Namespaces(ladder) => estimate::estimate(ladder, records),
+            Self::Docker => stack::estimate(records),
+        }
+    }
+
+    /// That of a stored run, by its name and its top.
+    #[must_use]
+    pub fn of_run(known: &LadderResult, configurations: &[Configuration]) -> Option<Self> {
+        if known.name == stack::NAME {
+            let top = stack::top();
+            return (known.top == top.id() && configurations.contains(&top))
+                .then_some(Self::Docker);
+        }
+        Ladder::of_run(&known.top, configurations).map(Self::Namespaces)
+    }
+}
 
 /// One mechanism: each side is a pair of containers (with, without).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,6 +20,8 @@ pub(super) struct Surroundings<'a> {
     pub descriptors: Descriptors<'a>,
     /// `argv`, closed by a null.
     pub argv: &'a [*const libc::c_char],
+    /// `envp`, closed by a null.
+    pub envp: &'a [*const libc::c_char],
 }
 
 /// Carries out one step.
@@ -43,6 +45,13 @@ pub(super) fn perform(op: &Op, around: &Surroundings<'_>) -> Done {
         }
         // SAFETY: none of the flags used share memory: the call touches kernel state only.
         Op::Unshare(flags) => done(unsafe { libc::unshare(*flags) }),
+        Op::JoinMounts => {
+            let [process, ..] = fds.grants.passed;
+            let process = process.ok_or(Errno::EBADF)?.as_raw_fd();
+            // SAFETY: takes integers; the caller shares its memory, but not its file system context,
+            // which is all that the call changes.
+            done(unsafe { libc::setns(process, libc::CLONE_NEWNS) })
+        }
         Op::Mount(mount) => mounts::mount(mount),
         Op::MountWithin(mount) => mounts::mount_within(mount),
         Op::BindDirectory {
@@ -127,10 +136,10 @@ pub(super) fn perform(op: &Op, around: &Surroundings<'_>) -> Done {
                 libc::CLOSE_RANGE_CLOEXEC,
             )
         }),
-        Op::Exec(path) => execute(libc::AT_FDCWD, path, libc::AT_SYMLINK_NOFOLLOW, around.argv),
+        Op::Exec(path) => execute(libc::AT_FDCWD, path, libc::AT_SYMLINK_NOFOLLOW, around),
         Op::ExecImage => {
             let image = fds.image.ok_or(Errno::EBADF)?;
-            execute(image.as_raw_fd(), c"", libc::AT_EMPTY_PATH, around.argv)
+            execute(image.as_raw_fd(), c"", libc::AT_EMPTY_PATH, around)
         }
     }
 }
@@ -294,16 +303,16 @@ fn seccomp(filter: &seccompiler::BpfProgram) -> Done {
 }
 
 /// Returns only on failure.
-fn execute(directory: RawFd, path: &CStr, flags: i32, argv: &[*const libc::c_char]) -> Done {
-    // SAFETY: `path` is NUL-terminated; `argv` is closed by a null, and so is the empty
-    // environment. On success this call does not return.
+fn execute(directory: RawFd, path: &CStr, flags: i32, around: &Surroundings<'_>) -> Done {
+    // SAFETY: `path` is NUL-terminated; `argv` and `envp` are closed by a null each. On success this
+    // call does not return.
     done64(unsafe {
         libc::syscall(
             libc::SYS_execveat,
             directory,
             path.as_ptr(),
-            argv.as_ptr(),
-            [std::ptr::null::<libc::c_char>()].as_ptr(),
+            around.argv.as_ptr(),
+            around.envp.as_ptr(),
             flags,
         )
     })

@@ -43,6 +43,7 @@ const GONE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Bridge {
     index: u32,
+    name: String,
     subnet: Subnet,
     route: Mutex<Route>,
     leased: Mutex<Leased>,
@@ -90,14 +91,30 @@ impl Bridge {
         if let Some(bridge) = shared.upgrade() {
             return Ok(bridge);
         }
-        let bridge = Arc::new(Self::new(Owner::current()?)?);
+        let bridge = Arc::new(Self::of(Owner::current()?)?);
         *shared = Arc::downgrade(&bridge);
         Ok(bridge)
     }
 
-    fn new(owner: Owner) -> io::Result<Self> {
+    /// A bridge of this harness that nobody else plugs anything into.
+    ///
+    /// # Errors
+    /// As [`Self::shared`].
+    pub fn of(owner: Owner) -> io::Result<Self> {
+        Self::new((0..NAMES).map(|_| owner.new_link_name()))
+    }
+
+    /// A bridge of this name.
+    ///
+    /// # Errors
+    /// As [`Self::shared`]; the name is taken (EEXIST).
+    pub fn named(name: &str) -> io::Result<Self> {
+        Self::new(std::iter::once(name.to_owned()))
+    }
+
+    /// With the first of these names that is free.
+    fn new(mut names: impl Iterator<Item = String>) -> io::Result<Self> {
         let mut route = Route::new()?;
-        let mut names = (0..NAMES).map(|_| owner.new_link_name());
         let name = names
             .find_map(|name| {
                 let made = route.change(new_bridge(&name), NLM_F_CREATE | NLM_F_EXCL);
@@ -114,6 +131,7 @@ impl Bridge {
         // From here on it is removed again, whatever happens.
         let mut bridge = Self {
             index: index.index,
+            name,
             subnet: Subnet::new(0),
             route: Mutex::new(route),
             leased: Mutex::new(Leased {
@@ -154,6 +172,12 @@ impl Bridge {
         self.index
     }
 
+    /// Its name on the host.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its own address, the containers' way out.
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
@@ -187,7 +211,7 @@ impl Bridge {
         loop {
             let links = links(&mut route)?;
             let ports = links.iter().filter(|link| link.master == Some(self.index));
-            let ports: Vec<u32> = ports.filter(|p| p.is_port()).map(|p| p.index).collect();
+            let ports: Vec<u32> = ports.filter(|p| p.is_pair()).map(|p| p.index).collect();
             if ports.is_empty() {
                 break;
             }
@@ -241,8 +265,9 @@ struct Link {
 }
 
 impl Link {
-    fn is_port(&self) -> bool {
-        self.kind == Some(InfoKind::Veth) && self.name.starts_with("isob")
+    /// Whoever else's end of a pair of interfaces is in a bridge of ours was put there for one of ours.
+    fn is_pair(&self) -> bool {
+        self.kind == Some(InfoKind::Veth)
     }
 }
 

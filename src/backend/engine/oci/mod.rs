@@ -14,7 +14,7 @@
 //! ```
 //! `:run` has one command instead, which stays until the payload ends.
 
-mod bundle;
+pub(super) mod bundle;
 mod instance;
 
 use std::fs;

@@ -1,0 +1,139 @@
+//! What a container writes, as dockerd passes it on: parts with a header of eight bytes each (the Engine
+//! API's "stream format").
+
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// How long the rest of a part may take to come once it has begun.
+const REST: Duration = Duration::from_secs(5);
+/// `1`: standard output.
+const STDOUT: u8 = 1;
+
+/// An attached connection.
+#[derive(Debug)]
+pub struct Attached {
+    stream: Option<UnixStream>,
+    /// Not yet handed on.
+    received: Vec<u8>,
+}
+
+impl Attached {
+    /// From a connection that was upgraded.
+    ///
+    /// # Errors
+    /// No time can be set.
+    pub fn new(stream: UnixStream, received: Vec<u8>) -> io::Result<Self> {
+        stream.set_read_timeout(Some(REST))?;
+        Ok(Self {
+            stream: Some(stream),
+            received,
+        })
+    }
+
+    /// Readable while there is more; `None` behind the end.
+    #[must_use]
+    pub fn output(&self) -> Option<BorrowedFd<'_>> {
+        self.stream.as_ref().map(AsFd::as_fd)
+    }
+
+    /// What the container wrote to its standard output, now that something has come; 0 is the end.
+    ///
+    /// # Errors
+    /// The connection breaks off, or brings no such parts.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some((start, end)) = part(&self.received)? {
+                let is_output = self.received[0] == STDOUT;
+                let n = (end - start).min(buffer.len());
+                if !is_output || n == 0 {
+                    self.received.drain(..end);
+                    continue;
+                }
+                buffer[..n].copy_from_slice(&self.received[start..start + n]);
+                if n == end - start {
+                    self.received.drain(..end);
+                } else {
+                    // The rest keeps a header.
+                    let rest = u32::try_from(end - start - n).unwrap_or(0);
+                    self.received.drain(8..8 + n);
+                    self.received[4..8].copy_from_slice(&rest.to_be_bytes());
+                }
+                return Ok(n);
+            }
+            let Some(stream) = &mut self.stream else {
+                return Ok(0);
+            };
+            let mut more = [0; 4096];
+            let n = stream.read(&mut more)?;
+            if n == 0 {
+                self.stream = None;
+                return Ok(0);
+            }
+            self.received.extend_from_slice(&more[..n]);
+        }
+    }
+
+    /// The end of the container's input.
+    ///
+    /// # Errors
+    /// The daemon has gone.
+    pub fn close_input(&self) -> io::Result<()> {
+        match &self.stream {
+            Some(stream) => stream.shutdown(Shutdown::Write),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
+/// Where the first part's bytes begin and end; `None` while they have not all come.
+fn part(received: &[u8]) -> io::Result<Option<(usize, usize)>> {
+    let Some(header) = received.first_chunk::<8>() else {
+        return Ok(None);
+    };
+    let [kind, zeros @ .., a, b, c, d] = *header;
+    let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+    // No payload says more than 64 KiB.
+    if kind > 3 || zeros != [0; 3] || length > 1 << 20 {
+        return Err(io::Error::other(format!(
+            "no header of a part: {}",
+            header.escape_ascii()
+        )));
+    }
+    let end = 8 + length;
+    Ok((received.len() >= end).then_some((8, end)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn parts_are_put_together_and_errors_left_out() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut attached = Attached::new(ours, b"\x01\0\0\0\0\0".to_vec()).unwrap();
+        theirs
+            .write_all(b"\0\x05hello\x02\0\0\0\0\0\0\x03err")
+            .unwrap();
+        theirs.write_all(b"\x01\0\0\0\0\0\0\x01!").unwrap();
+        drop(theirs);
+        let mut said = Vec::new();
+        let mut buffer = [0; 2];
+        while let n @ 1.. = attached.read(&mut buffer).unwrap() {
+            said.extend_from_slice(&buffer[..n]);
+        }
+        assert_eq!(said, b"hello!");
+        assert!(attached.output().is_none());
+    }
+
+    #[test]
+    fn what_has_no_header_is_refused() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"just some text").unwrap();
+        let mut attached = Attached::new(ours, Vec::new()).unwrap();
+        assert!(attached.read(&mut [0; 64]).is_err());
+    }
+}

@@ -1,0 +1,46 @@
+//! Processes of an instance of a daemon: the payload and the shim above it.
+
+use std::fs;
+use std::path::Path;
+
+use super::groups::EngineGroups;
+
+/// The process above this one (`/proc/PID/stat`, field 4), unless it is the system's first.
+#[must_use]
+pub fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // "pid (name) state ppid …": the name may hold blanks and brackets.
+    let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?;
+    parent.parse().ok().filter(|pid| *pid > 1)
+}
+
+/// A payload and its shim.
+#[must_use]
+pub fn with_shim(pid: u32) -> Vec<u32> {
+    [Some(pid), parent(pid)].into_iter().flatten().collect()
+}
+
+/// The first process of the control group with this path, in whichever hierarchy it is.
+#[must_use]
+pub fn in_group(path: &Path) -> Option<u32> {
+    let groups = EngineGroups::look().ok()?;
+    let name = path.strip_prefix(groups.path("")).ok()?;
+    groups.all(&name.to_string_lossy()).find_map(|directory| {
+        let text = fs::read_to_string(directory.join("cgroup.procs")).ok()?;
+        text.lines().find_map(|line| line.parse().ok())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_parent_of_a_child_is_this_process() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        assert_eq!(super::parent(child.id()), Some(std::process::id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
