@@ -8,9 +8,7 @@ use super::error::CliError;
 use crate::backend::Provided;
 use crate::backend::configuration::{Configuration, ConfigurationError};
 use crate::backend::engine::own::OwnBackend;
-use crate::measure::plan::{
-    Plan, density, engines_time, ladder_rounds, ladder_time, max_time, rounds, target,
-};
+use crate::measure::plan::{Plan, density, ladder_rounds, ladder_time, max_time, rounds, target};
 use crate::workload::profile::Profile;
 use crate::workload::{Task, Workload};
 
@@ -25,6 +23,8 @@ pub struct RunPlan {
     pub out: Option<PathBuf>,
     /// What to print.
     pub format: Format,
+    /// Whether the time was given by the user, and is not the profile's.
+    pub has_own_time: bool,
     /// Whether the configurations are those of the namespace ladder, which depend on what this
     /// host has.
     pub ladder: bool,
@@ -68,7 +68,7 @@ pub fn validate(
     let seed = seed(args.seed.as_deref(), random_seed)?;
     let max_time = match &args.max_time {
         None if ladder => ladder_time(profile),
-        None => max_time(profile) + engines_time(profile, &configurations),
+        None => max_time(profile),
         Some(text) => duration("--max-time", text)?,
     };
     // A kernel on an emulated machine takes half a minute to its first process.
@@ -103,6 +103,7 @@ pub fn validate(
         out: args.out.clone(),
         format: args.format,
         ladder,
+        has_own_time: args.max_time.is_some(),
     })
 }
 
@@ -350,9 +351,10 @@ mod tests {
             out,
             format,
             ladder,
+            has_own_time,
         } = plan(&[]).unwrap();
         assert_eq!(provided, Provided::default());
-        assert!(!ladder);
+        assert!(!ladder && !has_own_time);
         assert_eq!(plan.configurations, Configuration::defaults());
         assert_eq!(
             (plan.seed, plan.profile, out, format),
@@ -422,11 +424,9 @@ mod tests {
     }
 
     #[test]
-    fn all_is_every_backend_and_takes_more_time() {
+    fn all_is_every_backend() {
         let every = plan(&["--backends", "all"]).unwrap().plan;
         assert_eq!(every.configurations, Configuration::all());
-        let default = plan(&[]).unwrap().plan;
-        assert!(every.max_time > default.max_time);
         assert!(plan(&["--backends", "all,process"]).is_err());
     }
 

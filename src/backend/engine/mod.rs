@@ -104,6 +104,11 @@ pub trait Engine {
         false
     }
 
+    /// From now on with or without its seccomp filter; whether that could be done.
+    fn set_filter(&mut self, _on: bool) -> bool {
+        false
+    }
+
     /// Starts an instance: asks the engine for it, naming what it does as phases. The last phase may be
     /// left open: it ends with the payload's first instruction.
     ///
@@ -351,6 +356,10 @@ impl Backend for Engined {
 
     fn limitations(&self) -> Vec<Limitation> {
         self.engine.limitations()
+    }
+
+    fn set_filter(&mut self, on: bool) -> bool {
+        self.engine.set_filter(on)
     }
 
     fn engine(&self) -> Option<EngineFacts> {
