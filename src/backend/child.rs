@@ -51,13 +51,6 @@ impl Deadline {
         self.at.saturating_duration_since(Instant::now())
     }
 
-    /// Earlier, if it lies further away than this.
-    #[must_use]
-    pub fn at_most(self, allowed: Duration) -> Self {
-        let earlier = Self::after(allowed);
-        if earlier.at < self.at { earlier } else { self }
-    }
-
     /// What was allowed at its start.
     #[must_use]
     pub const fn allowed(&self) -> Duration {

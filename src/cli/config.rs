@@ -156,7 +156,7 @@ fn template(key: &'static str, command: RawCommand) -> Result<Template, Definiti
         RawCommand::Words(words) => Template::of(key, words),
     }?;
     let program = template.program();
-    if program_path(program).is_none() {
+    if template.has_fixed_program() && program_path(program).is_none() {
         let problem = if program.contains('/') {
             format!("{program:?} is no file that can be executed")
         } else {

@@ -108,9 +108,19 @@ pub trait Engine {
         Vec::new()
     }
 
+    /// The longest that a trial may take, where the engine's user has said so.
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
+
     /// After a first launch that failed: goes without what may have failed it, and says so as a
     /// limitation. Whether another try is worth it.
     fn compromise(&mut self, _failure: &Failure) -> bool {
+        false
+    }
+
+    /// From now on with or without its seccomp filter; whether that could be done.
+    fn set_filter(&mut self, _on: bool) -> bool {
         false
     }
 
@@ -299,6 +309,11 @@ impl Engined {
         }
     }
 
+    fn deadline(&self, launch: &Launch) -> Deadline {
+        let timeout = self.engine.timeout().unwrap_or(Duration::MAX);
+        Deadline::after(launch.deadline.min(timeout))
+    }
+
     fn start(
         &mut self,
         launch: &Launch,
@@ -328,7 +343,7 @@ impl Backend for Engined {
     fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
         let mut log = PhaseLog::new();
         let mut teardown = PhaseLog::new();
-        let deadline = Deadline::after(launch.deadline);
+        let deadline = self.deadline(launch);
         let (t0, mut talk) = self.start(launch, false, deadline, &mut log)?;
         let t4 = talk.until_exit(deadline)?;
         let exit = talk.exit(&mut teardown)?;
@@ -361,7 +376,7 @@ impl Backend for Engined {
     }
 
     fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {
-        let deadline = Deadline::after(launch.deadline);
+        let deadline = self.deadline(launch);
         let (_, mut talk) = self.start(launch, true, deadline, &mut PhaseLog::new())?;
         talk.until_waiting(deadline, launch.task.heap_bytes())?;
         talk.set_apart();
@@ -377,6 +392,10 @@ impl Backend for Engined {
 
     fn limitations(&self) -> Vec<Limitation> {
         self.engine.limitations()
+    }
+
+    fn set_filter(&mut self, on: bool) -> bool {
+        self.engine.set_filter(on)
     }
 
     fn engine(&self) -> Option<EngineFacts> {

@@ -174,6 +174,13 @@ impl Template {
         self.0.first().map_or("", String::as_str)
     }
 
+    /// Whether the program is the same in every trial.
+    #[must_use]
+    pub fn has_fixed_program(&self) -> bool {
+        let program = self.program();
+        !Placeholder::ALL.iter().any(|p| program.contains(p.name()))
+    }
+
     /// Whether a placeholder is in it.
     #[must_use]
     pub fn uses(&self, placeholder: Placeholder) -> bool {

@@ -63,10 +63,16 @@ impl Own {
             remedy: "--config with the file that defines it".to_owned(),
         })?;
         let program = definition.start.program();
-        let path = program_path(program).ok_or_else(|| Unavailable {
-            reason: format!("start: {program:?} is no program that can be executed"),
-            remedy: "install it, or name its path".to_owned(),
-        })?;
+        let path = match program_path(program) {
+            Some(path) => path,
+            None if definition.start.has_fixed_program() => {
+                return Err(Unavailable {
+                    reason: format!("start: {program:?} is no program that can be executed"),
+                    remedy: "install it, or name its path".to_owned(),
+                });
+            }
+            None => program.into(),
+        };
         let found = Found {
             path,
             version: "a backend of isobench.toml".to_owned(),
@@ -157,16 +163,16 @@ impl Engine for Own {
         self.workspace.limitations()
     }
 
+    fn timeout(&self) -> Option<Duration> {
+        Some(self.definition.timeout)
+    }
+
     fn start(
         &mut self,
         order: &Order<'_>,
         log: &mut PhaseLog,
     ) -> Result<Box<dyn Running>, Failure> {
         let timeout = self.definition.timeout;
-        let order = &Order {
-            deadline: order.deadline.at_most(timeout),
-            ..*order
-        };
         let fifo = self.definition.uses_output();
         let path = fifo.then(|| self.folder.join(order.name));
         let output = path.as_deref().map(open_fifo).transpose();
