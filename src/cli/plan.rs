@@ -9,7 +9,7 @@ use crate::backend::Provided;
 use crate::backend::configuration::{Configuration, ConfigurationError};
 use crate::backend::engine::own::OwnBackend;
 use crate::measure::plan::{
-    Plan, density, engines_time, ladder_rounds, ladder_time, max_time, rounds, stack_time, target,
+    Plan, density, ladder_rounds, ladder_time, max_time, rounds, stack_time, target,
 };
 use crate::workload::profile::Profile;
 use crate::workload::{Task, Workload};
@@ -25,6 +25,8 @@ pub struct RunPlan {
     pub out: Option<PathBuf>,
     /// What to print.
     pub format: Format,
+    /// Whether the time was given by the user, and is not the profile's.
+    pub has_own_time: bool,
     /// Which ladder is climbed; its configurations depend on what this host has.
     pub ladder: Option<LadderName>,
 }
@@ -78,7 +80,7 @@ pub fn validate(
         None => match ladder {
             Some(LadderName::Namespaces) => ladder_time(profile),
             Some(LadderName::Docker) => stack_time(profile),
-            None => max_time(profile) + engines_time(profile, &configurations),
+            None => max_time(profile),
         },
         Some(text) => duration("--max-time", text)?,
     };
@@ -105,6 +107,7 @@ pub fn validate(
         out: args.out.clone(),
         format: args.format,
         ladder,
+        has_own_time: args.max_time.is_some(),
     })
 }
 
@@ -395,9 +398,10 @@ mod tests {
             out,
             format,
             ladder,
+            has_own_time,
         } = plan(&[]).unwrap();
         assert_eq!(provided, Provided::default());
-        assert_eq!(ladder, None);
+        assert_eq!((ladder, has_own_time), (None, false));
         assert_eq!(plan.configurations, Configuration::defaults());
         assert_eq!(
             (plan.seed, plan.profile, out, format),
@@ -467,11 +471,9 @@ mod tests {
     }
 
     #[test]
-    fn all_is_every_backend_and_takes_more_time() {
+    fn all_is_every_backend() {
         let every = plan(&["--backends", "all"]).unwrap().plan;
         assert_eq!(every.configurations, Configuration::all());
-        let default = plan(&[]).unwrap().plan;
-        assert!(every.max_time > default.max_time);
         assert!(plan(&["--backends", "all,process"]).is_err());
     }
 

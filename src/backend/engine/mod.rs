@@ -109,19 +109,24 @@ pub trait Engine {
         super::launcher::probe().deadline
     }
 
-    /// The longest that a trial may take, where the engine's user has said so.
-    fn timeout(&self) -> Option<Duration> {
-        None
-    }
-
     /// The daemons in front of which it stands, with what they take.
     fn daemons(&self) -> Vec<DaemonFacts> {
         Vec::new()
     }
 
+    /// The longest that a trial may take, where the engine's user has said so.
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
+
     /// After a first launch that failed: goes without what may have failed it, and says so as a
     /// limitation. Whether another try is worth it.
     fn compromise(&mut self, _failure: &Failure) -> bool {
+        false
+    }
+
+    /// From now on with or without its seccomp filter; whether that could be done.
+    fn set_filter(&mut self, _on: bool) -> bool {
         false
     }
 
@@ -397,6 +402,10 @@ impl Backend for Engined {
 
     fn limitations(&self) -> Vec<Limitation> {
         self.engine.limitations()
+    }
+
+    fn set_filter(&mut self, on: bool) -> bool {
+        self.engine.set_filter(on)
     }
 
     fn engine(&self) -> Option<EngineFacts> {

@@ -19,7 +19,7 @@ use crate::host::fingerprint::Host;
 use crate::host::noise::{Moment, Noise};
 use crate::measure::clock::{Clock, ClockError};
 use crate::measure::ladder::{self, Climb, Ladder, stack};
-use crate::measure::plan::{Plan, bursts, ladder_density, stack_density};
+use crate::measure::plan::{Plan, bursts, engines_time, ladder_density, stack_density};
 use crate::measure::session::{self, EndedEarly, Observer, Opened, RunError};
 use crate::measure::stored::RUNNING;
 use crate::measure::summary::{Count, Summary, summarise};
@@ -41,6 +41,7 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
         out,
         format,
         ladder,
+        has_own_time,
     } = validate(
         args,
         config::load(args.given.config.as_deref())?,
@@ -60,6 +61,10 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
         None => {}
     }
     opened.extend(open(&plan.configurations, &provided));
+    if ladder.is_none() && !has_own_time {
+        let usable = opened.iter().filter(|o| o.backend.is_ok());
+        plan.max_time += engines_time(plan.profile, usable.map(|o| &o.configuration));
+    }
     let reasons = unavailable(&opened);
     if reasons.len() == opened.len() {
         return Err(CliError::NothingRuns(reasons));

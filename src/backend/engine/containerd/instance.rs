@@ -85,7 +85,12 @@ impl Instance {
     }
 
     /// From the snapshot to the start, whose answer is not waited for.
-    pub fn start(&mut self, order: &Order<'_>, log: &mut PhaseLog) -> Result<(), Failure> {
+    pub fn start(
+        &mut self,
+        order: &Order<'_>,
+        seccomp: bool,
+        log: &mut PhaseLog,
+    ) -> Result<(), Failure> {
         let shared = Rc::clone(&self.shared);
         let patience = Patience::until(order.deadline);
         let failed = |why: NoAnswer| why.failure("containerd", shared.endpoint.last_words());
@@ -104,7 +109,9 @@ impl Instance {
                 shared.grpc.ask(PREPARE, prepare, patience)
             })
             .map_err(failed)?;
-        let spec = self.spec(order).map_err(|e| Failure::setup("spec", e))?;
+        let spec = self
+            .spec(order, seccomp)
+            .map_err(|e| Failure::setup("spec", e))?;
         self.made = Made::Container;
         let create = CreateContainer {
             container: Some(Container {
@@ -179,14 +186,14 @@ impl Instance {
         Ok((path, stdout.display().to_string()))
     }
 
-    fn spec(&self, order: &Order<'_>) -> io::Result<Vec<u8>> {
+    fn spec(&self, order: &Order<'_>, seccomp: bool) -> io::Result<Vec<u8>> {
         let parent = self.shared.endpoint.parent.as_ref();
         let group = parent.map(|parent| parent.join(&self.name));
         let wishes = Wishes {
             // Below the bundle that the shim makes.
             root: "rootfs".into(),
             group: Some(group.unwrap_or_else(|| Path::new("/isobench").join(&self.name))),
-            seccomp: true,
+            seccomp,
             user: None,
         };
         let config = bundle::config(&self.name, &order.launch.task, &wishes);

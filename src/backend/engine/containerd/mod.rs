@@ -40,6 +40,8 @@ const SNAPSHOTTER: &str = "overlayfs";
 pub struct Containerd {
     shared: Rc<Shared>,
     limitations: Vec<Limitation>,
+    /// Whether system calls are filtered.
+    seccomp: bool,
 }
 
 /// What instances need.
@@ -74,6 +76,7 @@ impl Containerd {
         )?;
         Ok(Self {
             limitations: workspace.limitations(),
+            seccomp: true,
             shared: Rc::new(Shared {
                 grpc,
                 endpoint,
@@ -135,6 +138,11 @@ impl Engine for Containerd {
         self.limitations.clone()
     }
 
+    fn set_filter(&mut self, on: bool) -> bool {
+        self.seccomp = on;
+        true
+    }
+
     fn daemons(&self) -> Vec<DaemonFacts> {
         self.shared.endpoint.daemon().into_iter().collect()
     }
@@ -145,7 +153,7 @@ impl Engine for Containerd {
         log: &mut PhaseLog,
     ) -> Result<Box<dyn Running>, Failure> {
         let mut instance = Instance::new(&self.shared, order.name);
-        match instance.start(order, log) {
+        match instance.start(order, self.seccomp, log) {
             Ok(()) => Ok(Box::new(instance)),
             Err(failure) => {
                 instance.give_up();

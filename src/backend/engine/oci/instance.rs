@@ -269,13 +269,11 @@ impl Running for Instance {
     }
 
     fn processes(&self) -> Result<Vec<u32>, Failure> {
-        let run = self.first.as_ref().and_then(Started::pid);
-        let payload = match &self.payload {
-            Some(payload) => payload.pid,
-            None => super::pid_of(&self.bundle.join("pid"))
-                .map_err(|error| Failure::setup("pid_file", error))?,
-        };
-        Ok([Some(payload), run].into_iter().flatten().collect())
+        Ok(match &self.payload {
+            Some(payload) => vec![payload.pid],
+            // `run` and what it has started.
+            None => isobench_guardian::marked(|mark| mark == self.name),
+        })
     }
 
     fn group(&self) -> Option<GroupAccounts> {
