@@ -250,36 +250,51 @@ fn a_dockerd_that_dies_fails_its_own_trials_only() {
     until("as before", || world() == before);
 }
 
-/// Nobody is there to take the daemons down: the kernel ends them, the guardian their containers.
+/// Asked to end, the run takes its daemons down. Killed, the kernel ends them and the guardian what is
+/// left; with that killed, too, it is for whoever comes next.
 #[test]
-fn a_killed_run_leaves_no_daemon_and_nothing_of_theirs() {
+fn a_run_that_ends_early_leaves_no_daemon_and_nothing_of_theirs() {
     let _alone = alone();
-    if !have("a_killed_run_with_daemons", &["containerd", "dockerd"]) {
+    if !have("a_run_with_daemons_ends", &["containerd", "dockerd"]) {
         return;
     }
     let before = world();
-    let dir = tempfile::tempdir().unwrap();
-    let out = dir.path().join("out");
-    let flags = [
-        "--backends",
-        "containerd,dockerd",
-        "--workloads",
-        "noop",
-        "--blocks",
-        "100",
-    ];
-    let mut child = start(&mut run_into(&flags, &out));
-    let of = format!("isobench-{}-", child.id());
-    until("under way", || finished(&out) >= 3);
-    let containerd = daemon("containerd", &of).unwrap();
-    signal(&child, Signal::SIGKILL);
-    child.wait().unwrap();
-    until("no daemon", || {
-        kill(containerd, None).is_err() && daemon("dockerd", &of).is_none()
-    });
-    until("nothing is left", || {
-        left_behind(child.id()).is_empty() && homes(&of).is_empty() && world() == before
-    });
+    for (end, guarded) in [
+        (Signal::SIGINT, true),
+        (Signal::SIGKILL, true),
+        (Signal::SIGKILL, false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let flags = [
+            "--backends",
+            "containerd,dockerd",
+            "--workloads",
+            "noop",
+            "--blocks",
+            "100",
+        ];
+        let mut child = start(&mut run_into(&flags, &out));
+        let of = format!("isobench-{}-", child.id());
+        until("under way", || finished(&out) >= 3);
+        let containerd = daemon("containerd", &of).unwrap();
+        if !guarded {
+            let guardian = daemon("isobench-guardian", &format!("\0{}-", child.id())).unwrap();
+            kill(guardian, Signal::SIGKILL).unwrap();
+        }
+        signal(&child, end);
+        let ended = child.wait().unwrap();
+        assert_eq!(ended.code(), (end == Signal::SIGINT).then_some(130));
+        until("no daemon", || {
+            kill(containerd, None).is_err() && daemon("dockerd", &of).is_none()
+        });
+        if !guarded {
+            assert_eq!(status(&engines(&["down"])), 0);
+        }
+        until("nothing is left", || {
+            left_behind(child.id()).is_empty() && homes(&of).is_empty() && world() == before
+        });
+    }
 }
 
 /// Every layer is a rung over the one below it; what is stored is shown again.

@@ -56,7 +56,10 @@ fn is_empty(folder: &Path) -> bool {
 }
 
 /// Every kind of workload comes through the engine, and its memory is told.
+/// A filter makes `probe` take as many launches as there are system calls: one spelling of a runtime is
+/// enough.
 fn measures(test: &str, id: &str) {
+    let asked = !id.ends_with(":run");
     if !has(test, id) {
         return;
     }
@@ -68,7 +71,11 @@ fn measures(test: &str, id: &str) {
         "--backends",
         &backends,
         "--workloads",
-        "noop,sha256,crossing,warm@1MiB,idle,probe",
+        if asked {
+            "noop,sha256,crossing,warm@1MiB,idle,probe"
+        } else {
+            "noop,sha256,crossing,warm@1MiB,idle"
+        },
         "--blocks",
         "2",
         "--profile",
@@ -97,7 +104,8 @@ fn measures(test: &str, id: &str) {
     }
     let balance = document.memory.iter().find(|m| m.backend == id).unwrap();
     assert!(balance.backend == id);
-    assert!(document.isolation.iter().any(|fact| fact.backend == id));
+    let told = document.isolation.iter().any(|fact| fact.backend == id);
+    assert_eq!(told, asked);
     let failed = |record: &Record| match record {
         Record::Memory(memory) => memory.failure.is_some(),
         Record::Probe(probe) => probe.failure.is_some(),

@@ -37,6 +37,13 @@ impl Home {
         privileged()?;
         let owner = Owner::current().map_err(|e| unavailable("no name can be had", &e))?;
         let name = owner.new_name();
+        Self::watch()?;
+        Self::make(&name, false)
+    }
+
+    /// Tells the guardian of every place where something of private daemons can be, and sweeps those of
+    /// what dead harnesses have left there.
+    pub(super) fn watch() -> Result<(), Unavailable> {
         // Before folders: what runs in them goes first.
         for place in [Place::Processes, Place::Links] {
             watch(&place);
@@ -46,7 +53,10 @@ impl Home {
         for limitation in limitations {
             tracing::warn!(%limitation, "private daemons");
         }
-        Self::make(&name, false, |place| watch(&Place::Folders(place.into())))
+        for place in places() {
+            watch(&Place::Folders(place));
+        }
+        Ok(())
     }
 
     /// The one that is kept, made now.
@@ -55,7 +65,7 @@ impl Home {
     /// As [`Self::own`]; it is there already.
     pub(super) fn keep() -> Result<Self, Unavailable> {
         privileged()?;
-        Self::make(KEPT, true, |_| {})
+        Self::make(KEPT, true)
     }
 
     /// The one that is kept, if there is one. What another user has put in its place is none.
@@ -71,14 +81,12 @@ impl Home {
         })
     }
 
-    fn make(name: &str, kept: bool, before: impl Fn(&Path)) -> Result<Self, Unavailable> {
+    fn make(name: &str, kept: bool) -> Result<Self, Unavailable> {
         let mut why = io::Error::other("no place is fit");
         for place in places() {
             let folder = place.join(name);
-            match fit(&place, &folder).and_then(|()| {
-                before(&place);
-                DirBuilder::new().mode(0o700).create(&folder)
-            }) {
+            match fit(&place, &folder).and_then(|()| DirBuilder::new().mode(0o700).create(&folder))
+            {
                 Ok(()) => {
                     return Ok(Self {
                         folder,

@@ -10,6 +10,7 @@ use super::home::Home;
 use super::sweep::{self, Left};
 use super::{Daemon, Daemons, Facts};
 use crate::backend::Unavailable;
+use crate::backend::container::is_privileged;
 
 /// What is kept, in its folder.
 const RECORD: &str = "daemons.json";
@@ -103,11 +104,17 @@ pub fn up() -> Result<(Kept, Option<Unavailable>), Unavailable> {
     Ok((kept, without))
 }
 
-/// Takes down what is kept, in whatever state it is. `false`: there was nothing.
+/// Takes down what is kept, in whatever state it is, and what dead harnesses have left. `false`: nothing
+/// was kept.
 ///
 /// # Errors
 /// What stays.
 pub fn down() -> Result<bool, Left> {
+    if is_privileged()
+        && let Err(why) = Home::watch()
+    {
+        tracing::warn!(%why, "what dead harnesses have left stays");
+    }
     let Some(home) = Home::kept() else {
         return Ok(false);
     };

@@ -144,6 +144,15 @@ impl Drop for Daemons {
     }
 }
 
+/// What to type where a daemon's program is not there.
+#[must_use]
+pub fn remedy(name: &str) -> &'static str {
+    match name {
+        "dockerd" => dockerd::REMEDY,
+        _ => containerd::REMEDY,
+    }
+}
+
 /// Path of the control group of daemons of this name.
 #[must_use]
 pub fn parent(name: &str) -> Option<PathBuf> {

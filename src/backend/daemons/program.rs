@@ -30,9 +30,14 @@ impl Program {
     }
 
     /// It is there and cannot be used.
-    pub(super) fn refused(&self, why: &str) -> Unavailable {
+    #[must_use]
+    pub fn refused(&self, why: &str) -> Unavailable {
         Unavailable {
-            reason: format!("{} ({}): {why}", self.path.display(), self.version),
+            reason: format!(
+                "found {} ({}), but {why}",
+                self.path.display(),
+                self.version
+            ),
             remedy: "see the error".to_owned(),
         }
     }

@@ -29,7 +29,7 @@ impl Found {
     /// # Errors
     /// It is not there, or it does not answer.
     pub fn engine(kind: &EngineKind) -> Result<Self, Unavailable> {
-        Self::at(path_of(kind)?)
+        Self::asked(path_of(kind)?, |asked| asked)
     }
 
     /// Looks for a program that an engine needs, in the same way.
@@ -41,11 +41,18 @@ impl Found {
             reason: format!("{name} is not on the path"),
             remedy: remedy.to_owned(),
         })?;
-        Self::at(path)
+        Self::asked(path, |asked| asked)
     }
 
-    fn at(path: PathBuf) -> Result<Self, Unavailable> {
-        let asked = Invocation::of(&path).with(["--version"]);
+    /// A program at this path, asked for its version by a command that `with` makes of the plain one.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn asked(
+        path: PathBuf,
+        with: impl FnOnce(Invocation) -> Invocation,
+    ) -> Result<Self, Unavailable> {
+        let asked = with(Invocation::of(&path)).with(["--version"]);
         let answer = asked
             .run(Patience::until(Deadline::after(PATIENCE)))
             .map_err(|failure| Unavailable {

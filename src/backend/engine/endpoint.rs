@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use crate::backend::daemons::kept::{self, Kept, State};
-use crate::backend::daemons::{self, Daemons, Facts};
+use crate::backend::daemons::{self, Daemons, Facts, Program};
 use crate::backend::services::Services;
 use crate::backend::{Provided, Unavailable};
 
@@ -114,7 +114,7 @@ impl Endpoints {
             return Endpoint::given(socket);
         }
         self.kept("containerd")
-            .map_or_else(|| self.own(Daemons::containerd), Ok)
+            .map_or_else(|| self.own("containerd", Daemons::containerd), Ok)
     }
 
     /// dockerd.
@@ -126,7 +126,7 @@ impl Endpoints {
             return Endpoint::given(socket);
         }
         self.kept("dockerd")
-            .map_or_else(|| self.own(Daemons::dockerd), Ok)
+            .map_or_else(|| self.own("dockerd", Daemons::dockerd), Ok)
     }
 
     fn kept(&self, name: &str) -> Option<Endpoint> {
@@ -137,12 +137,21 @@ impl Endpoints {
 
     fn own(
         &self,
+        name: &str,
         start: impl FnOnce(&mut Daemons) -> Result<&daemons::Daemon, Unavailable>,
     ) -> Result<Endpoint, Unavailable> {
         let mut own = self.own.borrow_mut();
         let daemons = match own.take() {
             Some(daemons) => own.insert(daemons),
-            None => own.insert(Daemons::new()?),
+            None => {
+                // What is there is said also where it cannot be used.
+                let program = Program::of(name, daemons::remedy(name))?;
+                let new = Daemons::new().map_err(|why| Unavailable {
+                    reason: program.refused(&why.reason).reason,
+                    ..why
+                })?;
+                own.insert(new)
+            }
         };
         let facts = start(daemons)?.facts().clone();
         Ok(Endpoint::of(&facts, daemons.folder(), daemons.name()))

@@ -439,6 +439,7 @@ fn remedy(failure: &Failure) -> Option<&'static str> {
             "setting up uid map",
             "sysctl -w kernel.unprivileged_userns_clone=1, or run as root",
         ),
+        ("cannot resolve", "set HOME to a directory that exists"),
         ("Operation not permitted", "run as root"),
         ("permission denied", "run as root"),
     ];

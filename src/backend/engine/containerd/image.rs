@@ -47,10 +47,7 @@ impl Image {
         let refused = |why: String| ctr.unusable(&why, "see what it printed");
         let made = archive(name, arguments, environment);
         let (archive, chain) = made.map_err(|error| refused(error.to_string()))?;
-        let path = workspace.path().join(format!(
-            "{}.tar",
-            super::super::tail::one_line(chain[7..19].as_bytes())
-        ));
+        let path = workspace.path().join("image.tar");
         std::fs::write(&path, archive).map_err(|error| refused(error.to_string()))?;
         let image = Self {
             name: name.to_owned(),

@@ -157,7 +157,7 @@ impl Instance {
         let id = Id {
             value: i64::from(PAYLOAD_ID),
         };
-        let limit = i64::try_from(memory_limit(task).0).unwrap_or(i64::MAX);
+        let limit = memory_limit(task).0;
         let variable = |key: &str, value: &str| KeyValue {
             key: key.to_owned(),
             value: value.to_owned(),
