@@ -102,3 +102,29 @@ fn what_cannot_run_says_why_and_what_would_help() {
     }
     println!("asked in {:?}", begun.elapsed());
 }
+
+/// QEMU does not die with who started it: the guardian ends it.
+#[test]
+fn a_killed_harness_leaves_no_qemu() {
+    let test = "a_killed_harness_leaves_no_qemu";
+    let mut command = support::isobench();
+    command.args(["explain", "--backends", "qemu:tcg"]);
+    if let Some(kernel) = kernel() {
+        command.arg("--kernel").arg(kernel);
+    }
+    let mut harness = support::start(&mut command);
+    let name = format!("isobench-{}-", harness.id());
+    let running = || isobench_guardian::marked(|mark| mark.starts_with(&name)).len();
+    let mut ended = None;
+    support::until("QEMU, or that there is none", || {
+        ended = harness.try_wait().unwrap();
+        running() > 0 || ended.is_some()
+    });
+    if let Some(ended) = ended {
+        assert_eq!(ended.code(), Some(3), "this host cannot");
+        return support::skipped(test, "qemu:tcg cannot run here");
+    }
+    harness.kill().unwrap();
+    harness.wait().unwrap();
+    support::until("the end of QEMU", || running() == 0);
+}
