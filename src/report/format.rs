@@ -75,6 +75,25 @@ pub(super) fn decimals(value: f64) -> usize {
     }
 }
 
+/// A tick of an axis: as few digits as it needs, at most four decimals, with its unit.
+#[must_use]
+pub fn tick(value: f64, unit: Unit) -> String {
+    let (prefix, size) = scale(value, unit);
+    format!("{} {prefix}{}", trimmed(value / size), suffix(unit))
+}
+
+/// A number without needless zeros: `0.5`, `20`, `1000`.
+#[must_use]
+pub fn trimmed(value: f64) -> String {
+    let text = format!("{value:.4}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text.is_empty() || text == "-0" {
+        "0".to_owned()
+    } else {
+        text.to_owned()
+    }
+}
+
 /// Three significant digits without an exponent.
 #[must_use]
 pub fn significant(value: f64) -> String {

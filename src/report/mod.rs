@@ -2,8 +2,10 @@
 
 pub mod balance;
 pub mod boundary;
+pub mod chart;
 pub mod compare;
 pub mod csv;
+pub mod draw;
 pub mod explain;
 mod facts;
 pub mod findings;
@@ -12,5 +14,6 @@ pub mod isolation;
 pub mod ladder;
 pub mod markdown;
 pub mod model;
+pub mod pictures;
 pub mod selftest;
 pub mod terminal;
