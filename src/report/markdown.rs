@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::figure::Figure;
 use super::isolation::Isolation;
 use super::ladder::LadderView;
 use super::model::{Sheet, View};
@@ -17,7 +18,9 @@ pub fn render(view: &View) -> String {
 
 fn write_view(out: &mut String, view: &View) -> std::fmt::Result {
     writeln!(out, "# {}\n", escape(&view.title))?;
-    for sentence in view.findings.iter().chain(&view.notes) {
+    let answers = view.glances.iter().filter_map(|g| g.sentence.as_ref());
+    let said = answers.chain(&view.findings).map(Figure::as_str);
+    for sentence in said.chain(view.notes.iter().map(String::as_str)) {
         writeln!(out, "- {}", escape(sentence))?;
     }
     if let Some(ladder) = &view.ladder {
@@ -137,7 +140,7 @@ fn write_ladder(out: &mut String, ladder: &LadderView) -> std::fmt::Result {
             writeln!(
                 out,
                 "| {} |",
-                row.each_ref().map(|cell| escape(cell)).join(" | ")
+                row.each_ref().map(|cell| escape(cell.as_str())).join(" | ")
             )?;
         }
         writeln!(out)?;
@@ -149,7 +152,7 @@ fn write_ladder(out: &mut String, ladder: &LadderView) -> std::fmt::Result {
             escape(&ladder.debts_title)
         )?;
         for (id, more) in &ladder.debts {
-            writeln!(out, "| {} | {} |", escape(id), escape(more))?;
+            writeln!(out, "| {} | {} |", escape(id), escape(more.as_str()))?;
         }
         writeln!(out)?;
     }
