@@ -250,6 +250,7 @@ fn sentence(run: &Run, id: &str) -> Option<Figure> {
     } else {
         against("container", "a container").or_else(|| against("process", "a bare process"))
     };
+    let has_start = start.is_some();
     parts.extend(start);
     if let Some(found) = computes(run, id) {
         let text = match found.text.strip_prefix("same (") {
@@ -266,20 +267,33 @@ fn sentence(run: &Run, id: &str) -> Option<Figure> {
         parts.push(Figure::new(text, found.values));
     }
     if let Some(memory) = metric(run, id, "idle", "marginal") {
-        let text = format!("one more idle takes {}", quantity(memory.median, memory.unit));
+        let each = quantity(memory.median, memory.unit);
+        let text = format!("one more idle instance takes {each}");
         parts.push(Figure::new(text, [memory.median]));
     }
     if parts.is_empty() {
         return None;
     }
     let texts: Vec<&str> = parts.iter().map(Figure::as_str).collect();
-    let name = plain(id);
-    let mut letters = name.chars();
-    let subject = letters.next().map_or_else(String::new, |first| {
-        let first: String = if name == id { first.into() } else { first.to_uppercase().collect() };
-        first + letters.as_str()
-    });
-    let subject = if name == id { subject } else { format!("{subject} ({id})") };
+    // Without a verb of its own the subject is only named.
+    let colon = if has_start { "" } else { ":" };
+    let text = format!("{}{colon} {}.", subject(id), texts.join("; "));
     let values: Vec<f64> = parts.iter().flat_map(|part| part.values.clone()).collect();
-    Some(Figure::new(format!("{subject} {}.", texts.join("; ")), values))
+    Some(Figure::new(text, values))
+}
+
+/// A configuration at the head of a sentence, its id beside its description where that is another.
+fn subject(id: &str) -> String {
+    let name = plain(id);
+    if name == id {
+        return name;
+    }
+    let mut letters = name.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    let capital: String = first.chain(letters).collect();
+    if name.strip_prefix("a ") == Some(id) {
+        capital
+    } else {
+        format!("{capital} ({id})")
+    }
 }

@@ -22,3 +22,4 @@ pub mod noise;
 pub mod pictures;
 pub mod selftest;
 pub mod terminal;
+pub mod together;

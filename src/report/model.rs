@@ -29,6 +29,8 @@ pub struct View {
     pub charts: Vec<Chart>,
     /// Configurations that gave no number.
     pub missing: Vec<Missing>,
+    /// Files beside the report: address and what they hold.
+    pub sources: Vec<(String, String)>,
     /// Facts about host, payload and schedule, `name: value`.
     pub facts: Vec<(String, String)>,
     /// Metrics, each with a row per configuration.
@@ -149,6 +151,12 @@ pub fn view(run: &Run, samples: Option<&Samples>) -> View {
         noise: noise::verdict(run),
         charts: pictures::charts(run, samples),
         missing: missing(run),
+        sources: [
+            ("run.json", "estimates, ratios, host"),
+            ("trials.jsonl", "every trial, in the order they ran"),
+        ]
+        .map(|(file, what)| (file.to_owned(), what.to_owned()))
+        .to_vec(),
         title: title(run),
         facts: facts::facts(run),
         groups: groups(run),

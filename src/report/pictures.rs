@@ -3,6 +3,7 @@
 use super::chart::bars::{self, Bars};
 use super::chart::distribution::{self, Distribution};
 use super::chart::forest::{self, Forest};
+use super::chart::scene::Ink;
 use super::chart::slope::{self, Slopes};
 use super::chart::timeline::{self, Segment, Timeline, Words};
 use super::chart::waterfall::Waterfall;
@@ -246,16 +247,16 @@ fn slopes(run: &Run, samples: &Samples, ids: &[&str]) -> Option<Chart> {
 }
 
 /// Accounts in the order of the stack, with a colour each.
-const ACCOUNTS: [(&str, &str, u8); 9] = [
-    ("anon", "user, private", 1),
-    ("shmem", "tmpfs, shared", 2),
-    ("slab", "slab", 3),
-    ("page_tables", "page tables", 4),
-    ("vmalloc", "stacks/vmalloc", 0),
-    ("percpu", "percpu", 6),
-    ("sec_page_tables", "KVM's tables", 5),
-    ("kvm", "KVM, other", 5),
-    ("residual", "in no account", 7),
+const ACCOUNTS: [(&str, &str, Ink); 9] = [
+    ("anon", "user, private", Ink::Kind(1)),
+    ("shmem", "tmpfs, shared", Ink::Kind(2)),
+    ("slab", "slab", Ink::Kind(3)),
+    ("page_tables", "page tables", Ink::Kind(4)),
+    ("vmalloc", "stacks/vmalloc", Ink::Kind(0)),
+    ("percpu", "percpu", Ink::Kind(6)),
+    ("sec_page_tables", "KVM's tables", Ink::Series(7)),
+    ("kvm", "KVM, other", Ink::Kind(5)),
+    ("residual", "in no account", Ink::Kind(7)),
 ];
 
 fn sheets(run: &Run) -> Option<Chart> {
@@ -286,7 +287,7 @@ fn sheets(run: &Run) -> Option<Chart> {
     };
     let rows: Vec<bars::Row> = run.memory.iter().map(row).collect();
     let name = |place: &usize| (ACCOUNTS[*place].1.to_owned(), ACCOUNTS[*place].2);
-    let accounts: Vec<(String, u8)> = used.iter().map(name).collect();
+    let accounts: Vec<(String, Ink)> = used.iter().map(name).collect();
     let alt: Vec<String> = rows
         .iter()
         .map(|row| {

@@ -13,8 +13,8 @@ use crate::measure::stored::{Stored, load};
 use crate::report::files::{self, Wanted, Written};
 use crate::report::format::printable;
 use crate::report::model::View;
-use crate::report::{csv, markdown, model, terminal};
-use crate::store::folder::to_pretty_json;
+use crate::report::{csv, markdown, model, terminal, together};
+use crate::store::folder::{FolderError, to_pretty_json};
 
 /// Reads runs and prints them, or writes them as files.
 pub fn report(args: &ReportArgs) -> Result<u8, CliError> {
@@ -23,22 +23,73 @@ pub fn report(args: &ReportArgs) -> Result<u8, CliError> {
         html: args.html || args.open,
         pictures: args.png,
     };
-    let [run] = &args.runs[..] else {
-        return Err(CliError::usage("RUN", "several are not supported yet", None));
+    if args.runs.len() > together::MOST {
+        let problem = format!("{} runs; at most {}", args.runs.len(), together::MOST);
+        return Err(CliError::usage("RUN", problem, None));
+    }
+    let files = wanted != Wanted::default();
+    let single = args.runs.len() == 1;
+    if files && !single && args.out.is_none() {
+        let hint = Some("--out DIR".to_owned());
+        let problem = "several runs have no folder of their own to write to";
+        return Err(CliError::usage("--out", problem, hint));
+    }
+    if !single && matches!(args.format, Format::Json | Format::Csv) {
+        let problem = "json and csv are of one run";
+        return Err(CliError::usage("--format", problem, Some("--format human".to_owned())));
+    }
+    let stored: Vec<Stored> = args.runs.iter().map(|run| load(run)).collect::<Result<_, _>>()?;
+    let mut views: Vec<View> = stored.iter().map(view).collect();
+    let view = match (&stored[..], views.pop()) {
+        ([_], Some(only)) => only,
+        (_, last) => {
+            views.extend(last);
+            together::together(stored.iter().map(|s| &s.run).zip(views).collect())
+        }
     };
-    let stored = load(run)?;
-    let samples = stored.records.as_deref().map(Samples::of);
-    let mut view = model::view(&stored.run, samples.as_ref());
-    view.notes.extend(stored.notes());
-    if wanted != Wanted::default() {
-        let folder = args.out.as_deref().unwrap_or(&stored.folder);
+    if files {
+        let own = stored.first().map(|s| s.folder.as_path());
+        let folder = args.out.as_deref().or(own).unwrap_or(Path::new("."));
+        let view = located(view, &stored, folder);
         return write(folder, &view, wanted, args.open);
     }
     show(args.format, &stored, &view)
 }
 
+fn view(stored: &Stored) -> View {
+    let samples = stored.records.as_deref().map(Samples::of);
+    let mut view = model::view(&stored.run, samples.as_ref());
+    view.notes.extend(stored.notes());
+    view
+}
+
+/// A report that does not lie beside its run says where that is.
+fn located(mut view: View, stored: &[Stored], folder: &Path) -> View {
+    if let [one] = stored
+        && same_file(&one.folder, folder)
+    {
+        return view;
+    }
+    let whole = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let of = |s: &Stored| {
+        let address = whole(&s.folder).display().to_string();
+        (address, format!("run {}", s.run.id))
+    };
+    view.sources = stored.iter().map(of).collect();
+    view
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    let whole = std::fs::canonicalize;
+    matches!((whole(a), whole(b)), (Ok(a), Ok(b)) if a == b)
+}
+
 /// Writes files and says which.
 fn write(folder: &Path, view: &View, wanted: Wanted, open: bool) -> Result<u8, CliError> {
+    std::fs::create_dir_all(folder).map_err(|cause| {
+        let path = folder.to_owned();
+        CliError::Output(FolderError::Unusable { path, cause })
+    })?;
     let mut written = Vec::new();
     let outcome = files::write(folder, view, wanted, &mut written);
     let mut lines = String::new();
@@ -74,18 +125,19 @@ fn show_page(page: &Path) {
     }
 }
 
-fn show(format: Format, stored: &Stored, view: &View) -> Result<u8, CliError> {
+fn show(format: Format, stored: &[Stored], view: &View) -> Result<u8, CliError> {
+    let run = stored.first().map(|s| &s.run);
     let text = match format {
         Format::Human => printable(&terminal::render(view)),
-        Format::Json => to_pretty_json(&stored.run),
+        Format::Json => run.map(to_pretty_json).unwrap_or_default(),
         Format::Markdown => printable(&markdown::render(view)),
-        Format::Csv => csv::render(&stored.run),
+        Format::Csv => run.map(csv::render).unwrap_or_default(),
     };
     print(text)?;
     // Formats without room for sentences still do not hide how the run was stored.
     if matches!(format, Format::Json | Format::Csv) {
         let mut err = anstream::stderr().lock();
-        for note in stored.notes() {
+        for note in stored.iter().flat_map(Stored::notes) {
             // A closed standard error costs nothing: the result is printed.
             let _ = writeln!(err, "isobench: {note}");
         }

@@ -10,6 +10,8 @@ pub struct Axis {
     low: f64,
     high: f64,
     log: bool,
+    /// What its values are, so that ticks are round in their prefix; a plain number if nothing.
+    unit: Option<Unit>,
     /// Place of `low`.
     pub left: f64,
     /// Place of `high`.
@@ -31,9 +33,17 @@ impl Axis {
             low,
             high,
             log,
+            unit: None,
             left,
             right,
         }
+    }
+
+    /// The same axis for values of a unit.
+    #[must_use]
+    pub fn of(mut self, unit: Unit) -> Self {
+        self.unit = Some(unit);
+        self
     }
 
     /// Linear, close around the values instead of from 0.
@@ -44,6 +54,7 @@ impl Axis {
             low: least - room,
             high: most + room,
             log: false,
+            unit: None,
             left: ends.0,
             right: ends.1,
         }
@@ -67,11 +78,15 @@ impl Axis {
         if self.log {
             return self.decades(apart);
         }
-        let rough = (self.high - self.low) / room;
+        // Round in the prefix that the ticks are written with: 512 KiB, not 488.28.
+        let reach = self.high.abs().max(self.low.abs());
+        let prefix = self.unit.map_or(1.0, |unit| format::prefix(reach, unit));
+        let rough = (self.high - self.low) / room / prefix;
         let size = 10_f64.powf(rough.log10().floor());
         let fits = [1.0, 2.0, 2.5, 5.0].map(|step| step * size);
         let step = fits.into_iter().find(|step| *step >= rough);
         let step = step.unwrap_or(10.0 * size);
+        let step = step * prefix;
         let first = (self.low / step).ceil() as i64;
         let last = (self.high / step).floor() as i64;
         (first..=last.min(first + 50))
@@ -80,6 +95,9 @@ impl Axis {
     }
 
     fn decades(&self, apart: f64) -> Vec<f64> {
+        if self.unit.is_some_and(format::is_binary) {
+            return self.doublings(apart);
+        }
         let first = self.low.log10().floor() as i32;
         let last = self.high.log10().ceil() as i32;
         let of = |steps: &[f64]| -> Vec<f64> {
@@ -106,6 +124,15 @@ impl Axis {
                 let step = decades.len().div_ceil(6).max(1);
                 decades.into_iter().step_by(step).collect()
             })
+    }
+
+    /// Powers of two, as far apart as they must be.
+    fn doublings(&self, apart: f64) -> Vec<f64> {
+        let (first, last) = (self.low.log2().ceil() as i32, self.high.log2().floor() as i32);
+        let doubling = self.at(self.low * 2.0) - self.left;
+        let step = (apart / doubling.max(1e-6)).ceil().clamp(1.0, 100.0) as i32;
+        let all = (first..=last).filter(|power| power.rem_euclid(step) == 0);
+        all.map(|power| 2_f64.powi(power)).collect()
     }
 
     /// Guides from `top` to `bottom`.

@@ -8,8 +8,8 @@ use crate::metric::Unit;
 /// A chart of balance sheets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bars {
-    /// Names of the accounts, each with the place of its colour among the kinds.
-    pub accounts: Vec<(String, u8)>,
+    /// Names of the accounts, each with its colour.
+    pub accounts: Vec<(String, Ink)>,
     /// One bar a configuration.
     pub rows: Vec<Row>,
 }
@@ -41,7 +41,7 @@ impl Bars {
         let (least, most) = self.rows.iter().map(reach).fold((0.0_f64, 1.0_f64), |a, b| {
             (a.0.min(b.0), a.1.max(b.1))
         });
-        let axis = Axis::new(least, most, false, (left, right));
+        let axis = Axis::new(least, most, false, (left, right)).of(Unit::Bytes);
         let (mut ground, top) = self.legend(frame.width);
         let (band, head) = if narrow { (48.0, 20.0) } else { (32.0, 6.0) };
         let bottom = top + band * self.rows.len() as f64;
@@ -86,7 +86,7 @@ impl Bars {
         // What shrinks is on the left of 0, what grows on its right.
         let (mut less, mut more) = (0.0, 0.0);
         for (account, growth) in &row.parts {
-            let Some((name, kind)) = self.accounts.get(*account) else {
+            let Some((name, ink)) = self.accounts.get(*account) else {
                 continue;
             };
             let (from, to) = if growth.value < 0.0 {
@@ -102,7 +102,7 @@ impl Bars {
                 y,
                 w: if to - from > 3.0 { to - from - 1.0 } else { to - from },
                 h: BAR,
-                ink: Ink::Kind(*kind),
+                ink: *ink,
                 opacity: 1.0,
                 tip: Some(Tip {
                     text: format!("{}: {name} {}", row.backend, growth.text),
@@ -121,7 +121,7 @@ impl Bars {
 
     fn legend(&self, width: f64) -> (Vec<Shape>, f64) {
         let (mut shapes, mut x, mut y) = (Vec::new(), 4.0, 12.0);
-        for (name, kind) in &self.accounts {
+        for (name, ink) in &self.accounts {
             let room = 18.0 + letters::width(name, SMALL, false) + 16.0;
             if x + room > width {
                 (x, y) = (4.0, y + 20.0);
@@ -131,7 +131,7 @@ impl Bars {
                 y: y - 6.0,
                 w: 12.0,
                 h: 12.0,
-                ink: Ink::Kind(*kind),
+                ink: *ink,
                 opacity: 1.0,
                 tip: None,
             });

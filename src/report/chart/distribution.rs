@@ -64,6 +64,7 @@ impl Distribution {
         } else {
             Axis::close(least, most, (left, right))
         };
+        let axis = axis.of(self.unit);
         let (head, tail) = if narrow { (22.0, 10.0) } else { (8.0, 12.0) };
         let band = head + STRIP + tail;
         let bottom = 4.0 + band * self.rows.len() as f64;

@@ -102,6 +102,8 @@ const KNOWN: [(&str, u8); 19] = [
 #[must_use]
 pub fn series(id: &str) -> Ink {
     let known = |name: &str| KNOWN.iter().find(|(known, _)| *known == name);
+    // Where several runs are side by side, the letter of a run is no part of the name.
+    let id = id.split(" [").next().unwrap_or(id);
     let family = id.split(':').next().unwrap_or(id);
     let place = known(id).or_else(|| known(family)).map(|(_, place)| *place);
     Ink::Series(place.unwrap_or_else(|| {

@@ -45,7 +45,7 @@ impl Slopes {
         let least = points().map(|(_, bytes)| *bytes).fold(0.0, f64::min);
         let across = Axis::close(first, last, (left, right));
         // An axis runs from left to right; this one is stood up.
-        let up = Axis::new(least, most, false, (0.0, HEIGHT));
+        let up = Axis::new(least, most, false, (0.0, HEIGHT)).of(Unit::Bytes);
         let at = |bytes: f64| bottom - up.at(bytes);
         let mut ground = Vec::new();
         for tick in up.ticks(46.0) {

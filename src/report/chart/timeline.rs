@@ -72,7 +72,7 @@ impl Timeline {
         // A logarithmic axis has no 0: it begins where the first phases of the quickest start end.
         let totals = self.rows.iter().map(|row| row.total.value);
         let least = totals.fold(f64::MAX, f64::min) / 20.0;
-        Axis::new(if log { least } else { 0.0 }, most, log, ends)
+        Axis::new(if log { least } else { 0.0 }, most, log, ends).of(Unit::Nanoseconds)
     }
 
     pub(super) fn scene(&self, frame: Frame) -> Scene {

@@ -47,7 +47,7 @@ impl Waterfall {
         if let Some(top) = &self.top.1 {
             most = most.max(start + top.ci95.map_or(top.value, |[_, high]| high));
         }
-        let axis = Axis::new(least, most, false, (left, right));
+        let axis = Axis::new(least, most, false, (left, right)).of(self.unit);
         let count = self.rungs.len() + 2;
         let bottom = 6.0 + LINE * count as f64;
         let mut bands = Vec::new();
