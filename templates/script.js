@@ -118,14 +118,18 @@
       }
       setTimeout(() => { button.textContent = "Copy TSV"; }, 1500);
     });
-    box.append(button);
+    box.before(button);
+    if (box.dataset.w) button.dataset.w = box.dataset.w;
   }
 
   // Pointing at a shape or a number shows what is stored.
   const tip = byId("tip");
   const points = new WeakMap();
   const nearest = (dots, event) => {
-    const values = dots.dataset.v ? dots.dataset.v.split(" ") : [];
+    // Stored once, with the drawing whose axis is linear.
+    const id = CSS.escape(dots.closest(".band")?.dataset.b ?? "");
+    const holder = dots.closest("figure")?.querySelector(`.wide .band[data-b="${id}"] path.d[data-v]`);
+    const values = holder ? holder.dataset.v.split(" ") : [];
     if (!points.has(dots)) {
       const places = dots.getAttribute("d").split("M").slice(1);
       points.set(dots, places.map((place) => place.slice(0, -2).split(" ").map(Number)));

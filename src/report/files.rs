@@ -129,6 +129,7 @@ fn draw(folder: &Path, chart: &Chart) -> Result<(), FilesError> {
     let scene = chart.scene(Frame {
         width: Frame::WIDE,
         log: chart.prefers_log(),
+        dots: usize::MAX,
     });
     let png = picture::png(&scene, &chart.title).map_err(failed)?;
     let svg = picture::svg(&scene, &chart.title, &chart.alt).map_err(failed)?;

@@ -195,7 +195,12 @@ fn computes(run: &Run, id: &str) -> Option<Figure> {
     if let Some(most) = differs {
         let told = difference(most, Better::Higher)?;
         let name = most.workload.split('@').next().unwrap_or_default();
-        return Some(Figure::new(format!("{name} {}", told.text), told.values));
+        let what = match name {
+            "sha256" => "hashing",
+            "matmul" => "vectorised arithmetic",
+            _ => "branching code",
+        };
+        return Some(Figure::new(format!("{what} is {}", told.text), told.values));
     }
     Some(Figure::words("not told apart"))
 }

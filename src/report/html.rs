@@ -59,7 +59,8 @@ struct Picture<'a> {
 pub fn render(view: &View) -> Result<String, askama::Error> {
     let pictures = |wanted: fn(&Data) -> bool| -> Vec<Picture<'_>> {
         let charts = view.charts.iter().filter(|chart| wanted(&chart.data));
-        charts.enumerate().map(picture).collect()
+        let dots = dots(&view.charts);
+        charts.enumerate().map(|chart| picture(chart, dots)).collect()
     };
     // A ladder has some forty configurations that nobody filters by.
     let ladder = view.ladder.is_some();
@@ -112,7 +113,22 @@ fn colour(id: &str) -> String {
     }
 }
 
-fn picture((index, chart): (usize, &Chart)) -> Picture<'_> {
+/// Dots on all drawings of a page together, about, so that it stays below 2 MiB.
+const DOTS: usize = 11_000;
+/// Dots of one series, at least and at most.
+const FEWEST: usize = 20;
+const MOST: usize = 600;
+
+/// How many dots each series has room for.
+fn dots(charts: &[Chart]) -> usize {
+    let series = charts.iter().map(|chart| match &chart.data {
+        Data::Distribution(distribution) => distribution.rows.len(),
+        _ => 0,
+    });
+    (DOTS / series.sum::<usize>().max(1)).clamp(FEWEST, MOST)
+}
+
+fn picture((index, chart): (usize, &Chart), dots: usize) -> Picture<'_> {
     let mut drawings = String::new();
     for (width, size) in [(Frame::WIDE, "wide"), (Frame::NARROW, "narrow")] {
         let scales: &[(bool, &str)] = if chart.has_scales() {
@@ -121,9 +137,16 @@ fn picture((index, chart): (usize, &Chart)) -> Picture<'_> {
             &[(false, "one")]
         };
         for (log, scale) in scales {
-            let scene = chart.scene(Frame { width, log: *log });
+            let narrow = size == "narrow";
+            let scene = chart.scene(Frame {
+                width,
+                log: *log,
+                dots: if narrow { dots / 2 } else { dots },
+            });
             let class = format!("{size} {scale}");
-            drawings.push_str(&inline::svg(&scene, &class, &chart.alt));
+            // The stored values of dots are there once; the other drawing has the same dots.
+            let with_values = !narrow && *scale != "log";
+            drawings.push_str(&inline::svg(&scene, &class, &chart.alt, with_values));
         }
     }
     let label = match &chart.data {

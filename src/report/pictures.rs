@@ -1,7 +1,7 @@
 //! The charts of a run: what each shows, from the run's document and samples.
 
 use super::chart::bars::{self, Bars};
-use super::chart::distribution::{self, Distribution};
+use super::chart::distribution::{self, Distribution, thinned};
 use super::chart::forest::{self, Forest};
 use super::chart::scene::Ink;
 use super::chart::slope::{self, Slopes};
@@ -13,12 +13,8 @@ use crate::measure::samples::{Samples, Series};
 use crate::metric::{Better, MARGINAL, Unit};
 use crate::store::document::{DifferenceResult, LadderResult, MetricResult, Run};
 
-/// Dots on all pictures of a run together, at most. More samples than that are thinned to evenly
-/// spaced ranks, so that a page stays small.
-const DOTS: usize = 9_000;
-/// Dots of one series, at least and at most.
-const FEWEST: usize = 40;
-const MOST: usize = 600;
+/// Samples of one series that a picture can show, at most. More are thinned to evenly spaced ranks.
+const MOST: usize = 2_000;
 
 /// Every chart of a run. Without samples (only a `run.json` was kept) those that show each are missing.
 #[must_use]
@@ -54,7 +50,7 @@ fn file_name(text: &str) -> String {
 
 /// Phases of `startup` and of `teardown`.
 fn timelines(run: &Run) -> Vec<Chart> {
-    let of = |(metric, title, what): (&str, &str, &str)| {
+    let of = |(metric, title, axis, what): (&str, &str, &str, &str)| {
         let phased = run.metrics.iter().filter(|m| {
             m.metric == metric && !m.phases.is_empty() && m.workload.split('@').next() == Some("noop")
         });
@@ -71,23 +67,28 @@ fn timelines(run: &Run) -> Vec<Chart> {
             title: title.to_owned(),
             caption: format!(
                 "Each bar is {what}, its segments the median of each phase in the order in which \
-                 they happen; the number is the median of the whole, which the medians of its parts \
+                 they happen; the upright and the number are the median of the whole, which the medians of its parts \
                  do not add up to exactly. Colour is the kind of work."
             ),
             alt: format!("{title}: {}.", alt.join("; ")),
-            data: Data::Timeline(Timeline { rows }),
+            data: Data::Timeline(Timeline {
+                axis: axis.to_owned(),
+                rows,
+            }),
         })
     };
     let all = [
         (
             "startup",
             "Where each start goes",
+            "time after the first system call made for the trial (t0)",
             "the time from the first system call made for a trial (t0) to the payload's first \
              instruction (t1)",
         ),
         (
             "teardown",
             "Where each clean-up goes",
+            "time after the observed exit (t4)",
             "the time from the observed exit (t4) until nothing of the trial is left (t5)",
         ),
     ];
@@ -125,15 +126,14 @@ fn timeline_row(metric: &MetricResult) -> timeline::Row {
     }
 }
 
-fn distributions(run: &Run, series: Vec<Series>) -> Vec<Chart> {
-    let bound = (DOTS / series.len().max(1)).clamp(FEWEST, MOST);
+fn distributions(run: &Run, mut series: Vec<Series>) -> Vec<Chart> {
+    // In the order of the estimates: starts first.
+    series.sort_by_key(|one| {
+        let is_same = |m: &MetricResult| m.workload == one.workload && m.metric == one.metric.name;
+        run.metrics.iter().position(is_same)
+    });
     let mut charts: Vec<Chart> = Vec::new();
-    let mut last: Option<(String, &str, Distribution, bool)> = None;
-    let finish = |charts: &mut Vec<Chart>, last: Option<(String, &str, Distribution, bool)>| {
-        if let Some((workload, metric, distribution, thinned)) = last {
-            charts.push(distribution_chart(&workload, metric, distribution, thinned));
-        }
-    };
+    let mut last: Option<Distribution> = None;
     for one in series {
         let Some(estimate) = run.metrics.iter().find(|m| {
             m.backend == one.backend && m.workload == one.workload && m.metric == one.metric.name
@@ -144,65 +144,42 @@ fn distributions(run: &Run, series: Vec<Series>) -> Vec<Chart> {
         let row = distribution::Row {
             backend: one.backend,
             median: shown(estimate.median, estimate.ci95, estimate.unit),
-            samples: thinned(one.values, bound),
+            samples: thinned(&one.values, MOST),
             n: n as u64,
         };
         match &mut last {
-            Some((workload, metric, distribution, thin))
-                if *workload == one.workload && *metric == one.metric.name =>
-            {
-                distribution.rows.push(row);
-                *thin |= n > bound;
+            Some(known) if known.workload == one.workload && known.metric == one.metric.name => {
+                known.rows.push(row);
             }
             _ => {
-                let distribution = Distribution {
-                    workload: one.workload.clone(),
+                let next = Distribution {
+                    workload: one.workload,
                     metric: one.metric.name.to_owned(),
                     unit: one.metric.unit,
                     rows: vec![row],
                 };
-                let next = (one.workload, one.metric.name, distribution, n > bound);
-                finish(&mut charts, last.replace(next));
+                charts.extend(last.replace(next).map(distribution_chart));
             }
         }
     }
-    finish(&mut charts, last);
+    charts.extend(last.map(distribution_chart));
     charts
 }
 
-/// Evenly spaced ranks of sorted values, both ends among them.
-fn thinned(values: Vec<f64>, bound: usize) -> Vec<f64> {
-    if values.len() <= bound {
-        return values;
-    }
-    let last = values.len() - 1;
-    (0..bound)
-        .map(|step| values[step * last / (bound - 1)])
-        .collect()
-}
-
-fn distribution_chart(
-    workload: &str,
-    metric: &str,
-    distribution: Distribution,
-    is_thinned: bool,
-) -> Chart {
+fn distribution_chart(distribution: Distribution) -> Chart {
+    let (workload, metric) = (distribution.workload.clone(), distribution.metric.clone());
     let alt: Vec<String> = distribution
         .rows
         .iter()
         .map(|row| format!("{} median {} of {} samples", row.backend, row.median.text, row.n))
         .collect();
-    let all = if is_thinned {
-        "Dots are samples at evenly spaced ranks, the smallest and the largest among them (there \
-         are too many to draw each)"
-    } else {
-        "Every sample is a dot"
-    };
     Chart {
-        name: format!("distribution-{}-{metric}", file_name(workload)),
+        name: format!("distribution-{}-{metric}", file_name(&workload)),
         title: format!("{metric} of {workload}, every sample"),
         caption: format!(
-            "{all}; a dot's height in its strip means nothing. The line is the share of samples up \
+            "Every sample is a dot (where there are more than {MOST}, or than a page has room for, \
+             evenly spaced ranks of them with the smallest and the largest); a dot's height in its \
+             strip means nothing. The line is the share of samples up \
              to each value (ECDF), from the strip's foot to its head; the upright the median, the \
              band around it its 95 % interval."
         ),

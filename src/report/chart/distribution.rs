@@ -57,7 +57,7 @@ impl Distribution {
         let narrow = frame.is_narrow();
         let names = self.rows.iter().map(|row| row.backend.as_str());
         let left = if narrow { 8.0 } else { column(names) };
-        let right = frame.width - 12.0;
+        let right = frame.width - 30.0;
         let (least, most) = self.ends();
         let axis = if frame.log && least > 0.0 {
             Axis::new(least, most, true, (left, right))
@@ -95,18 +95,19 @@ impl Distribution {
 impl Row {
     fn shapes(&self, axis: &Axis, y: f64, frame: Frame) -> Vec<Shape> {
         let ink = series(&self.backend);
+        let samples = thinned(&self.samples, frame.dots);
         let mut shapes = self.names(axis, y, frame);
         let foot = y + STRIP;
         shapes.push(Shape::line((axis.left, foot), (axis.right, foot), Ink::Grid, 1.0));
         shapes.push(Shape::Dots {
-            points: self.dots(axis, y),
-            radius: if self.samples.len() > 300 { 1.6 } else { 2.1 },
+            points: dots(&samples, axis, y),
+            radius: if samples.len() > 300 { 1.6 } else { 2.1 },
             ink,
             opacity: 0.42,
-            values: self.samples.clone(),
+            values: samples.clone(),
         });
         shapes.push(Shape::Path {
-            points: self.steps(axis, y),
+            points: steps(&samples, axis, y),
             ink,
             width: 1.6,
             opacity: 0.95,
@@ -163,21 +164,34 @@ impl Row {
                 .of(&[self.n as f64]),
         ]
     }
+}
+
+/// Evenly spaced ranks of sorted values, both ends among them, where there are more than `bound`.
+#[must_use]
+pub fn thinned(values: &[f64], bound: usize) -> Vec<f64> {
+    if values.len() <= bound || bound < 2 {
+        return values.to_vec();
+    }
+    let last = values.len() - 1;
+    (0..bound)
+        .map(|step| values[step * last / (bound - 1)])
+        .collect()
+}
 
     /// Each sample at its value; the height only keeps neighbours apart, by a low-discrepancy
     /// sequence, so that the same samples always give the same picture.
-    fn dots(&self, axis: &Axis, y: f64) -> Vec<Point> {
+fn dots(samples: &[f64], axis: &Axis, y: f64) -> Vec<Point> {
         let golden = 0.618_033_988_75_f64;
         let place = |(rank, value): (usize, &f64)| {
             let height = (rank as f64 * golden).fract();
             (axis.at(*value), y + 3.0 + height * (STRIP - 6.0))
         };
-        self.samples.iter().enumerate().map(place).collect()
+        samples.iter().enumerate().map(place).collect()
     }
 
     /// The share of samples up to each value, from the strip's foot to its head.
-    fn steps(&self, axis: &Axis, y: f64) -> Vec<Point> {
-        let last = self.samples.len().saturating_sub(1).max(1) as f64;
+fn steps(samples: &[f64], axis: &Axis, y: f64) -> Vec<Point> {
+        let last = samples.len().saturating_sub(1).max(1) as f64;
         let foot = y + STRIP;
         let mut points: Vec<Point> = Vec::new();
         let mut put = |point: Point| {
@@ -186,13 +200,12 @@ impl Row {
                 points.push(point);
             }
         };
-        for (rank, value) in self.samples.iter().enumerate() {
+        for (rank, value) in samples.iter().enumerate() {
             put((axis.at(*value), foot - STRIP * rank as f64 / last));
         }
-        if let Some(most) = self.samples.last() {
+        if let Some(most) = samples.last() {
             points.push((axis.at(*most), y));
             points.push((axis.right, y));
         }
         points
     }
-}

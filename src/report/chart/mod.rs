@@ -21,6 +21,8 @@ pub struct Frame {
     pub width: f64,
     /// Whether quantities are laid out on a logarithmic axis.
     pub log: bool,
+    /// Dots of one series, at most: a page has less room than a picture.
+    pub dots: usize,
 }
 
 impl Frame {

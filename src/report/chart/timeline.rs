@@ -9,6 +9,8 @@ use crate::metric::Unit;
 /// A chart of starts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timeline {
+    /// What the axis means.
+    pub axis: String,
     /// One bar a configuration.
     pub rows: Vec<Row>,
 }
@@ -95,11 +97,9 @@ impl Timeline {
             }
         });
         let mut foot = axis.labels(bottom + 12.0, (APART, SMALL), axis::quantity(Unit::Nanoseconds));
-        let words = if frame.log {
-            "time after the first system call made for the trial (t0), logarithmic"
-        } else {
-            "time after the first system call made for the trial (t0)"
-        };
+        let scale = if frame.log { ", logarithmic" } else { "" };
+        let words = format!("{}{scale}", self.axis);
+        let words = letters::fitted(&words, SMALL, frame.width - 8.0);
         let at = ((left + right) / 2.0, bottom + 30.0);
         foot.push(Shape::text(at, words, SMALL, Anchor::Middle, Ink::Muted));
         Scene {
@@ -166,6 +166,9 @@ impl Row {
         for segment in &self.segments {
             segment.draw(&mut shapes, axis, y);
         }
+        let x = axis.at(self.total.value);
+        let mark = Shape::line((x, y - 2.0), (x, y + BAR + 2.0), Ink::Text, 1.6);
+        shapes.push(mark);
         if !frame.is_narrow() {
             let end = self.segments.last().map_or(0.0, |s| s.from + s.length.value);
             let x = axis.at(end.max(self.total.value)) + 8.0;

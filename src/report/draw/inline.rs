@@ -23,16 +23,21 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// Draws a scene; `id` is the page's only one, `class` says when it is shown.
+/// Draws a scene; `class` says when it is shown, `with_values` whether each dot's stored value goes with it.
 #[must_use]
-pub fn svg(scene: &Scene, class: &str, alt: &str) -> String {
+pub fn svg(scene: &Scene, class: &str, alt: &str, with_values: bool) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = write_svg(&mut out, scene, class, alt);
+    let _ = write_svg(&mut out, scene, (class, alt), with_values);
     out
 }
 
-fn write_svg(out: &mut String, scene: &Scene, class: &str, alt: &str) -> std::fmt::Result {
+fn write_svg(
+    out: &mut String,
+    scene: &Scene,
+    (class, alt): (&str, &str),
+    with_values: bool,
+) -> std::fmt::Result {
     write!(
         out,
         "<svg class=\"{class}\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">",
@@ -42,21 +47,21 @@ fn write_svg(out: &mut String, scene: &Scene, class: &str, alt: &str) -> std::fm
     )?;
     out.push_str("<g class=\"ground\">");
     for shape in &scene.ground {
-        write_shape(out, shape)?;
+        write_shape(out, shape, with_values)?;
     }
     out.push_str("</g>");
     for band in &scene.bands {
-        write_band(out, band)?;
+        write_band(out, band, with_values)?;
     }
     out.push_str("<g class=\"foot\">");
     for shape in &scene.foot {
-        write_shape(out, shape)?;
+        write_shape(out, shape, with_values)?;
     }
     out.push_str("</g></svg>");
     Ok(())
 }
 
-fn write_band(out: &mut String, band: &Band) -> std::fmt::Result {
+fn write_band(out: &mut String, band: &Band, with_values: bool) -> std::fmt::Result {
     out.push_str("<g class=\"band\"");
     if !band.backend.is_empty() {
         write!(out, " data-b=\"{}\"", escape(&band.backend))?;
@@ -66,7 +71,7 @@ fn write_band(out: &mut String, band: &Band) -> std::fmt::Result {
     }
     write!(out, " data-h=\"{}\">", n(band.height))?;
     for shape in &band.shapes {
-        write_shape(out, shape)?;
+        write_shape(out, shape, with_values)?;
     }
     out.push_str("</g>");
     Ok(())
@@ -113,7 +118,7 @@ fn close(out: &mut String, name: &str, tip: Option<&Tip>) -> std::fmt::Result {
     }
 }
 
-fn write_shape(out: &mut String, shape: &Shape) -> std::fmt::Result {
+fn write_shape(out: &mut String, shape: &Shape, with_values: bool) -> std::fmt::Result {
     match shape {
         Shape::Rect {
             x,
@@ -166,6 +171,7 @@ fn write_shape(out: &mut String, shape: &Shape) -> std::fmt::Result {
             }
             write!(out, "\" stroke-width=\"{}\"", n(radius * 2.0))?;
             faint(out, *opacity)?;
+            let values = if with_values { &values[..] } else { &[] };
             write!(out, "{}/>", stored(values))
         }
         Shape::Mark {

@@ -242,7 +242,10 @@ fn one<B: DrawingBackend>(
             let style = TextStyle::from(font)
                 .color(&color)
                 .pos(Pos::new(h, VPos::Center));
-            paper.draw_text(text, &style, at(*place))
+            // plotters centres the box of a line, in which letters stand high.
+            let (x, y) = at(*place);
+            let lower = if body < 1.2 { 0.13 } else { 0.0 };
+            paper.draw_text(text, &style, (x, y + (size * scale * lower).round() as i32))
         }
     };
     drawn.map_err(shape_error)
