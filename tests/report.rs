@@ -45,7 +45,13 @@ fn real_run(out: &Path) -> Run {
     let output = run_into(flags.as_flattened(), out).output().unwrap();
     let said = stderr(&output);
     assert_eq!(status(&output), 0, "{said}");
-    for file in ["run.json", "trials.jsonl", "summary.md", "report.html", "charts"] {
+    for file in [
+        "run.json",
+        "trials.jsonl",
+        "summary.md",
+        "report.html",
+        "charts",
+    ] {
         assert!(said.contains(file), "{file} is not named: {said}");
         assert!(out.join(file).exists(), "{file}");
     }
@@ -89,8 +95,18 @@ fn every_number_on_the_page_is_stored() {
 #[test]
 fn a_number_that_renders_nothing_stored_is_found() {
     let names = BTreeSet::new();
-    assert!(page::unexplained("1.23 ms [1.20, 1.30]", &[1_234_567.0, 1_201_000.0, 1.3e6], &names).is_empty());
-    assert_eq!(page::unexplained("1.25 ms", &[1_234_567.0], &names), ["1.25"]);
+    assert!(
+        page::unexplained(
+            "1.23 ms [1.20, 1.30]",
+            &[1_234_567.0, 1_201_000.0, 1.3e6],
+            &names
+        )
+        .is_empty()
+    );
+    assert_eq!(
+        page::unexplained("1.25 ms", &[1_234_567.0], &names),
+        ["1.25"]
+    );
     assert!(page::unexplained("2.00 × slower", &[0.5], &names).is_empty());
 }
 
@@ -98,7 +114,12 @@ fn a_number_that_renders_nothing_stored_is_found() {
 fn pictures_are_whole_and_not_blank() {
     let dir = tempfile::tempdir().unwrap();
     small().write(dir.path());
-    let output = isobench().arg("report").arg(dir.path()).arg("--png").output().unwrap();
+    let output = isobench()
+        .arg("report")
+        .arg(dir.path())
+        .arg("--png")
+        .output()
+        .unwrap();
     assert_eq!(status(&output), 0, "{}", stderr(&output));
     let mut seen = 0;
     for entry in fs::read_dir(dir.path().join("charts")).unwrap() {
@@ -110,7 +131,10 @@ fn pictures_are_whole_and_not_blank() {
                 let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
                 let frame = reader.next_frame(&mut pixels).unwrap();
                 assert_eq!(frame.width, 1920, "{path:?}");
-                let inked = pixels.chunks_exact(3).filter(|p| **p != [255, 255, 255]).count();
+                let inked = pixels
+                    .chunks_exact(3)
+                    .filter(|p| **p != [255, 255, 255])
+                    .count();
                 assert!(inked * 500 > pixels.len() / 3, "{path:?}: {inked} pixels");
             }
             "svg" => {
@@ -138,17 +162,29 @@ fn a_report_that_cannot_be_written_loses_no_run() {
     // A single trial leaves nothing to draw but its start.
     let said = stderr(&output);
     assert_eq!(status(&output), 4, "{said}");
-    assert!(said.contains("charts") && said.contains("report.html"), "{said}");
+    assert!(
+        said.contains("charts") && said.contains("report.html"),
+        "{said}"
+    );
     assert!(read_run(&out).complete);
     assert!(stdout(&output).contains("isobench"), "{}", stdout(&output));
-    let again = isobench().arg("report").arg(&out).arg("--html").output().unwrap();
+    let again = isobench()
+        .arg("report")
+        .arg(&out)
+        .arg("--html")
+        .output()
+        .unwrap();
     assert_eq!(status(&again), 0, "{}", stderr(&again));
 }
 
 #[test]
 fn runs_are_laid_side_by_side() {
     let dir = tempfile::tempdir().unwrap();
-    let (a, b, out) = (dir.path().join("a"), dir.path().join("b"), dir.path().join("out"));
+    let (a, b, out) = (
+        dir.path().join("a"),
+        dir.path().join("b"),
+        dir.path().join("out"),
+    );
     small().write(&a);
     let other = Recipe {
         id: "other",
@@ -157,17 +193,37 @@ fn runs_are_laid_side_by_side() {
         ..small()
     };
     other.write(&b);
-    let report = |flags: &[&str]| isobench().arg("report").args([&a, &b]).args(flags).output().unwrap();
+    let report = |flags: &[&str]| {
+        isobench()
+            .arg("report")
+            .args([&a, &b])
+            .args(flags)
+            .output()
+            .unwrap()
+    };
     let output = report(&[]);
     assert_eq!(status(&output), 0, "{}", stderr(&output));
     let text = stdout(&output);
-    for needed in ["container [A]", "container [B]", "The runs differ in kernel: A 6.1; B 6.12."] {
+    for needed in [
+        "container [A]",
+        "container [B]",
+        "The runs differ in kernel: A 6.1; B 6.12.",
+    ] {
         assert!(text.contains(needed), "{needed} is not in {text}");
     }
-    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
     // Files need a place.
     assert_eq!(status(&report(&["--html"])), 2);
-    let output = report(&["--html", "--png", "--markdown", "--out", out.to_str().unwrap()]);
+    let output = report(&[
+        "--html",
+        "--png",
+        "--markdown",
+        "--out",
+        out.to_str().unwrap(),
+    ]);
     assert_eq!(status(&output), 0, "{}", stderr(&output));
     let html = fs::read_to_string(out.join("report.html")).unwrap();
     assert!(html.contains("data-b=\"process [A]\"") && html.contains("data-b=\"process [B]\""));
@@ -178,13 +234,31 @@ fn runs_are_laid_side_by_side() {
 #[test]
 fn a_run_of_many_backends_stays_small() {
     const MANY: [&str; 25] = [
-        "process", "container", "microvm", "microvm:jailed", "microvm:snapshot", "microvm:pool",
-        "linux-vm", "container:none", "container:only=pid", "container:only=net",
-        "container:only=ipc", "container:only=mnt", "container:only=uts", "container:only=rootfs",
-        "container:only=cgroup", "container:only=user", "container:without=pid",
-        "container:without=net", "container:without=ipc", "container:without=uts",
-        "container:without=rootfs", "container:without=cgroup", "container:without=seccomp",
-        "container:with=time", "container:with=cpu",
+        "process",
+        "container",
+        "microvm",
+        "microvm:jailed",
+        "microvm:snapshot",
+        "microvm:pool",
+        "linux-vm",
+        "container:none",
+        "container:only=pid",
+        "container:only=net",
+        "container:only=ipc",
+        "container:only=mnt",
+        "container:only=uts",
+        "container:only=rootfs",
+        "container:only=cgroup",
+        "container:only=user",
+        "container:without=pid",
+        "container:without=net",
+        "container:without=ipc",
+        "container:without=uts",
+        "container:without=rootfs",
+        "container:without=cgroup",
+        "container:without=seccomp",
+        "container:with=time",
+        "container:with=cpu",
     ];
     let dir = tempfile::tempdir().unwrap();
     let recipe = Recipe {
@@ -202,7 +276,10 @@ fn a_run_of_many_backends_stays_small() {
     let summary = markdown::render(&view);
     assert!(summary.len() < 64 << 10, "{} bytes", summary.len());
     // What is marked up in a page is what this program marks up.
-    assert!(!page.contains("http://") && !page.contains("https://"), "a page fetches nothing");
+    assert!(
+        !page.contains("http://") && !page.contains("https://"),
+        "a page fetches nothing"
+    );
 }
 
 /// Names and reasons come from outside.
@@ -231,12 +308,22 @@ fn terminal_and_markdown_are_as_agreed() {
     let samples = Samples::of(stored.records.as_deref().unwrap());
     let view = model::view(&stored.run, Some(&samples));
     let golden = [
-        ("terminal.txt", terminal::render(&view), include_str!("report/terminal.txt")),
-        ("summary.md", markdown::render(&view), include_str!("report/summary.md")),
+        (
+            "terminal.txt",
+            terminal::render(&view),
+            include_str!("report/terminal.txt"),
+        ),
+        (
+            "summary.md",
+            markdown::render(&view),
+            include_str!("report/summary.md"),
+        ),
     ];
     for (name, found, agreed) in golden {
         if std::env::var_os("ISOBENCH_BLESS").is_some() {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report").join(name);
+            let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("tests/report")
+                .join(name);
             fs::write(path, &found).unwrap();
             continue;
         }

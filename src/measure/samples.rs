@@ -32,11 +32,19 @@ pub struct Growth {
     pub points: Vec<(f64, f64)>,
 }
 
+/// The values of one task.
+#[derive(Clone, Debug, PartialEq)]
+struct OfTask {
+    id: String,
+    task: Task,
+    /// Configuration, and a list for each metric of the task.
+    lists: BTreeMap<String, Vec<Vec<f64>>>,
+}
+
 /// Everything that pictures need of a run's records.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples {
-    /// Task, then configuration, then a list for each metric of the task.
-    tasks: Vec<(String, Task, BTreeMap<String, Vec<Vec<f64>>>)>,
+    tasks: Vec<OfTask>,
     memory: Vec<Record>,
 }
 
@@ -62,15 +70,19 @@ impl Samples {
         let Some(measured) = &trial.measured else {
             return;
         };
-        let known = self.tasks.iter().position(|(id, ..)| *id == trial.workload);
+        let known = self.tasks.iter().position(|of| of.id == trial.workload);
         let index = known.or_else(|| {
             let found = Task::select(&trial.workload, Profile::default()).ok()?;
             let [task] = found[..] else { return None };
-            let lists = BTreeMap::new();
-            self.tasks.push((trial.workload.clone(), task, lists));
+            self.tasks.push(OfTask {
+                id: trial.workload.clone(),
+                task,
+                lists: BTreeMap::new(),
+            });
             Some(self.tasks.len() - 1)
         });
-        let Some((_, task, lists)) = index.and_then(|index| self.tasks.get_mut(index)) else {
+        let Some(OfTask { task, lists, .. }) = index.and_then(|index| self.tasks.get_mut(index))
+        else {
             return;
         };
         let metrics = metrics_of(task);
@@ -89,7 +101,12 @@ impl Samples {
     #[must_use]
     pub fn series(&self, ids: &[&str]) -> Vec<Series> {
         let mut all = Vec::new();
-        for (workload, task, lists) in &self.tasks {
+        for OfTask {
+            id: workload,
+            task,
+            lists,
+        } in &self.tasks
+        {
             for (index, (metric, _)) in metrics_of(task).into_iter().enumerate() {
                 for id in ids {
                     let Some(list) = lists.get(*id).and_then(|lists| lists.get(index)) else {

@@ -48,11 +48,13 @@ fn side_by_side(sheets: &[MemoryBalance]) -> Sheet {
     rows.push(row("residual", &|sheet| Some(line(&sheet.residual))));
     rows.push(row("of the total", &|sheet| {
         let share = sheet.residual_share?;
-        Some(Figure::new(format!("{} %", significant(share * 100.0)), [share]))
+        Some(Figure::new(
+            format!("{} %", significant(share * 100.0)),
+            [share],
+        ))
     }));
-    let size = |bytes: Option<f64>| {
-        bytes.map(|bytes| Figure::new(quantity(bytes, Unit::Bytes), [bytes]))
-    };
+    let size =
+        |bytes: Option<f64>| bytes.map(|bytes| Figure::new(quantity(bytes, Unit::Bytes), [bytes]));
     rows.push(row("smaps private", &|sheet| size(sheet.private)));
     rows.push(row("smaps PSS", &|sheet| size(sheet.pss)));
     rows.push(row("own cgroup", &|sheet| size(sheet.cgroup_usage)));
@@ -64,7 +66,10 @@ fn side_by_side(sheets: &[MemoryBalance]) -> Sheet {
     rows.push(row("instances", &|sheet| {
         let (first, last) = (sheet.counts.first()?, sheet.counts.last()?);
         let values = [f64::from(*first), f64::from(*last), sheet.rounds as f64];
-        Some(Figure::new(format!("{first} – {last}, {} ×", sheet.rounds), values))
+        Some(Figure::new(
+            format!("{first} – {last}, {} ×", sheet.rounds),
+            values,
+        ))
     }));
     Sheet {
         backends: sheets.iter().map(|sheet| sheet.backend.clone()).collect(),

@@ -117,7 +117,10 @@ fn of_pair(run: &Run, backend: &str, reference: &str) -> Vec<Figure> {
     }
     if !same.is_empty() {
         let percent = significant(within * 100.0);
-        let text = format!("{subject} the same within {percent} %: {}.", same.join(", "));
+        let text = format!(
+            "{subject} the same within {percent} %: {}.",
+            same.join(", ")
+        );
         said.push(Figure::new(text, of_same));
     }
     if !open.is_empty() {

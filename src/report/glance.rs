@@ -96,8 +96,11 @@ fn numbers(ratio: &RatioResult) -> Vec<f64> {
 fn row(run: &Run, id: &str) -> Glance {
     let dash = || Figure::words("–");
     let start = metric(run, id, "noop", "startup");
-    let estimate =
-        |m: Option<&MetricResult>| m.map_or_else(dash, |m| Figure::new(quantity(m.median, m.unit), [m.median]));
+    let estimate = |m: Option<&MetricResult>| {
+        m.map_or_else(dash, |m| {
+            Figure::new(quantity(m.median, m.unit), [m.median])
+        })
+    };
     let sure = start.and_then(|m| Some((m, m.ci95?)));
     let to_process = ratio(run, id, "noop", "startup", "process");
     let why = start.map(largest).unwrap_or_default();
@@ -159,7 +162,9 @@ fn is_same(ratio: &RatioResult) -> bool {
 }
 
 fn is_open(ratio: &RatioResult) -> bool {
-    ratio.ci95.is_none_or(|[low, high]| low <= 1.0 && high >= 1.0)
+    ratio
+        .ci95
+        .is_none_or(|[low, high]| low <= 1.0 && high >= 1.0)
 }
 
 fn work<'a>(run: &'a Run, id: &str) -> Vec<&'a RatioResult> {
@@ -183,7 +188,11 @@ fn computes(run: &Run, id: &str) -> Option<Figure> {
     if all.iter().all(|r| is_same(r)) {
         let ends = all.iter().filter_map(|r| r.ci95).flatten();
         let farthest = ends.fold(1.0_f64, |far, end| {
-            if (end - 1.0).abs() > (far - 1.0).abs() { end } else { far }
+            if (end - 1.0).abs() > (far - 1.0).abs() {
+                end
+            } else {
+                far
+            }
         });
         let percent = significant((farthest - 1.0).abs() * 100.0);
         return Some(Figure::new(format!("same (±{percent} %)"), [farthest]));
@@ -239,7 +248,11 @@ fn sentence(run: &Run, id: &str) -> Option<Figure> {
         return None;
     }
     let mut parts: Vec<Figure> = Vec::new();
-    let verb = if is_copy(id) { "is at its first instruction" } else { "starts" };
+    let verb = if is_copy(id) {
+        "is at its first instruction"
+    } else {
+        "starts"
+    };
     let against = |reference: &str, words: &str| {
         let found = ratio(run, id, "noop", "startup", reference)?;
         if is_open(found) {

@@ -60,7 +60,10 @@ pub fn render(view: &View) -> Result<String, askama::Error> {
     let pictures = |wanted: fn(&Data) -> bool| -> Vec<Picture<'_>> {
         let charts = view.charts.iter().filter(|chart| wanted(&chart.data));
         let dots = dots(&view.charts);
-        charts.enumerate().map(|chart| picture(chart, dots)).collect()
+        charts
+            .enumerate()
+            .map(|chart| picture(chart, dots))
+            .collect()
     };
     // A ladder has some forty configurations that nobody filters by.
     let ladder = view.ladder.is_some();
@@ -157,7 +160,11 @@ fn picture((index, chart): (usize, &Chart), dots: usize) -> Picture<'_> {
         index,
         chart,
         drawings,
-        fits: if chart.prefers_log() { "fits-log" } else { "fits-lin" },
+        fits: if chart.prefers_log() {
+            "fits-log"
+        } else {
+            "fits-lin"
+        },
         label,
     }
 }
@@ -169,8 +176,14 @@ fn style(backends: &[&str], workloads: &[&str], charts: &[Chart]) -> String {
         let mut all = String::new();
         let names = [("t", TEXT), ("m", MUTED), ("g", GRID), ("p", PAPER)];
         let named = names.map(|(name, pair)| (name.to_owned(), pair));
-        let series = SERIES.iter().enumerate().map(|(n, pair)| (format!("s{n}"), *pair));
-        let kinds = KINDS.iter().enumerate().map(|(n, (_, pair))| (format!("k{n}"), *pair));
+        let series = SERIES
+            .iter()
+            .enumerate()
+            .map(|(n, pair)| (format!("s{n}"), *pair));
+        let kinds = KINDS
+            .iter()
+            .enumerate()
+            .map(|(n, (_, pair))| (format!("k{n}"), *pair));
         for (name, pair) in named.into_iter().chain(series).chain(kinds) {
             let (r, g, b) = pick(pair);
             // Writing to a String cannot fail.
@@ -202,9 +215,14 @@ fn style(backends: &[&str], workloads: &[&str], charts: &[Chart]) -> String {
             );
         }
     }
-    let distributions = charts.iter().filter(|c| matches!(c.data, Data::Distribution(_)));
+    let distributions = charts
+        .iter()
+        .filter(|c| matches!(c.data, Data::Distribution(_)));
     for index in 0..distributions.count() {
-        let _ = write!(out, "body:has(#m{index}:checked) #d{index}{{display:block}}");
+        let _ = write!(
+            out,
+            "body:has(#m{index}:checked) #d{index}{{display:block}}"
+        );
     }
     out.push_str(include_str!("../../templates/style.css"));
     out

@@ -32,7 +32,9 @@ pub fn render(view: &View) -> String {
     let mut left_out = Vec::new();
     loop {
         let bytes: usize = parts.iter().map(|(_, _, text)| text.len()).sum();
-        let mut candidates = parts.iter_mut().filter(|(_, rank, text)| *rank > 0 && !text.is_empty());
+        let mut candidates = parts
+            .iter_mut()
+            .filter(|(_, rank, text)| *rank > 0 && !text.is_empty());
         let last = candidates.by_ref().max_by_key(|(_, rank, _)| *rank);
         match last {
             Some((name, _, text)) if bytes > MOST => {
@@ -46,7 +48,9 @@ pub fn render(view: &View) -> String {
     if !left_out.is_empty() {
         left_out.reverse();
         let names = left_out.join(", ");
-        out.push_str(&format!("\nLeft out for size: {names}; see report.html and run.json.\n"));
+        out.push_str(&format!(
+            "\nLeft out for size: {names}; see report.html and run.json.\n"
+        ));
     }
     // Findings alone can be too many.
     if out.len() > MOST {
@@ -68,7 +72,9 @@ fn write_findings(out: &mut String, view: &View) -> std::fmt::Result {
 }
 
 fn write_ladders(out: &mut String, view: &View) -> std::fmt::Result {
-    view.ladder.as_ref().map_or(Ok(()), |ladder| write_ladder(out, ladder))
+    view.ladder
+        .as_ref()
+        .map_or(Ok(()), |ladder| write_ladder(out, ladder))
 }
 
 fn write_facts(out: &mut String, view: &View) -> std::fmt::Result {
@@ -141,7 +147,9 @@ fn write_metrics(out: &mut String, view: &View) -> std::fmt::Result {
 }
 
 fn write_memory(out: &mut String, view: &View) -> std::fmt::Result {
-    view.memory.iter().try_for_each(|sheet| write_sheet(out, sheet))
+    view.memory
+        .iter()
+        .try_for_each(|sheet| write_sheet(out, sheet))
 }
 
 fn write_boundary(out: &mut String, view: &View) -> std::fmt::Result {

@@ -1,11 +1,11 @@
 //! The view model: everything a report says, as text in its place. Renderers lay it out and do no
 //! arithmetic.
 
-use super::isolation::{self, Isolation};
-use super::ladder::{self, LadderView};
 use super::chart::Chart;
 use super::figure::Figure;
 use super::glance::{self, Glance};
+use super::isolation::{self, Isolation};
+use super::ladder::{self, LadderView};
 use super::noise::{self, Verdict};
 use super::{balance, boundary, facts, findings, format, pictures};
 use crate::measure::samples::Samples;

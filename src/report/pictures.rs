@@ -25,9 +25,8 @@ pub fn charts(run: &Run, samples: Option<&Samples>) -> Vec<Chart> {
     let ids: Vec<&str> = run.backends.iter().map(|b| b.id.as_str()).collect();
     let mut charts = Vec::new();
     charts.extend(timelines(run));
-    charts.extend(samples.map_or_else(Vec::new, |samples| {
-        distributions(run, samples.series(&ids))
-    }));
+    charts
+        .extend(samples.map_or_else(Vec::new, |samples| distributions(run, samples.series(&ids))));
     charts.extend(samples.and_then(|samples| slopes(run, samples, &ids)));
     charts.extend(sheets(run));
     charts.extend(throughput(run));
@@ -44,7 +43,13 @@ fn shown(value: f64, ci95: Option<[f64; 2]>, unit: Unit) -> Shown {
 
 /// A name that a file may have.
 fn file_name(text: &str) -> String {
-    let keep = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
+    let keep = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '.' {
+            c
+        } else {
+            '-'
+        }
+    };
     text.chars().map(keep).collect()
 }
 
@@ -52,7 +57,9 @@ fn file_name(text: &str) -> String {
 fn timelines(run: &Run) -> Vec<Chart> {
     let of = |(metric, title, axis, what): (&str, &str, &str, &str)| {
         let phased = run.metrics.iter().filter(|m| {
-            m.metric == metric && !m.phases.is_empty() && m.workload.split('@').next() == Some("noop")
+            m.metric == metric
+                && !m.phases.is_empty()
+                && m.workload.split('@').next() == Some("noop")
         });
         let rows: Vec<timeline::Row> = phased.map(timeline_row).collect();
         if rows.is_empty() {
@@ -171,7 +178,12 @@ fn distribution_chart(distribution: Distribution) -> Chart {
     let alt: Vec<String> = distribution
         .rows
         .iter()
-        .map(|row| format!("{} median {} of {} samples", row.backend, row.median.text, row.n))
+        .map(|row| {
+            format!(
+                "{} median {} of {} samples",
+                row.backend, row.median.text, row.n
+            )
+        })
         .collect();
     Chart {
         name: format!("distribution-{}-{metric}", file_name(&workload)),
@@ -214,10 +226,11 @@ fn slopes(run: &Run, samples: &Samples, ids: &[&str]) -> Option<Chart> {
     Some(Chart {
         name: "memory-slope".to_owned(),
         title: "What one more idle instance takes".to_owned(),
-        caption: "Dots: memory that is gone from what the host has left over, since the first count \
+        caption:
+            "Dots: memory that is gone from what the host has left over, since the first count \
                   of each round. The line's slope is the estimate: the median of the rounds' \
                   Theil–Sen slopes."
-            .to_owned(),
+                .to_owned(),
         alt: format!("Memory of one more idle instance: {}.", each.join("; ")),
         data: Data::Slope(Slopes { rows }),
     })
@@ -244,12 +257,20 @@ fn sheets(run: &Run) -> Option<Chart> {
         let name = ACCOUNTS[place].0;
         let line = match name {
             "residual" => Some(sheet.residual),
-            name => sheet.parts.iter().find(|p| p.account == name).map(|p| p.growth),
+            name => sheet
+                .parts
+                .iter()
+                .find(|p| p.account == name)
+                .map(|p| p.growth),
         };
         line.filter(|line| line.bytes != 0.0)
     };
     let used: Vec<usize> = (0..ACCOUNTS.len())
-        .filter(|place| run.memory.iter().any(|sheet| growth(*place, sheet).is_some()))
+        .filter(|place| {
+            run.memory
+                .iter()
+                .any(|sheet| growth(*place, sheet).is_some())
+        })
         .collect();
     let row = |sheet: &crate::store::document::MemoryBalance| {
         let part = |(index, place): (usize, &usize)| {
@@ -282,18 +303,24 @@ fn sheets(run: &Run) -> Option<Chart> {
         caption: "Each line of the balance sheet is estimated by itself, so that a stack need not \
                   end at the whole to the last byte; what shrinks is drawn to the left of 0."
             .to_owned(),
-        alt: format!("Memory of one more idle instance by account: {}.", alt.join("; ")),
+        alt: format!(
+            "Memory of one more idle instance by account: {}.",
+            alt.join("; ")
+        ),
         data: Data::Bars(Bars { accounts, rows }),
     })
 }
 
 /// Ratios to `process` of everything that is work: rates, latencies, first touches.
 fn throughput(run: &Run) -> Option<Chart> {
-    let is_work = |metric: &str| {
-        matches!(metric, "bandwidth" | "flops" | "ops" | "latency" | "pages")
-    };
+    let is_work =
+        |metric: &str| matches!(metric, "bandwidth" | "flops" | "ops" | "latency" | "pages");
     let mut groups: Vec<forest::Group> = Vec::new();
-    for ratio in run.ratios.iter().filter(|r| r.reference == "process" && is_work(&r.metric)) {
+    for ratio in run
+        .ratios
+        .iter()
+        .filter(|r| r.reference == "process" && is_work(&r.metric))
+    {
         let Some(metric) = run
             .metrics
             .iter()
@@ -311,7 +338,11 @@ fn throughput(run: &Run) -> Option<Chart> {
             },
         };
         let is_rate = metric.better == Better::Higher;
-        let kind = if is_rate { "a rate: more is better" } else { "a time: less is better" };
+        let kind = if is_rate {
+            "a rate: more is better"
+        } else {
+            "a time: less is better"
+        };
         let heading = format!("{} · {} ({kind})", ratio.workload, ratio.metric);
         match groups.iter_mut().find(|g| g.heading == heading) {
             Some(group) => group.rows.push(row),
@@ -359,13 +390,19 @@ fn waterfalls(run: &Run, ladder: &LadderResult) -> Vec<Chart> {
             metrics.push(&rung.metric);
         }
     }
-    let charts = metrics.into_iter().filter_map(|metric| waterfall(run, ladder, metric));
+    let charts = metrics
+        .into_iter()
+        .filter_map(|metric| waterfall(run, ladder, metric));
     charts.collect()
 }
 
 fn waterfall(run: &Run, ladder: &LadderResult, metric: &str) -> Option<Chart> {
     let memory = metric == MARGINAL.name;
-    let unit = if memory { Unit::Bytes } else { Unit::Nanoseconds };
+    let unit = if memory {
+        Unit::Bytes
+    } else {
+        Unit::Nanoseconds
+    };
     let difference = |found: &DifferenceResult| Shown {
         value: found.difference,
         text: difference_text(found, unit),
@@ -384,7 +421,11 @@ fn waterfall(run: &Run, ladder: &LadderResult, metric: &str) -> Option<Chart> {
         .find(|m| m.backend == ladder.base && m.metric == metric);
     let base = base.map(|m| shown(m.median, m.ci95, m.unit));
     let total = ladder.totals.iter().find(|total| total.metric == metric);
-    let what = if memory { "memory of one more idle instance" } else { metric };
+    let what = if memory {
+        "memory of one more idle instance"
+    } else {
+        metric
+    };
     let alt: Vec<String> = rungs
         .iter()
         .map(|(name, added)| {
@@ -392,13 +433,17 @@ fn waterfall(run: &Run, ladder: &LadderResult, metric: &str) -> Option<Chart> {
             format!("{name} {text}")
         })
         .collect();
-    let title = format!("{} ladder: what each rung adds to {what}", capital(&ladder.name));
+    let title = format!(
+        "{} ladder: what each rung adds to {what}",
+        capital(&ladder.name)
+    );
     Some(Chart {
         name: format!("ladder-{}-{metric}", file_name(&ladder.name)),
-        caption: "Each bar begins where the one above it ends: the rung's paired difference to the \
+        caption:
+            "Each bar begins where the one above it ends: the rung's paired difference to the \
                   rungs before it, with its 95 % interval as a line; grey cannot be told from \
                   nothing. The last bar is everything at once."
-            .to_owned(),
+                .to_owned(),
         alt: format!("{title}. From {}: {}.", ladder.base, alt.join("; ")),
         title,
         data: Data::Waterfall(Waterfall {

@@ -31,7 +31,13 @@ pub fn together(parts: Vec<(&Run, View)>) -> View {
         .iter()
         .enumerate()
         .map(|(index, (run, _))| {
-            format!("{}: {}, {} ({})", letter(index), run.host.cpu, day(run), run.id)
+            format!(
+                "{}: {}, {} ({})",
+                letter(index),
+                run.host.cpu,
+                day(run),
+                run.id
+            )
         })
         .collect();
     let mut whole = View {
@@ -114,10 +120,14 @@ fn differences(parts: &[(&Run, View)]) -> Vec<String> {
         run.payload.sha256.chars().take(12).collect()
     });
     differ("KVM", &|run| run.host.kvm.clone());
-    differ("CPU", &|run| format!("{}, {} CPUs", run.host.cpu, run.host.cpus));
+    differ("CPU", &|run| {
+        format!("{}, {} CPUs", run.host.cpu, run.host.cpus)
+    });
     differ("kernel", &|run| run.host.kernel.clone());
     differ("profile", &|run| run.profile.clone());
-    differ("tool", &|run| format!("{} ({})", run.tool.version, run.tool.commit));
+    differ("tool", &|run| {
+        format!("{} ({})", run.tool.version, run.tool.commit)
+    });
     notes
 }
 
@@ -135,7 +145,9 @@ fn add(whole: &mut View, view: View, (index, letter): (usize, char)) {
     whole.findings.extend(view.findings.into_iter().map(marked));
     whole.notes.extend(view.notes.iter().map(|note| of(note)));
     let facts = view.facts.into_iter();
-    whole.facts.extend(facts.map(|(name, value)| (format!("{letter} {name}"), value)));
+    whole
+        .facts
+        .extend(facts.map(|(name, value)| (format!("{letter} {name}"), value)));
     for mut glance in view.glances {
         glance.backend = named(&glance.backend, letter);
         glance.sentence = glance.sentence.map(marked);
@@ -172,7 +184,9 @@ fn add(whole: &mut View, view: View, (index, letter): (usize, char)) {
     if let Some(ladder) = view.ladder {
         // Its tables are in the run's own report; its pictures and sentences are here.
         let findings = ladder.findings.iter();
-        whole.findings.extend(findings.map(|text| Figure::words(of(text))));
+        whole
+            .findings
+            .extend(findings.map(|text| Figure::words(of(text))));
     }
 }
 
@@ -203,7 +217,9 @@ fn isolation(whole: &mut Isolation, part: Isolation, letter: char) {
 fn boundary(whole: &mut Boundary, part: Boundary, letter: char) {
     whole.legend = part.legend;
     let before = whole.columns.len();
-    whole.columns.extend(part.columns.iter().map(|id| named(id, letter)));
+    whole
+        .columns
+        .extend(part.columns.iter().map(|id| named(id, letter)));
     let width = whole.columns.len();
     for (task, cells) in part.rows {
         let known = whole.rows.iter().position(|(known, _)| *known == task);
@@ -219,23 +235,33 @@ fn boundary(whole: &mut Boundary, part: Boundary, letter: char) {
         row.resize(width, "–".to_owned());
     }
     let details = part.details.into_iter();
-    whole.details.extend(details.map(|[task, id, words]| [task, named(&id, letter), words]));
+    whole
+        .details
+        .extend(details.map(|[task, id, words]| [task, named(&id, letter), words]));
 }
 
 /// A chart joins the one of the same name; a ladder's stays one for each run.
 fn chart(whole: &mut Vec<Chart>, mut chart: Chart, (index, letter): (usize, char)) {
     match &mut chart.data {
         Data::Timeline(data) => {
-            data.rows.iter_mut().for_each(|row| row.backend = named(&row.backend, letter));
+            data.rows
+                .iter_mut()
+                .for_each(|row| row.backend = named(&row.backend, letter));
         }
         Data::Distribution(data) => {
-            data.rows.iter_mut().for_each(|row| row.backend = named(&row.backend, letter));
+            data.rows
+                .iter_mut()
+                .for_each(|row| row.backend = named(&row.backend, letter));
         }
         Data::Slope(data) => {
-            data.rows.iter_mut().for_each(|row| row.backend = named(&row.backend, letter));
+            data.rows
+                .iter_mut()
+                .for_each(|row| row.backend = named(&row.backend, letter));
         }
         Data::Bars(data) => {
-            data.rows.iter_mut().for_each(|row| row.backend = named(&row.backend, letter));
+            data.rows
+                .iter_mut()
+                .for_each(|row| row.backend = named(&row.backend, letter));
         }
         Data::Forest(data) => {
             let rows = data.groups.iter_mut().flat_map(|group| &mut group.rows);

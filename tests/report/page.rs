@@ -22,7 +22,9 @@ pub struct Page {
     pub bare_quantities: Vec<String>,
 }
 
-const UNITS: [&str; 9] = [" ns", " µs", " ms", " s", " KiB", " MiB", " GiB", "B/s", "FLOP/s"];
+const UNITS: [&str; 9] = [
+    " ns", " µs", " ms", " s", " KiB", " MiB", " GiB", "B/s", "FLOP/s",
+];
 
 impl Page {
     pub fn read(html: &str) -> Self {
@@ -62,8 +64,18 @@ impl Page {
 }
 
 fn plain(text: &str) -> String {
-    let signs = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")];
-    signs.iter().fold(text.trim().to_owned(), |text, (from, to)| text.replace(from, to))
+    let signs = [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&#39;", "'"),
+        ("&amp;", "&"),
+    ];
+    signs
+        .iter()
+        .fold(text.trim().to_owned(), |text, (from, to)| {
+            text.replace(from, to)
+        })
 }
 
 /// Every number of a document, by its bits.
@@ -116,15 +128,23 @@ pub fn names_of(run: &Run) -> BTreeSet<String> {
 pub fn unexplained(text: &str, values: &[f64], names: &BTreeSet<String>) -> Vec<String> {
     let mut text = text.to_owned();
     // The longest first: sha256@1MiB before sha256.
-    let mut names: Vec<&String> = names.iter().filter(|n| n.contains(|c: char| c.is_ascii_digit())).collect();
+    let mut names: Vec<&String> = names
+        .iter()
+        .filter(|n| n.contains(|c: char| c.is_ascii_digit()))
+        .collect();
     names.sort_by_key(|name| std::cmp::Reverse(name.len()));
     for name in names {
         text = text.replace(name.as_str(), " ");
     }
     let numbers = text.split(|c: char| !(c.is_ascii_digit() || c == '.'));
-    let numbers = numbers.map(|token| token.trim_matches('.')).filter(|token| !token.is_empty());
+    let numbers = numbers
+        .map(|token| token.trim_matches('.'))
+        .filter(|token| !token.is_empty());
+    // What is told together ("3 smaller ones") is told as the sum of what is attached.
+    let sum: f64 = values.iter().sum();
+    let forms: Vec<f64> = values.iter().copied().chain([sum]).collect();
     numbers
-        .filter(|token| !values.iter().any(|value| renders(token, *value)))
+        .filter(|token| !forms.iter().any(|value| renders(token, *value)))
         .map(str::to_owned)
         .collect()
 }
@@ -132,8 +152,17 @@ pub fn unexplained(text: &str, values: &[f64], names: &BTreeSet<String>) -> Vec<
 fn renders(token: &str, value: f64) -> bool {
     let kibi = 1024.0_f64;
     let scales = [1.0, 1e3, 1e6, 1e9, kibi, kibi * kibi, kibi.powi(3), 0.01];
-    let places = token.split_once('.').map_or(0, |(_, decimals)| decimals.len());
-    [value, 1.0 / value, (value - 1.0) * 100.0, (1.0 / value - 1.0) * 100.0].iter().any(|form| {
+    let places = token
+        .split_once('.')
+        .map_or(0, |(_, decimals)| decimals.len());
+    [
+        value,
+        1.0 / value,
+        (value - 1.0) * 100.0,
+        (1.0 / value - 1.0) * 100.0,
+    ]
+    .iter()
+    .any(|form| {
         scales.iter().any(|scale| {
             let shown = format!("{:.places$}", (form / scale).abs());
             shown == token

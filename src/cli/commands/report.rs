@@ -9,7 +9,7 @@ use crate::cli::args::{Format, ReportArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::print;
 use crate::measure::samples::Samples;
-use crate::measure::stored::{Stored, load};
+use crate::measure::stored::{Stored, load_samples};
 use crate::report::files::{self, Wanted, Written};
 use crate::report::format::printable;
 use crate::report::model::View;
@@ -36,10 +36,18 @@ pub fn report(args: &ReportArgs) -> Result<u8, CliError> {
     }
     if !single && matches!(args.format, Format::Json | Format::Csv) {
         let problem = "json and csv are of one run";
-        return Err(CliError::usage("--format", problem, Some("--format human".to_owned())));
+        return Err(CliError::usage(
+            "--format",
+            problem,
+            Some("--format human".to_owned()),
+        ));
     }
-    let stored: Vec<Stored> = args.runs.iter().map(|run| load(run)).collect::<Result<_, _>>()?;
-    let mut views: Vec<View> = stored.iter().map(view).collect();
+    let (mut stored, mut views) = (Vec::new(), Vec::new());
+    for run in &args.runs {
+        let (one, samples) = load_samples(run)?;
+        views.push(view(&one, samples.as_ref()));
+        stored.push(one);
+    }
     let view = match (&stored[..], views.pop()) {
         ([_], Some(only)) => only,
         (_, last) => {
@@ -56,9 +64,8 @@ pub fn report(args: &ReportArgs) -> Result<u8, CliError> {
     show(args.format, &stored, &view)
 }
 
-fn view(stored: &Stored) -> View {
-    let samples = stored.records.as_deref().map(Samples::of);
-    let mut view = model::view(&stored.run, samples.as_ref());
+fn view(stored: &Stored, samples: Option<&Samples>) -> View {
+    let mut view = model::view(&stored.run, samples);
     view.notes.extend(stored.notes());
     view
 }

@@ -24,7 +24,11 @@ impl Axis {
     pub fn new(least: f64, most: f64, log: bool, (left, right): (f64, f64)) -> Self {
         let most = if most > 0.0 { most } else { 1.0 };
         let (low, high) = if log {
-            let least = if least > 0.0 { least.min(most) } else { most / 1e3 };
+            let least = if least > 0.0 {
+                least.min(most)
+            } else {
+                most / 1e3
+            };
             (least / 1.15, (most * 1.15).max(least * 2.0))
         } else {
             (least.min(0.0) * 1.04, most * 1.04)
@@ -128,7 +132,10 @@ impl Axis {
 
     /// Powers of two, as far apart as they must be.
     fn doublings(&self, apart: f64) -> Vec<f64> {
-        let (first, last) = (self.low.log2().ceil() as i32, self.high.log2().floor() as i32);
+        let (first, last) = (
+            self.low.log2().ceil() as i32,
+            self.high.log2().floor() as i32,
+        );
         let doubling = self.at(self.low * 2.0) - self.left;
         let step = (apart / doubling.max(1e-6)).ceil().clamp(1.0, 100.0) as i32;
         let all = (first..=last).filter(|power| power.rem_euclid(step) == 0);

@@ -38,9 +38,11 @@ impl Bars {
             let (less, more) = row.ends();
             (less, more.max(row.total.value))
         };
-        let (least, most) = self.rows.iter().map(reach).fold((0.0_f64, 1.0_f64), |a, b| {
-            (a.0.min(b.0), a.1.max(b.1))
-        });
+        let (least, most) = self
+            .rows
+            .iter()
+            .map(reach)
+            .fold((0.0_f64, 1.0_f64), |a, b| (a.0.min(b.0), a.1.max(b.1)));
         let axis = Axis::new(least, most, false, (left, right)).of(Unit::Bytes);
         let (mut ground, top) = self.legend(frame.width);
         let (band, head) = if narrow { (48.0, 20.0) } else { (32.0, 6.0) };
@@ -76,7 +78,9 @@ impl Bars {
         if frame.is_narrow() {
             let name = letters::fitted(&row.backend, NAME, frame.width * 0.66);
             let above = y - 10.0;
-            shapes.push(Shape::text((axis.left, above), name, NAME, Anchor::Start, Ink::Text).heavy());
+            shapes.push(
+                Shape::text((axis.left, above), name, NAME, Anchor::Start, Ink::Text).heavy(),
+            );
             shapes.push(total((axis.right, above), Anchor::End));
         } else {
             let name = letters::fitted(&row.backend, NAME, axis.left - 12.0);
@@ -100,7 +104,11 @@ impl Bars {
             shapes.push(Shape::Rect {
                 x: from,
                 y,
-                w: if to - from > 3.0 { to - from - 1.0 } else { to - from },
+                w: if to - from > 3.0 {
+                    to - from - 1.0
+                } else {
+                    to - from
+                },
                 h: BAR,
                 ink: *ink,
                 opacity: 1.0,
@@ -111,7 +119,12 @@ impl Bars {
             });
         }
         let x = axis.at(row.total.value);
-        shapes.push(Shape::line((x, y - 3.0), (x, y + BAR + 3.0), Ink::Text, 2.0));
+        shapes.push(Shape::line(
+            (x, y - 3.0),
+            (x, y + BAR + 3.0),
+            Ink::Text,
+            2.0,
+        ));
         if !frame.is_narrow() {
             let x = axis.at(more.max(row.total.value)) + 8.0;
             shapes.push(total((x, middle), Anchor::Start));

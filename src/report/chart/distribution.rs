@@ -98,7 +98,12 @@ impl Row {
         let samples = thinned(&self.samples, frame.dots);
         let mut shapes = self.names(axis, y, frame);
         let foot = y + STRIP;
-        shapes.push(Shape::line((axis.left, foot), (axis.right, foot), Ink::Grid, 1.0));
+        shapes.push(Shape::line(
+            (axis.left, foot),
+            (axis.right, foot),
+            Ink::Grid,
+            1.0,
+        ));
         shapes.push(Shape::Dots {
             points: dots(&samples, axis, y),
             radius: if samples.len() > 300 { 1.6 } else { 2.1 },
@@ -178,34 +183,34 @@ pub fn thinned(values: &[f64], bound: usize) -> Vec<f64> {
         .collect()
 }
 
-    /// Each sample at its value; the height only keeps neighbours apart, by a low-discrepancy
-    /// sequence, so that the same samples always give the same picture.
+/// Each sample at its value; the height only keeps neighbours apart, by a low-discrepancy
+/// sequence, so that the same samples always give the same picture.
 fn dots(samples: &[f64], axis: &Axis, y: f64) -> Vec<Point> {
-        let golden = 0.618_033_988_75_f64;
-        let place = |(rank, value): (usize, &f64)| {
-            let height = (rank as f64 * golden).fract();
-            (axis.at(*value), y + 3.0 + height * (STRIP - 6.0))
-        };
-        samples.iter().enumerate().map(place).collect()
-    }
+    let golden = 0.618_033_988_75_f64;
+    let place = |(rank, value): (usize, &f64)| {
+        let height = (rank as f64 * golden).fract();
+        (axis.at(*value), y + 3.0 + height * (STRIP - 6.0))
+    };
+    samples.iter().enumerate().map(place).collect()
+}
 
-    /// The share of samples up to each value, from the strip's foot to its head.
+/// The share of samples up to each value, from the strip's foot to its head.
 fn steps(samples: &[f64], axis: &Axis, y: f64) -> Vec<Point> {
-        let last = samples.len().saturating_sub(1).max(1) as f64;
-        let foot = y + STRIP;
-        let mut points: Vec<Point> = Vec::new();
-        let mut put = |point: Point| {
-            let near = |&(x, y): &Point| (x - point.0).abs() < 0.7 && (y - point.1).abs() < 0.7;
-            if !points.last().is_some_and(near) {
-                points.push(point);
-            }
-        };
-        for (rank, value) in samples.iter().enumerate() {
-            put((axis.at(*value), foot - STRIP * rank as f64 / last));
+    let last = samples.len().saturating_sub(1).max(1) as f64;
+    let foot = y + STRIP;
+    let mut points: Vec<Point> = Vec::new();
+    let mut put = |point: Point| {
+        let near = |&(x, y): &Point| (x - point.0).abs() < 0.7 && (y - point.1).abs() < 0.7;
+        if !points.last().is_some_and(near) {
+            points.push(point);
         }
-        if let Some(most) = samples.last() {
-            points.push((axis.at(*most), y));
-            points.push((axis.right, y));
-        }
-        points
+    };
+    for (rank, value) in samples.iter().enumerate() {
+        put((axis.at(*value), foot - STRIP * rank as f64 / last));
     }
+    if let Some(most) = samples.last() {
+        points.push((axis.at(*most), y));
+        points.push((axis.right, y));
+    }
+    points
+}

@@ -135,4 +135,3 @@ pub(super) fn column<'a>(names: impl Iterator<Item = &'a str>) -> f64 {
     let widths = names.map(|name| letters::width(name, NAME, true));
     widths.fold(60.0, f64::max).min(WIDEST) + 14.0
 }
-

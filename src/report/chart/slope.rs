@@ -35,13 +35,28 @@ impl Slopes {
         let left = 70.0;
         let label = if narrow { 0.0 } else { 270.0 };
         let right = frame.width - label - 12.0;
-        let top = if narrow { 10.0 + 18.0 * self.rows.len() as f64 } else { 14.0 };
+        let top = if narrow {
+            10.0 + 18.0 * self.rows.len() as f64
+        } else {
+            14.0
+        };
         let bottom = top + HEIGHT;
         let points = || self.rows.iter().flat_map(|row| &row.points);
-        let last = self.rows.iter().map(|row| row.counts[1]).fold(1.0, f64::max);
-        let first = self.rows.iter().map(|row| row.counts[0]).fold(last, f64::min);
+        let last = self
+            .rows
+            .iter()
+            .map(|row| row.counts[1])
+            .fold(1.0, f64::max);
+        let first = self
+            .rows
+            .iter()
+            .map(|row| row.counts[0])
+            .fold(last, f64::min);
         let most = self.rows.iter().map(Row::reach);
-        let most = points().map(|(_, bytes)| *bytes).chain(most).fold(1.0, f64::max);
+        let most = points()
+            .map(|(_, bytes)| *bytes)
+            .chain(most)
+            .fold(1.0, f64::max);
         let least = points().map(|(_, bytes)| *bytes).fold(0.0, f64::min);
         let across = Axis::close(first, last, (left, right));
         // An axis runs from left to right; this one is stood up.
@@ -58,38 +73,49 @@ impl Slopes {
         let mut foot = across.labels(bottom + 14.0, (60.0, SMALL), format::trimmed);
         let words = "idle instances at once; memory gone since the first count of each round";
         let middle = ((left + right) / 2.0, bottom + 32.0);
-        foot.push(Shape::text(middle, words, SMALL, Anchor::Middle, Ink::Muted));
+        foot.push(Shape::text(
+            middle,
+            words,
+            SMALL,
+            Anchor::Middle,
+            Ink::Muted,
+        ));
         let ends = self.spread_labels(&at, top, bottom);
-        let bands = self.rows.iter().zip(ends).enumerate().map(|(index, (row, y))| {
-            let mut shapes = row.shapes(&across, &at);
-            let name = if narrow {
-                (8.0, 10.0 + 18.0 * index as f64)
-            } else {
-                (right + 26.0, y)
-            };
-            shapes.push(Shape::Mark {
-                at: (name.0, name.1),
-                radius: 4.0,
-                form: 0,
-                ink: series(&row.backend),
-                tip: None,
+        let bands = self
+            .rows
+            .iter()
+            .zip(ends)
+            .enumerate()
+            .map(|(index, (row, y))| {
+                let mut shapes = row.shapes(&across, &at);
+                let name = if narrow {
+                    (8.0, 10.0 + 18.0 * index as f64)
+                } else {
+                    (right + 26.0, y)
+                };
+                shapes.push(Shape::Mark {
+                    at: (name.0, name.1),
+                    radius: 4.0,
+                    form: 0,
+                    ink: series(&row.backend),
+                    tip: None,
+                });
+                let room = if narrow { 170.0 } else { 130.0 };
+                let id = letters::fitted(&row.backend, NAME, room);
+                // A page's own font may be wider.
+                let after = name.0 + 10.0 + letters::width(&id, NAME, true) * 1.14 + 8.0;
+                let start = (name.0 + 10.0, name.1);
+                shapes.push(Shape::text(start, id, NAME, Anchor::Start, Ink::Text).heavy());
+                let each = format!("{} each", row.each.text);
+                let each = Shape::text((after, name.1), each, SMALL, Anchor::Start, Ink::Muted);
+                shapes.push(each.of(&[row.each.value]));
+                Band {
+                    backend: row.backend.clone(),
+                    workload: "idle".to_owned(),
+                    height: 0.0,
+                    shapes,
+                }
             });
-            let room = if narrow { 170.0 } else { 130.0 };
-            let id = letters::fitted(&row.backend, NAME, room);
-            // A page's own font may be wider.
-            let after = name.0 + 10.0 + letters::width(&id, NAME, true) * 1.14 + 8.0;
-            let start = (name.0 + 10.0, name.1);
-            shapes.push(Shape::text(start, id, NAME, Anchor::Start, Ink::Text).heavy());
-            let each = format!("{} each", row.each.text);
-            let each = Shape::text((after, name.1), each, SMALL, Anchor::Start, Ink::Muted);
-            shapes.push(each.of(&[row.each.value]));
-            Band {
-                backend: row.backend.clone(),
-                workload: "idle".to_owned(),
-                height: 0.0,
-                shapes,
-            }
-        });
         Scene {
             width: frame.width,
             height: bottom + 44.0,
@@ -108,7 +134,10 @@ impl Slopes {
         let mut places = vec![0.0; wanted.len()];
         let (mut free, lowest) = (bottom + APART, bottom);
         for index in order {
-            let y = wanted[index].min(free - APART).min(lowest).max(top.min(lowest));
+            let y = wanted[index]
+                .min(free - APART)
+                .min(lowest)
+                .max(top.min(lowest));
             places[index] = y;
             free = y;
         }

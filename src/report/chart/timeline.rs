@@ -96,7 +96,11 @@ impl Timeline {
                 shapes: row.shapes(&axis, y, frame),
             }
         });
-        let mut foot = axis.labels(bottom + 12.0, (APART, SMALL), axis::quantity(Unit::Nanoseconds));
+        let mut foot = axis.labels(
+            bottom + 12.0,
+            (APART, SMALL),
+            axis::quantity(Unit::Nanoseconds),
+        );
         let scale = if frame.log { ", logarithmic" } else { "" };
         let words = format!("{}{scale}", self.axis);
         let words = letters::fitted(&words, SMALL, frame.width - 8.0);
@@ -170,7 +174,10 @@ impl Row {
         let mark = Shape::line((x, y - 2.0), (x, y + BAR + 2.0), Ink::Text, 1.6);
         shapes.push(mark);
         if !frame.is_narrow() {
-            let end = self.segments.last().map_or(0.0, |s| s.from + s.length.value);
+            let end = self
+                .segments
+                .last()
+                .map_or(0.0, |s| s.from + s.length.value);
             let x = axis.at(end.max(self.total.value)) + 8.0;
             shapes.push(total((x, middle), Anchor::Start));
         }

@@ -60,7 +60,12 @@ impl Waterfall {
                 shapes,
             });
         };
-        put(whole(&self.base.0, 0.0, self.base.1.as_ref(), (&axis, y, frame)));
+        put(whole(
+            &self.base.0,
+            0.0,
+            self.base.1.as_ref(),
+            (&axis, y, frame),
+        ));
         let mut sum = start;
         for (name, added) in &self.rungs {
             y += LINE;
@@ -68,10 +73,21 @@ impl Waterfall {
             sum += added.as_ref().map_or(0.0, |added| added.value);
         }
         y += LINE;
-        put(whole(&self.top.0, start, self.top.1.as_ref(), (&axis, y, frame)));
+        put(whole(
+            &self.top.0,
+            start,
+            self.top.1.as_ref(),
+            (&axis, y, frame),
+        ));
         let mut foot = axis.labels(bottom + 12.0, (APART, SMALL), axis::quantity(self.unit));
         let at = ((left + right) / 2.0, bottom + 30.0);
-        foot.push(Shape::text(at, &self.axis, SMALL, Anchor::Middle, Ink::Muted));
+        foot.push(Shape::text(
+            at,
+            &self.axis,
+            SMALL,
+            Anchor::Middle,
+            Ink::Muted,
+        ));
         Scene {
             width: frame.width,
             height: bottom + 42.0,
@@ -84,7 +100,12 @@ impl Waterfall {
 
 type Place<'a> = (&'a Axis, f64, Frame);
 
-fn labels(name: &str, value: Option<&Shown>, sign: &str, (axis, y, frame): Place<'_>) -> Vec<Shape> {
+fn labels(
+    name: &str,
+    value: Option<&Shown>,
+    sign: &str,
+    (axis, y, frame): Place<'_>,
+) -> Vec<Shape> {
     let middle = y + LINE / 2.0;
     let size = if frame.is_narrow() { SMALL } else { NAME };
     let cut = letters::fitted(name, size, axis.left - 12.0);
@@ -162,6 +183,11 @@ fn rung(name: &str, below: f64, added: Option<&Shown>, place: Place<'_>) -> Vec<
         });
     }
     // Where the next one begins.
-    shapes.push(Shape::line((b, y + LINE - 5.0), (b, y + LINE + 5.0), Ink::Muted, 1.0));
+    shapes.push(Shape::line(
+        (b, y + LINE - 5.0),
+        (b, y + LINE + 5.0),
+        Ink::Muted,
+        1.0,
+    ));
     shapes
 }

@@ -81,7 +81,11 @@ fn write_band(out: &mut String, band: &Band, with_values: bool) -> std::fmt::Res
 fn n(value: f64) -> String {
     let text = format!("{value:.1}");
     let text = text.strip_suffix(".0").unwrap_or(&text);
-    if text == "-0" { "0".to_owned() } else { text.to_owned() }
+    if text == "-0" {
+        "0".to_owned()
+    } else {
+        text.to_owned()
+    }
 }
 
 /// Stored numbers as an attribute.

@@ -254,9 +254,23 @@ fn one<B: DrawingBackend>(
 /// Corners of a mark; a disc has none.
 pub(super) fn form_corners(form: u8, (x, y): Point, r: f64) -> Option<Vec<Point>> {
     match form {
-        1 => Some(vec![(x, y - r * 1.3), (x + r * 1.3, y), (x, y + r * 1.3), (x - r * 1.3, y)]),
-        2 => Some(vec![(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)]),
-        3 => Some(vec![(x, y - r * 1.2), (x + r * 1.2, y + r), (x - r * 1.2, y + r)]),
+        1 => Some(vec![
+            (x, y - r * 1.3),
+            (x + r * 1.3, y),
+            (x, y + r * 1.3),
+            (x - r * 1.3, y),
+        ]),
+        2 => Some(vec![
+            (x - r, y - r),
+            (x + r, y - r),
+            (x + r, y + r),
+            (x - r, y + r),
+        ]),
+        3 => Some(vec![
+            (x, y - r * 1.2),
+            (x + r * 1.2, y + r),
+            (x - r * 1.2, y + r),
+        ]),
         _ => None,
     }
 }
