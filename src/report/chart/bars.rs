@@ -135,7 +135,7 @@ impl Bars {
     fn legend(&self, width: f64) -> (Vec<Shape>, f64) {
         let (mut shapes, mut x, mut y) = (Vec::new(), 4.0, 12.0);
         for (name, ink) in &self.accounts {
-            let room = 18.0 + letters::width(name, SMALL, false) + 16.0;
+            let room = 18.0 + letters::width(name, SMALL, false) * letters::WIDER + 14.0;
             if x + room > width {
                 (x, y) = (4.0, y + 20.0);
             }

@@ -4,6 +4,9 @@ use ab_glyph::{Font, FontRef};
 
 use crate::report::draw::font::{BOLD, REGULAR};
 
+/// How much wider than that the font of a reader's browser may be, where a page's charts use it.
+pub const WIDER: f64 = 1.14;
+
 /// Width in units of a line of text whose body is `size` units high. Where the font cannot be read,
 /// which its test rules out, a typical width.
 #[must_use]

@@ -128,10 +128,13 @@ pub(super) const NAME: f64 = 13.0;
 pub(super) const SMALL: f64 = 11.5;
 
 /// Widest column of names.
-const WIDEST: f64 = 250.0;
+const WIDEST: f64 = 260.0;
 
 /// Width of a column of names.
 pub(super) fn column<'a>(names: impl Iterator<Item = &'a str>) -> f64 {
-    let widths = names.map(|name| letters::width(name, NAME, true));
+    let widths = names.map(|name| letters::width(name, NAME, true) * letters::WIDER);
     widths.fold(60.0, f64::max).min(WIDEST) + 14.0
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,9 +66,8 @@ impl Timeline {
 
     fn axis(&self, log: bool, ends: (f64, f64)) -> Axis {
         let ends_of = |row: &Row| {
-            let last = row.segments.last();
-            last.map_or(0.0, |s| s.from + s.length.value)
-                .max(row.total.ci95.map_or(row.total.value, |[_, high]| high))
+            let high = row.total.ci95.map_or(row.total.value, |[_, high]| high);
+            row.reach().max(high)
         };
         let most = self.rows.iter().map(ends_of).fold(0.0, f64::max);
         // A logarithmic axis has no 0: it begins where the first phases of the quickest start end.
@@ -127,7 +126,7 @@ impl Timeline {
             if !used(index) {
                 continue;
             }
-            let room = 18.0 + letters::width(name, SMALL, false) + 16.0;
+            let room = 18.0 + letters::width(name, SMALL, false) * letters::WIDER + 14.0;
             if x + room > width {
                 (x, y) = (4.0, y + 20.0);
             }
@@ -149,6 +148,12 @@ impl Timeline {
 }
 
 impl Row {
+    /// Where the last of its segments ends.
+    fn reach(&self) -> f64 {
+        let ends = self.segments.iter().map(|s| s.from + s.length.value);
+        ends.fold(0.0, f64::max)
+    }
+
     fn shapes(&self, axis: &Axis, y: f64, frame: Frame) -> Vec<Shape> {
         let middle = y + BAR / 2.0;
         let total = |at, anchor| {
@@ -174,10 +179,7 @@ impl Row {
         let mark = Shape::line((x, y - 2.0), (x, y + BAR + 2.0), Ink::Text, 1.6);
         shapes.push(mark);
         if !frame.is_narrow() {
-            let end = self
-                .segments
-                .last()
-                .map_or(0.0, |s| s.from + s.length.value);
+            let end = self.reach();
             let x = axis.at(end.max(self.total.value)) + 8.0;
             shapes.push(total((x, middle), Anchor::Start));
         }
