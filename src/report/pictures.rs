@@ -441,8 +441,8 @@ fn waterfall(run: &Run, ladder: &LadderResult, metric: &str) -> Option<Chart> {
         name: format!("ladder-{}-{metric}", file_name(&ladder.name)),
         caption:
             "Each bar begins where the one above it ends: the rung's paired difference to the \
-                  rungs before it, with its 95 % interval as a line; grey cannot be told from \
-                  nothing. The last bar is everything at once."
+                  rungs before it, with its 95 % interval as a line (cut where it leaves the \
+                  chart); grey cannot be told from nothing. The last bar is everything at once."
                 .to_owned(),
         alt: format!("{title}. From {}: {}.", ladder.base, alt.join("; ")),
         title,

@@ -26,6 +26,7 @@ pub fn width(text: &str, size: f64, bold: bool) -> f64 {
 /// Text that fits `room` units, its end cut and marked where it does not.
 #[must_use]
 pub fn fitted(text: &str, size: f64, room: f64) -> String {
+    let room = room / WIDER;
     if width(text, size, false) <= room {
         return text.to_owned();
     }

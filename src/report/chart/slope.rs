@@ -102,7 +102,7 @@ impl Slopes {
                 });
                 let room = if narrow { 170.0 } else { 130.0 };
                 let id = letters::fitted(&row.backend, NAME, room);
-                    let after = name.0 + 10.0 + letters::width(&id, NAME, true) * letters::WIDER + 8.0;
+                let after = name.0 + 10.0 + letters::width(&id, NAME, true) * letters::WIDER + 8.0;
                 let start = (name.0 + 10.0, name.1);
                 shapes.push(Shape::text(start, id, NAME, Anchor::Start, Ink::Text).heavy());
                 let each = format!("{} each", row.each.text);

@@ -50,7 +50,9 @@ fn charts(values: [f64; 4]) -> Vec<Data> {
         n: 4,
     });
     let mut samples: Vec<distribution::Row> = distribution.collect();
-    samples.iter_mut().for_each(|row| row.samples.sort_by(f64::total_cmp));
+    samples
+        .iter_mut()
+        .for_each(|row| row.samples.sort_by(f64::total_cmp));
     let group = forest::Group {
         workload: "sha256@1MiB".to_owned(),
         heading: "sha256@1MiB · bandwidth (a rate: more is better)".to_owned(),
@@ -104,7 +106,9 @@ fn charts(values: [f64; 4]) -> Vec<Data> {
         Data::Waterfall(Waterfall {
             unit: Unit::Nanoseconds,
             base: ("container:none".to_owned(), Some(shown(values[0]))),
-            rungs: each().map(|(name, value)| (name, Some(shown(value)))).collect(),
+            rungs: each()
+                .map(|(name, value)| (name, Some(shown(value))))
+                .collect(),
             top: ("container".to_owned(), None),
             axis: "startup".to_owned(),
         }),
@@ -125,7 +129,13 @@ fn scenes(data: Data) -> Vec<Scene> {
         (Frame::NARROW, false),
         (Frame::NARROW, true),
     ]
-    .map(|(width, log)| chart.scene(Frame { width, log, dots: 100 }))
+    .map(|(width, log)| {
+        chart.scene(Frame {
+            width,
+            log,
+            dots: 100,
+        })
+    })
     .to_vec()
 }
 
@@ -135,7 +145,14 @@ fn extent(shape: &Shape) -> Vec<(f64, f64)> {
         Shape::Rect { x, y, w, h, .. } => vec![(*x, *y), (x + w, y + h)],
         Shape::Path { points, .. } | Shape::Dots { points, .. } => points.clone(),
         Shape::Mark { at, .. } => vec![*at],
-        Shape::Text { at, text, size, anchor, bold, .. } => {
+        Shape::Text {
+            at,
+            text,
+            size,
+            anchor,
+            bold,
+            ..
+        } => {
             let wide = letters::width(text, *size, *bold);
             let left = match anchor {
                 Anchor::Start => at.0,

@@ -23,6 +23,8 @@ pub struct Waterfall {
 const LINE: f64 = 26.0;
 const BAR: f64 = 16.0;
 const APART: f64 = 74.0;
+/// How far an axis goes beyond the bars for their intervals, of what the bars reach.
+const BEYOND: f64 = 0.4;
 /// Places of the colours: what is added, what is saved, and what cannot be told from nothing.
 const MORE: Ink = Ink::Series(2);
 const LESS: Ink = Ink::Series(3);
@@ -36,17 +38,27 @@ impl Waterfall {
         let left = column(names).min(if narrow { 118.0 } else { 264.0 });
         let right = frame.width - if narrow { 12.0 } else { 190.0 };
         let start = self.base.1.as_ref().map_or(0.0, |base| base.value);
+        // By what the bars reach: one interval as wide as the whole would hide all others. Where an
+        // interval leaves the chart it is cut; its ends stand beside it.
         let mut sum = start;
         let (mut least, mut most) = (0.0_f64, start);
-        for (_, added) in &self.rungs {
-            let Some(added) = added else { continue };
-            let [low, high] = added.ci95.unwrap_or([added.value; 2]);
-            (least, most) = (least.min(sum + low), most.max(sum + high));
+        for added in self.rungs.iter().filter_map(|(_, added)| added.as_ref()) {
             sum += added.value;
+            (least, most) = (least.min(sum), most.max(sum));
         }
         if let Some(top) = &self.top.1 {
-            most = most.max(start + top.ci95.map_or(top.value, |[_, high]| high));
+            (least, most) = (least.min(start + top.value), most.max(start + top.value));
         }
+        let (bars, mut low, mut high) = (most - least, least, most);
+        let mut sum = start;
+        for added in self.rungs.iter().filter_map(|(_, added)| added.as_ref()) {
+            if let Some([from, to]) = added.ci95 {
+                low = low.min((sum + from).max(least - bars * BEYOND));
+                high = high.max((sum + to).min(most + bars * BEYOND));
+            }
+            sum += added.value;
+        }
+        let (least, most) = (low, high);
         let axis = Axis::new(least, most, false, (left, right)).of(self.unit);
         let count = self.rungs.len() + 2;
         let bottom = 6.0 + LINE * count as f64;
