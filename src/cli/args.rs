@@ -150,11 +150,31 @@ pub struct Given {
 /// `isobench report`.
 #[derive(Debug, clap::Args)]
 pub struct ReportArgs {
-    /// Folder of the run, or the run.json in it
-    #[arg(value_name = "RUN")]
-    pub run: PathBuf,
+    /// Folders of runs, or the run.json in each; several are laid side by side
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
 
-    /// What to print on standard output
+    /// Write report.html: one page with charts, for a browser
+    #[arg(long)]
+    pub html: bool,
+
+    /// Write every chart to charts/, as PNG and as SVG
+    #[arg(long)]
+    pub png: bool,
+
+    /// Write summary.md
+    #[arg(long)]
+    pub markdown: bool,
+
+    /// Write report.html and open it
+    #[arg(long)]
+    pub open: bool,
+
+    /// Folder for what is written [default: the run's own; needed for several runs]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// What to print on standard output, where no file was asked for
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
 }

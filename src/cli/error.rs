@@ -5,6 +5,7 @@ use std::io::Write;
 use crate::measure::clock::ClockError;
 use crate::measure::comparison::CompareError;
 use crate::measure::session::RunError;
+use crate::report::files::FilesError;
 use crate::store::folder::FolderError;
 use crate::store::read_error::ReadError;
 
@@ -39,6 +40,9 @@ pub enum CliError {
     /// A stored run was refused.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// A report could not be written; the run it is of is whole.
+    #[error("the report could not be written whole")]
+    Files(#[source] FilesError),
     /// Two runs have too little in common.
     #[error(transparent)]
     Compare(#[from] CompareError),
@@ -76,7 +80,7 @@ impl CliError {
             | Self::Read(_)
             | Self::Compare(_) => 2,
             Self::NothingRuns(_) | Self::Clock(_) | Self::Unavailable(_) => 3,
-            Self::Run(_) | Self::System(..) | Self::Left(_) | Self::Stdout(_) => 4,
+            Self::Run(_) | Self::System(..) | Self::Left(_) | Self::Stdout(_) | Self::Files(_) => 4,
         }
     }
 

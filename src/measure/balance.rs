@@ -74,6 +74,22 @@ pub fn marginal(round: &Round<'_>) -> Option<f64> {
     slope_of(round, used).map(|line| line.slope)
 }
 
+/// Numbers of instances with the memory that is gone since the first of their round, every round.
+#[must_use]
+pub fn growth(records: &[Record], id: &str) -> Vec<(f64, f64)> {
+    let mut points = Vec::new();
+    for round in rounds(records, id).into_values() {
+        let Some(first) = round.first().map(used) else {
+            continue;
+        };
+        points.extend(round.iter().map(|step| {
+            let at = f64::from(step.record.instances);
+            (at, (used(step) - first) as f64)
+        }));
+    }
+    points
+}
+
 /// The kernel's accounts.
 #[must_use]
 pub fn kernel(round: &Round<'_>) -> Option<f64> {

@@ -14,6 +14,7 @@ pub mod isolation;
 pub mod ladder;
 pub mod memory;
 pub mod plan;
+pub mod samples;
 pub mod schedule;
 pub mod selftest;
 pub mod series;

@@ -4,11 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use super::ladder::Climb;
+use super::samples::Samples;
 use super::summary::{Summary, summarise};
 use crate::backend::configuration::{Configuration, ConfigurationError};
 use crate::store::document::{Run, Status};
-use crate::store::read::{OnDisk, read};
+use crate::store::read::{Head, OnDisk, read, read_head};
 use crate::store::read_error::{ReadError, Refusal};
+use crate::store::read_trials::{MOST_STREAMED_BYTES, each};
 use crate::store::record::Record;
 use crate::workload::{Profile, Task, Workload};
 
@@ -103,6 +105,39 @@ pub fn load(path: &Path) -> Result<Stored, ReadError> {
     })
 }
 
+/// Reads a run for its pictures. Of a sealed one each trial is let go as soon as its values are taken,
+/// so that a million of them fit.
+///
+/// # Errors
+/// See [`load`].
+pub fn load_samples(path: &Path) -> Result<(Stored, Option<Samples>), ReadError> {
+    let Head { folder, run, lines } = read_head(path)?;
+    let (Some(lines), true) = (lines, run.ended_early.as_deref() != Some(RUNNING)) else {
+        let mut stored = load(path)?;
+        let records = stored.records.take();
+        return Ok((stored, records.as_deref().map(Samples::of)));
+    };
+    let refused = |refusal| ReadError::Field {
+        path: folder.join("run.json"),
+        line: None,
+        refusal,
+    };
+    let (mut found, mut samples) = (Found::of(&run), Samples::default());
+    let cut_off = each(&lines, MOST_STREAMED_BYTES, &mut |record| {
+        found.add(&run, &record).map_err(refused)?;
+        samples.add(&record);
+        Ok(())
+    })?;
+    found.agrees(&run).map_err(refused)?;
+    let stored = Stored {
+        folder,
+        run,
+        records: None,
+        cut_off,
+    };
+    Ok((stored, Some(samples)))
+}
+
 /// The tasks of trials, in order of appearance.
 #[must_use]
 pub fn tasks(records: &[Record]) -> Vec<Task> {
@@ -134,8 +169,22 @@ fn configurations(run: &Run) -> Result<Vec<Configuration>, Refusal> {
 
 /// Refuses trials of another run, and trials that were lost after the run was sealed.
 fn belong(run: &Run, records: &[Record]) -> Result<(), Refusal> {
-    let mut found = vec![0_u64; run.backends.len()];
-    for record in records {
+    let mut found = Found::of(run);
+    records
+        .iter()
+        .try_for_each(|record| found.add(run, record))?;
+    found.agrees(run)
+}
+
+/// How many trials of each configuration have been found.
+struct Found(Vec<u64>);
+
+impl Found {
+    fn of(run: &Run) -> Self {
+        Self(vec![0; run.backends.len()])
+    }
+
+    fn add(&mut self, run: &Run, record: &Record) -> Result<(), Refusal> {
         let (id, counts) = match record {
             // As in the summary: a warm-up counts only if it failed.
             Record::Trial(t) => (&t.backend, !t.warmup || t.failure.is_some()),
@@ -145,22 +194,27 @@ fn belong(run: &Run, records: &[Record]) -> Result<(), Refusal> {
             // A count is no trial.
             Record::Boundary(b) => (&b.backend, false),
         };
-        let Some(index) = run.backends.iter().position(|b| b.id == *id) else {
+        let index = run.backends.iter().position(|b| b.id == *id);
+        let Some(found) = index.and_then(|index| self.0.get_mut(index)) else {
             let problem = format!("trials.jsonl has trials of {id:?}, which is not among them");
             return Err(Refusal::new("backends", problem));
         };
-        found[index] += u64::from(counts);
+        *found += u64::from(counts);
+        Ok(())
     }
-    if run.ended_early.as_deref() == Some(RUNNING) {
-        return Ok(());
-    }
-    for (index, (backend, found)) in run.backends.iter().zip(found).enumerate() {
-        if backend.trials != found {
-            let problem = format!("{}, but trials.jsonl has {found}", backend.trials);
-            return Err(Refusal::new(format!("backends[{index}].trials"), problem));
+
+    fn agrees(&self, run: &Run) -> Result<(), Refusal> {
+        if run.ended_early.as_deref() == Some(RUNNING) {
+            return Ok(());
         }
+        for (index, (backend, found)) in run.backends.iter().zip(&self.0).enumerate() {
+            if backend.trials != *found {
+                let problem = format!("{}, but trials.jsonl has {found}", backend.trials);
+                return Err(Refusal::new(format!("backends[{index}].trials"), problem));
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Puts new estimates into a document that has none.

@@ -1,5 +1,6 @@
 //! The balance sheets of a run as text in its place.
 
+use super::figure::Figure;
 use super::format::{interval, quantity, significant};
 use super::model::Sheet;
 use crate::metric::Unit;
@@ -28,11 +29,11 @@ pub(super) fn sheets(run: &Run) -> Vec<Sheet> {
 }
 
 fn side_by_side(sheets: &[MemoryBalance]) -> Sheet {
-    let row = |name: &str, cell: &dyn Fn(&MemoryBalance) -> Option<String>| {
-        let cells: Vec<Option<String>> = sheets.iter().map(cell).collect();
+    let row = |name: &str, cell: &dyn Fn(&MemoryBalance) -> Option<Figure>| {
+        let cells: Vec<Option<Figure>> = sheets.iter().map(cell).collect();
         // A row that says nothing about anyone is left out.
         cells.iter().any(Option::is_some).then(|| {
-            let dash = || "–".to_owned();
+            let dash = || Figure::words("–");
             let cells = cells.into_iter().map(|cell| cell.unwrap_or_else(dash));
             (name.to_owned(), cells.collect())
         })
@@ -46,9 +47,14 @@ fn side_by_side(sheets: &[MemoryBalance]) -> Sheet {
     }
     rows.push(row("residual", &|sheet| Some(line(&sheet.residual))));
     rows.push(row("of the total", &|sheet| {
-        Some(format!("{} %", significant(sheet.residual_share? * 100.0)))
+        let share = sheet.residual_share?;
+        Some(Figure::new(
+            format!("{} %", significant(share * 100.0)),
+            [share],
+        ))
     }));
-    let size = |bytes: Option<f64>| bytes.map(|bytes| quantity(bytes, Unit::Bytes));
+    let size =
+        |bytes: Option<f64>| bytes.map(|bytes| Figure::new(quantity(bytes, Unit::Bytes), [bytes]));
     rows.push(row("smaps private", &|sheet| size(sheet.private)));
     rows.push(row("smaps PSS", &|sheet| size(sheet.pss)));
     rows.push(row("own cgroup", &|sheet| size(sheet.cgroup_usage)));
@@ -59,7 +65,11 @@ fn side_by_side(sheets: &[MemoryBalance]) -> Sheet {
     rows.push(row("guest RAM", &|sheet| size(sheet.guest_given)));
     rows.push(row("instances", &|sheet| {
         let (first, last) = (sheet.counts.first()?, sheet.counts.last()?);
-        Some(format!("{first} – {last}, {} ×", sheet.rounds))
+        let values = [f64::from(*first), f64::from(*last), sheet.rounds as f64];
+        Some(Figure::new(
+            format!("{first} – {last}, {} ×", sheet.rounds),
+            values,
+        ))
     }));
     Sheet {
         backends: sheets.iter().map(|sheet| sheet.backend.clone()).collect(),
@@ -67,14 +77,14 @@ fn side_by_side(sheets: &[MemoryBalance]) -> Sheet {
     }
 }
 
-fn line(line: &MemoryLine) -> String {
+fn line(line: &MemoryLine) -> Figure {
     let value = quantity(line.bytes, Unit::Bytes);
     match line.ci95 {
-        Some(ends) => {
-            let ends = interval(ends, line.bytes, Unit::Bytes).replace(" – ", ", ");
-            format!("{value} [{ends}]")
+        Some([low, high]) => {
+            let ends = interval([low, high], line.bytes, Unit::Bytes).replace(" – ", ", ");
+            Figure::new(format!("{value} [{ends}]"), [line.bytes, low, high])
         }
-        None => value,
+        None => Figure::new(value, [line.bytes]),
     }
 }
 
@@ -150,7 +160,7 @@ mod tests {
                 "instances"
             ]
         );
-        assert_eq!(shown.rows[0].1[1], "64.0 KiB [63.0, 65.0]");
+        assert_eq!(shown.rows[0].1[1].text, "64.0 KiB [63.0, 65.0]");
         assert!(shown.rows.iter().all(|(_, cells)| cells.len() == 2));
     }
 }

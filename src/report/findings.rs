@@ -1,5 +1,6 @@
 //! One plain sentence per finding.
 
+use super::figure::Figure;
 use super::format::significant;
 use crate::backend::{Configuration, MicroVmKind};
 use crate::metric::Better;
@@ -59,7 +60,7 @@ enum Finding {
 /// For each pair of configurations: a sentence per difference, then one for what is the same and
 /// one for what this run cannot tell.
 #[must_use]
-pub fn sentences(run: &Run) -> Vec<String> {
+pub fn sentences(run: &Run) -> Vec<Figure> {
     let mut pairs: Vec<(&str, &str)> = Vec::new();
     for ratio in run.ratios.iter().filter(|r| is_told(r)) {
         let pair = (ratio.backend.as_str(), ratio.reference.as_str());
@@ -80,47 +81,58 @@ fn is_told(ratio: &RatioResult) -> bool {
         || (ratio.reference == "container" && ratio.metric == "startup" && !from_reference)
 }
 
-fn of_pair(run: &Run, backend: &str, reference: &str) -> Vec<String> {
+fn of_pair(run: &Run, backend: &str, reference: &str) -> Vec<Figure> {
     let subject = format!("{backend} against {reference}:");
     let (mut said, mut same, mut open, mut few) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut within: f64 = 0.0;
+    // The stored numbers behind each of these.
+    let (mut of_same, mut of_open, mut of_few) = (Vec::new(), Vec::new(), Vec::new());
     let ratios = run.ratios.iter().filter(|r| is_told(r));
     for ratio in ratios.filter(|r| r.backend == backend && r.reference == reference) {
         match finding(run, ratio) {
             None => {}
-            Some(Finding::Different(words)) => said.push(format!("{subject} {words}.")),
+            Some(Finding::Different(words)) => {
+                let ends = ratio.ci95.into_iter().flatten();
+                let values: Vec<f64> = std::iter::once(ratio.ratio).chain(ends).collect();
+                said.push(Figure::new(format!("{subject} {words}."), values));
+            }
             Some(Finding::Same(what, distance)) => {
+                of_same.extend(ratio.ci95.into_iter().flatten());
                 within = within.max(distance);
                 same.push(what);
             }
             Some(Finding::Open(what, [low, high])) => {
+                of_open.extend([low, high]);
                 open.push(format!(
                     "{what} [{}, {}]",
                     significant(low),
                     significant(high)
                 ));
             }
-            Some(Finding::TooFew(what, pairs)) => few.push(format!("{what} ({pairs} pairs)")),
+            Some(Finding::TooFew(what, pairs)) => {
+                of_few.push(pairs as f64);
+                few.push(format!("{what} ({pairs} pairs)"));
+            }
         }
     }
     if !same.is_empty() {
         let percent = significant(within * 100.0);
-        said.push(format!(
+        let text = format!(
             "{subject} the same within {percent} %: {}.",
             same.join(", ")
-        ));
+        );
+        said.push(Figure::new(text, of_same));
     }
     if !open.is_empty() {
-        said.push(format!(
+        let text = format!(
             "{subject} no difference seen, but the interval leaves room for one: {}.",
             open.join(", ")
-        ));
+        );
+        said.push(Figure::new(text, of_open));
     }
     if !few.is_empty() {
-        said.push(format!(
-            "{subject} too few pairs to say: {}.",
-            few.join(", ")
-        ));
+        let text = format!("{subject} too few pairs to say: {}.", few.join(", "));
+        said.push(Figure::new(text, of_few));
     }
     said
 }

@@ -75,6 +75,40 @@ pub(super) fn decimals(value: f64) -> usize {
     }
 }
 
+/// A tick of an axis: as few digits as it needs, at most four decimals, with its unit.
+#[must_use]
+pub fn tick(value: f64, unit: Unit) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let (prefix, size) = scale(value, unit);
+    format!("{} {prefix}{}", trimmed(value / size), suffix(unit))
+}
+
+/// What the prefix of a value stands for.
+#[must_use]
+pub fn prefix(value: f64, unit: Unit) -> f64 {
+    scale(value, unit).1
+}
+
+/// Whether prefixes of a unit are powers of 1024.
+#[must_use]
+pub const fn is_binary(unit: Unit) -> bool {
+    matches!(unit, Unit::Bytes | Unit::BytesPerSecond)
+}
+
+/// A number without needless zeros: `0.5`, `20`, `1000`.
+#[must_use]
+pub fn trimmed(value: f64) -> String {
+    let text = format!("{value:.4}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text.is_empty() || text == "-0" {
+        "0".to_owned()
+    } else {
+        text.to_owned()
+    }
+}
+
 /// Three significant digits without an exponent.
 #[must_use]
 pub fn significant(value: f64) -> String {

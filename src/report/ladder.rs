@@ -1,11 +1,12 @@
 //! The ladder's part of the view: what each mechanism costs, from three sides.
 
+use super::figure::Figure;
 use super::format::{decimals, quantity};
 use crate::metric::{MARGINAL, PRIVATE, Unit};
 use crate::store::document::{DifferenceResult, LadderResult, RungResult};
 
 /// A ladder, as text in its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LadderView {
     /// One line: from where to where.
     pub title: String,
@@ -16,7 +17,7 @@ pub struct LadderView {
     /// One table for each metric.
     pub tables: Vec<LadderTable>,
     /// Configuration and processor time of the kernel's deferred clean-up.
-    pub debts: Vec<(String, String)>,
+    pub debts: Vec<(String, Figure)>,
     /// What the debts are.
     pub debts_title: String,
     /// One sentence per finding.
@@ -24,12 +25,12 @@ pub struct LadderView {
 }
 
 /// The rungs in one metric.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LadderTable {
     /// `startup (µs)`.
     pub heading: String,
     /// Mechanism, then the three sides.
-    pub rows: Vec<[String; 4]>,
+    pub rows: Vec<[Figure; 4]>,
     /// Lines of a picture of it.
     pub picture: Vec<String>,
 }
@@ -87,14 +88,14 @@ fn table(ladder: &LadderResult, metric: &str) -> Option<LadderTable> {
     of_metric
         .clone()
         .find_map(|rung| rung.added.as_ref().or(rung.alone.as_ref()))?;
-    let mut rows: Vec<[String; 4]> = of_metric.map(|rung| row(rung, unit)).collect();
+    let mut rows: Vec<[Figure; 4]> = of_metric.map(|rung| row(rung, unit)).collect();
     if let Some(total) = ladder.totals.iter().find(|t| t.metric == metric) {
         let row = |name: &str, value| {
             [
-                name.to_owned(),
+                Figure::words(name),
                 amount(Some(value), unit),
-                String::new(),
-                String::new(),
+                Figure::default(),
+                Figure::default(),
             ]
         };
         rows.push(row("together", &total.together));
@@ -109,15 +110,17 @@ fn table(ladder: &LadderResult, metric: &str) -> Option<LadderTable> {
     })
 }
 
-fn row(rung: &RungResult, unit: f64) -> [String; 4] {
+fn row(rung: &RungResult, unit: f64) -> [Figure; 4] {
     let mark = if excludes_zero(rung.interaction.as_ref()) {
         format!(" {DIFFERS}")
     } else {
         String::new()
     };
+    let mut added = amount(rung.added.as_ref(), unit);
+    added.text.push_str(&mark);
     [
-        rung.mechanism.clone(),
-        amount(rung.added.as_ref(), unit) + &mark,
+        Figure::words(rung.mechanism.clone()),
+        added,
         amount(rung.alone.as_ref(), unit),
         amount(rung.left_out.as_ref(), unit),
     ]
@@ -144,18 +147,22 @@ const MICROSECOND: f64 = 1e3;
 const KIBIBYTE: f64 = 1024.0;
 
 /// `12.3 [11.9, 12.8]`, in this unit.
-pub(super) fn amount(difference: Option<&DifferenceResult>, unit: f64) -> String {
+pub(super) fn amount(difference: Option<&DifferenceResult>, unit: f64) -> Figure {
     let Some(difference) = difference else {
-        return "–".to_owned();
+        return Figure::words("–");
     };
     let middle = difference.difference / unit;
     let places = decimals(middle).min(2);
     match difference.ci95 {
         Some(ci) => {
             let [low, high] = ci.map(|end| end / unit);
-            format!("{middle:.places$} [{low:.places$}, {high:.places$}]")
+            let text = format!("{middle:.places$} [{low:.places$}, {high:.places$}]");
+            Figure::new(text, [difference.difference, ci[0], ci[1]])
         }
-        None => format!("{middle:.places$} (too few)"),
+        None => {
+            let text = format!("{middle:.places$} (too few)");
+            Figure::new(text, [difference.difference])
+        }
     }
 }
 

@@ -2,31 +2,82 @@
 
 use std::fmt::Write;
 
-use super::isolation::Isolation;
+use super::figure::Figure;
 use super::ladder::LadderView;
 use super::model::{Sheet, View};
 
-/// Lays the view out as Markdown.
+/// Largest summary: what a pull request's comment holds (64 KiB), less what a service adds.
+const MOST: usize = 62 << 10;
+
+/// Lays the view out as Markdown of less than 64 KiB. Where there is more, whole sections are left out,
+/// the least important ones first, and named.
 #[must_use]
 pub fn render(view: &View) -> String {
-    let mut out = String::new();
-    // Writing to a String cannot fail.
-    let _ = write_view(&mut out, view);
+    let section = |write: fn(&mut String, &View) -> std::fmt::Result| {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = write(&mut out, view);
+        out
+    };
+    let mut parts = [
+        ("findings", 0, section(write_findings)),
+        ("the ladder", 1, section(write_ladders)),
+        ("metrics", 2, section(write_metrics)),
+        ("memory", 3, section(write_memory)),
+        ("crossings", 6, section(write_boundary)),
+        ("phases", 5, section(write_phases)),
+        ("isolation", 4, section(write_isolation)),
+        ("host", 0, section(write_facts)),
+    ];
+    let mut left_out = Vec::new();
+    loop {
+        let bytes: usize = parts.iter().map(|(_, _, text)| text.len()).sum();
+        let mut candidates = parts
+            .iter_mut()
+            .filter(|(_, rank, text)| *rank > 0 && !text.is_empty());
+        let last = candidates.by_ref().max_by_key(|(_, rank, _)| *rank);
+        match last {
+            Some((name, _, text)) if bytes > MOST => {
+                text.clear();
+                left_out.push(*name);
+            }
+            _ => break,
+        }
+    }
+    let mut out: String = parts.iter().map(|(_, _, text)| text.as_str()).collect();
+    if !left_out.is_empty() {
+        left_out.reverse();
+        let names = left_out.join(", ");
+        out.push_str(&format!(
+            "\nLeft out for size: {names}; see report.html and run.json.\n"
+        ));
+    }
+    // Findings alone can be too many.
+    if out.len() > MOST {
+        let end = (0..=MOST).rev().find(|end| out.is_char_boundary(*end));
+        out.truncate(end.unwrap_or(0));
+        out.push_str("\n\nCut off for size; see report.html and run.json.\n");
+    }
     out
 }
 
-fn write_view(out: &mut String, view: &View) -> std::fmt::Result {
+fn write_findings(out: &mut String, view: &View) -> std::fmt::Result {
     writeln!(out, "# {}\n", escape(&view.title))?;
-    for sentence in view.findings.iter().chain(&view.notes) {
+    let answers = view.glances.iter().filter_map(|g| g.sentence.as_ref());
+    let said = answers.chain(&view.findings).map(Figure::as_str);
+    for sentence in said.chain(view.notes.iter().map(String::as_str)) {
         writeln!(out, "- {}", escape(sentence))?;
     }
-    if let Some(ladder) = &view.ladder {
-        write_ladder(out, ladder)?;
-    }
-    if !view.groups.is_empty() {
-        write_metrics(out, view)?;
-    }
-    write_isolation(out, &view.isolation)?;
+    Ok(())
+}
+
+fn write_ladders(out: &mut String, view: &View) -> std::fmt::Result {
+    view.ladder
+        .as_ref()
+        .map_or(Ok(()), |ladder| write_ladder(out, ladder))
+}
+
+fn write_facts(out: &mut String, view: &View) -> std::fmt::Result {
     writeln!(out)?;
     for (name, value) in &view.facts {
         writeln!(out, "- {name}: {}", escape(value))?;
@@ -35,7 +86,8 @@ fn write_view(out: &mut String, view: &View) -> std::fmt::Result {
 }
 
 /// Each configuration's verdicts.
-fn write_isolation(out: &mut String, isolation: &Isolation) -> std::fmt::Result {
+fn write_isolation(out: &mut String, view: &View) -> std::fmt::Result {
+    let isolation = &view.isolation;
     if isolation.columns.is_empty() {
         return Ok(());
     }
@@ -61,8 +113,11 @@ fn write_isolation(out: &mut String, isolation: &Isolation) -> std::fmt::Result 
     Ok(())
 }
 
-/// Estimates, and where the starts go.
+/// Estimates.
 fn write_metrics(out: &mut String, view: &View) -> std::fmt::Result {
+    if view.groups.is_empty() {
+        return Ok(());
+    }
     writeln!(
         out,
         "\n| | median | 95 % interval | × process | × container | n |"
@@ -88,9 +143,16 @@ fn write_metrics(out: &mut String, view: &View) -> std::fmt::Result {
             )?;
         }
     }
-    for sheet in &view.memory {
-        write_sheet(out, sheet)?;
-    }
+    Ok(())
+}
+
+fn write_memory(out: &mut String, view: &View) -> std::fmt::Result {
+    view.memory
+        .iter()
+        .try_for_each(|sheet| write_sheet(out, sheet))
+}
+
+fn write_boundary(out: &mut String, view: &View) -> std::fmt::Result {
     if !view.boundary.details.is_empty() {
         writeln!(
             out,
@@ -103,6 +165,11 @@ fn write_metrics(out: &mut String, view: &View) -> std::fmt::Result {
             writeln!(out, "| {} |", cells.join(" | "))?;
         }
     }
+    Ok(())
+}
+
+/// Where starts and teardowns go.
+fn write_phases(out: &mut String, view: &View) -> std::fmt::Result {
     for breakdown in &view.phases {
         writeln!(
             out,
@@ -137,7 +204,7 @@ fn write_ladder(out: &mut String, ladder: &LadderView) -> std::fmt::Result {
             writeln!(
                 out,
                 "| {} |",
-                row.each_ref().map(|cell| escape(cell)).join(" | ")
+                row.each_ref().map(|cell| escape(cell.as_str())).join(" | ")
             )?;
         }
         writeln!(out)?;
@@ -152,7 +219,7 @@ fn write_ladder(out: &mut String, ladder: &LadderView) -> std::fmt::Result {
             escape(&ladder.debts_title)
         )?;
         for (id, more) in &ladder.debts {
-            writeln!(out, "| {} | {} |", escape(id), escape(more))?;
+            writeln!(out, "| {} | {} |", escape(id), escape(more.as_str()))?;
         }
         writeln!(out)?;
     }

@@ -1,5 +1,6 @@
 //! The stack ladder's part of the view: what each layer adds, and a picture of it.
 
+use super::figure::Figure;
 use super::format::quantity;
 use super::ladder::{LadderTable, LadderView, amount, excludes_zero, unit_of};
 use crate::metric::{PRIVATE, Unit};
@@ -48,8 +49,8 @@ fn table(ladder: &LadderResult, metric: &str) -> Option<LadderTable> {
         .iter()
         .map(|rung| {
             [
-                rung.mechanism.clone(),
-                rung.over.clone().unwrap_or_default(),
+                Figure::words(rung.mechanism.clone()),
+                Figure::words(rung.over.clone().unwrap_or_default()),
                 amount(rung.added.as_ref(), unit),
                 amount(rung.alone.as_ref(), unit),
             ]

@@ -2,6 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, Table, TableStyle, Width};
 
+use super::figure::Figure;
 use super::isolation::Isolation;
 use super::ladder::LadderView;
 use super::model::{Boundary, Sheet, View};
@@ -21,7 +22,9 @@ pub fn render(view: &View) -> String {
         out.push_str(&estimates(view));
     }
     out.push_str(&isolation(&view.isolation));
-    for sentence in view.findings.iter().chain(&view.notes) {
+    let answers = view.glances.iter().filter_map(|g| g.sentence.as_ref());
+    let said = answers.chain(&view.findings).map(Figure::as_str);
+    for sentence in said.chain(view.notes.iter().map(String::as_str)) {
         out.push_str(&wrap(&format!("• {sentence}"), 80, 2));
     }
     out
@@ -75,7 +78,7 @@ fn ladder(view: &LadderView) -> String {
         let body = table
             .rows
             .iter()
-            .map(|row| row.each_ref().map(String::as_str));
+            .map(|row| row.each_ref().map(Figure::as_str));
         out.push('\n');
         out.push_str(&rows(std::iter::once(head).chain(body), RUNGS));
         for line in &table.picture {
@@ -85,7 +88,8 @@ fn ladder(view: &LadderView) -> String {
     if !view.debts.is_empty() {
         out.push('\n');
         out.push_str(&wrap(&view.debts_title, 80, 2));
-        let debts = view.debts.iter().map(|(id, more)| [id.as_str(), more]);
+        let debts = view.debts.iter();
+        let debts = debts.map(|(id, more)| [id.as_str(), more.as_str()]);
         out.push_str(&rows(debts, DEBTS));
     }
     out.push('\n');
@@ -104,13 +108,12 @@ fn table(view: &View) -> String {
         out.push_str(&format!("{} ({})\n", group.heading, group.direction));
         for row in &group.rows {
             let mut cells = [
-                &row.backend,
-                &row.median,
-                &row.interval,
-                &row.to_process,
-                &row.to_container,
-            ]
-            .map(String::as_str);
+                row.backend.as_str(),
+                row.median.as_str(),
+                row.interval.as_str(),
+                row.to_process.as_str(),
+                row.to_container.as_str(),
+            ];
             // A name too long for its column has a line to itself.
             if row.backend.chars().count() >= usize::from(WIDTHS[0]) {
                 out.push_str(&format!("{}\n", row.backend));
@@ -183,18 +186,16 @@ const CROSSINGS: [u16; 4] = [17, 21, 21, 21];
 /// Widths of a balance sheet's columns, padding included.
 const SHEET: [u16; 4] = [14, 22, 22, 22];
 
-fn memory<'a>(sheet: &'a Sheet) -> String {
+fn memory(sheet: &Sheet) -> String {
     let mut out = "memory of one more idle instance, and where it went\n".to_owned();
-    let line = |(name, cells): (&'a str, &'a Vec<String>)| {
-        let cells = cells.iter().map(String::as_str);
-        std::iter::once(name).chain(cells).collect()
-    };
-    let body = sheet
-        .rows
-        .iter()
-        .map(|(name, cells)| (name.as_str(), cells));
-    let all = std::iter::once(("", &sheet.backends)).chain(body);
-    out.push_str(&lines(&SHEET[..=sheet.backends.len()], all.map(line)));
+    let head = sheet.backends.iter().map(String::as_str);
+    let head: Vec<&str> = std::iter::once("").chain(head).collect();
+    let body = sheet.rows.iter().map(|(name, cells)| {
+        let cells = cells.iter().map(Figure::as_str);
+        std::iter::once(name.as_str()).chain(cells).collect()
+    });
+    let all = std::iter::once(head).chain(body);
+    out.push_str(&lines(&SHEET[..=sheet.backends.len()], all));
     out.push('\n');
     out
 }

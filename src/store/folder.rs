@@ -105,27 +105,39 @@ impl Folder {
         self.publish("run.json", &to_pretty_json(run))
     }
 
-    /// Writes a file whole or not at all: temporary file in the same directory, fsync, rename,
-    /// fsync of the directory.
+    /// Writes a file of the run whole or not at all.
     ///
     /// # Errors
     /// [`FolderError::Write`]; the temporary file is removed.
     pub fn publish(&self, name: &str, text: &str) -> Result<(), FolderError> {
-        let write = || -> io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
-            file.write_all(text.as_bytes())?;
-            file.as_file().sync_all()?;
-            // A run is evidence to be shared; NamedTempFile makes files private.
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-            file.as_file().set_permissions(mode)?;
-            file.persist(self.path.join(name)).map_err(|e| e.error)?;
-            File::open(&self.path)?.sync_all()
-        };
-        write().map_err(|cause| FolderError::Write {
-            path: self.path.join(name),
-            cause,
-        })
+        publish(&self.path.join(name), text.as_bytes())
     }
+}
+
+/// Writes a file whole or not at all: temporary file in the same directory, fsync, rename, fsync of
+/// the directory.
+///
+/// # Errors
+/// [`FolderError::Write`]; the temporary file is removed.
+pub fn publish(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let write = || -> io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        // A run is evidence to be shared; NamedTempFile makes files private.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        file.as_file().set_permissions(mode)?;
+        file.persist(path).map_err(|e| e.error)?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(|cause| FolderError::Write {
+        path: path.to_owned(),
+        cause,
+    })
 }
 
 /// Indented JSON with a final newline.

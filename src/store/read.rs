@@ -35,6 +35,31 @@ pub struct OnDisk {
 /// # Errors
 /// See [`ReadError`]; the first thing that is wrong.
 pub fn read(path: &Path) -> Result<OnDisk, ReadError> {
+    let Head { folder, run, lines } = read_head(path)?;
+    let trials = lines.map(|lines| read_trials(&lines)).transpose()?;
+    Ok(OnDisk {
+        folder,
+        run,
+        trials,
+    })
+}
+
+/// A run whose trials have not been read yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Head {
+    /// The folder.
+    pub folder: PathBuf,
+    /// `run.json`.
+    pub run: Run,
+    /// Where `trials.jsonl` is; `None` where only a `run.json` was kept.
+    pub lines: Option<PathBuf>,
+}
+
+/// Reads the `run.json` of a run alone.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn read_head(path: &Path) -> Result<Head, ReadError> {
     let metadata = std::fs::metadata(path).map_err(|cause| ReadError::Unreadable {
         path: path.to_owned(),
         cause,
@@ -47,16 +72,8 @@ pub fn read(path: &Path) -> Result<OnDisk, ReadError> {
     };
     let run = read_run(&document)?;
     let lines = folder.join("trials.jsonl");
-    let trials = lines
-        .try_exists()
-        .unwrap_or(true)
-        .then(|| read_trials(&lines))
-        .transpose()?;
-    Ok(OnDisk {
-        folder,
-        run,
-        trials,
-    })
+    let lines = lines.try_exists().unwrap_or(true).then_some(lines);
+    Ok(Head { folder, run, lines })
 }
 
 /// Reads and checks a `run.json`.

@@ -13,8 +13,10 @@ use super::read::{foreign, open, too_large};
 use super::read_error::{ReadError, Refusal};
 use super::record::{BoundaryRecord, BurstRecord, MemoryRecord, ProbeRecord, Record, TrialRecord};
 
-/// Largest `trials.jsonl` that is read: two hundred thousand trials of the largest kind.
+/// Largest `trials.jsonl` that is held whole: two hundred thousand trials of the largest kind.
 pub const MOST_BYTES: u64 = 512 << 20;
+/// Largest one that is read line by line: more than a million trials of the largest kind.
+pub const MOST_STREAMED_BYTES: u64 = 4 << 30;
 /// Longest line. A trial takes about 1,500 bytes, a memory step with a thousand instances 40,000.
 pub const MOST_LINE_BYTES: u64 = 1 << 20;
 
@@ -32,8 +34,25 @@ pub struct Trials {
 /// # Errors
 /// See [`ReadError`]; with the number of the first line that is wrong.
 pub fn read_trials(path: &Path) -> Result<Trials, ReadError> {
-    let mut lines = BufReader::new(open(path, MOST_BYTES)?);
-    let mut trials = Trials::default();
+    let mut records = Vec::new();
+    let cut_off = each(path, MOST_BYTES, &mut |record| {
+        records.push(record);
+        Ok(())
+    })?;
+    Ok(Trials { records, cut_off })
+}
+
+/// Reads and checks a `trials.jsonl` of at most `most` bytes, record by record, each handed to `take`,
+/// whose refusal ends the reading. Returns the number of the last line if it was cut off.
+///
+/// # Errors
+/// See [`ReadError`]; with the number of the first line that is wrong.
+pub fn each(
+    path: &Path,
+    most: u64,
+    take: &mut dyn FnMut(Record) -> Result<(), ReadError>,
+) -> Result<Option<u64>, ReadError> {
+    let mut lines = BufReader::with_capacity(1 << 18, open(path, most)?);
     let mut seen = Seen::default();
     let mut bytes = Vec::new();
     for line in 1.. {
@@ -64,8 +83,7 @@ pub fn read_trials(path: &Path) -> Result<Trials, ReadError> {
         let text = match std::str::from_utf8(&bytes) {
             Ok(text) => text,
             Err(error) if !whole && error.error_len().is_none() => {
-                trials.cut_off = Some(line);
-                break;
+                return Ok(Some(line));
             }
             Err(_) => return Err(encoding("bytes that are no text")),
         };
@@ -79,17 +97,16 @@ pub fn read_trials(path: &Path) -> Result<Trials, ReadError> {
                 check_trial::check(&record)
                     .and_then(|()| seen.add(&record))
                     .map_err(refuse)?;
-                trials.records.push(record);
+                take(record)?;
             }
             // Only the last line can lack its end, and the start of an object is never an object.
             Err(error) if !whole && error.classify() == Category::Eof => {
-                trials.cut_off = Some(line);
-                break;
+                return Ok(Some(line));
             }
             Err(error) => return Err(refuse(refusal(text, &error))),
         }
     }
-    Ok(trials)
+    Ok(None)
 }
 
 /// Names the field that does not fit. The record's kind is told by a tag, and finding it loses the

@@ -20,9 +20,11 @@ use crate::host::noise::{Moment, Noise};
 use crate::measure::clock::{Clock, ClockError};
 use crate::measure::ladder::{self, Climb, Ladder, stack};
 use crate::measure::plan::{Plan, bursts, engines_time, ladder_density, stack_density};
+use crate::measure::samples::Samples;
 use crate::measure::session::{self, EndedEarly, Observer, Opened, RunError};
 use crate::measure::stored::RUNNING;
 use crate::measure::summary::{Count, Summary, summarise};
+use crate::report::files::{self, Wanted, Written};
 use crate::report::{csv, markdown, model, terminal};
 use crate::store::document::{BackendResult, Payload, Run, SCHEMA, Status, Tool};
 use crate::store::folder::{Folder, to_pretty_json};
@@ -136,23 +138,23 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
         }),
     };
     let document = document(&host, &opened, summary, &keeper.records, end);
-    let view = model::view(&document);
-    let summary_md = markdown::render(&view);
+    // First of all what was measured: no renderer can lose it.
     keeper.folder.seal(&document).map_err(RunError::from)?;
-    keeper
-        .folder
-        .publish("summary.md", &summary_md)
-        .map_err(RunError::from)?;
+    let samples = Samples::of(&keeper.records);
+    let view = model::view(&document, Some(&samples));
+    let mut written = Vec::new();
+    let reported = files::write(&path, &view, Wanted::ALL, &mut written);
 
     let text = match format {
         Format::Human => terminal::render(&view),
         Format::Json => to_pretty_json(&document),
-        Format::Markdown => summary_md,
+        Format::Markdown => markdown::render(&view),
         Format::Csv => csv::render(&document),
     };
     print(text)?;
     // A closed standard error costs the run nothing: the results are where they belong.
-    let _ = say_where(&path);
+    let _ = say_where(&path, &written);
+    reported.map_err(CliError::Files)?;
     Ok(status(&document, early))
 }
 
@@ -333,15 +335,17 @@ fn status(run: &Run, early: Option<EndedEarly>) -> u8 {
     }
 }
 
-fn say_where(path: &Path) -> io::Result<()> {
+fn say_where(path: &Path, written: &[Written]) -> io::Result<()> {
     let mut err = anstream::stderr().lock();
     writeln!(err, "\nWritten to {}:", path.display())?;
     for (file, what) in [
         ("run.json", "estimates, ratios, host"),
         ("trials.jsonl", "every trial, in the order they ran"),
-        ("summary.md", "this report as Markdown"),
     ] {
         writeln!(err, "  {:<40} {what}", path.join(file).display())?;
+    }
+    for Written { path, what } in written {
+        writeln!(err, "  {:<40} {what}", path.display())?;
     }
     Ok(())
 }

@@ -1,0 +1,44 @@
+//! The one font of all pictures, embedded: no picture depends on what fonts a host has.
+
+use plotters::style::{FontStyle, register_font};
+
+/// Roboto Regular (see README.md beside it).
+pub const REGULAR: &[u8] = include_bytes!("Roboto-Regular.ttf");
+/// Roboto Bold.
+pub const BOLD: &[u8] = include_bytes!("Roboto-Bold.ttf");
+/// The name it is registered by.
+pub const NAME: &str = "Roboto, sans-serif";
+
+/// The embedded font cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the embedded font cannot be read")]
+pub struct Unreadable;
+
+/// Makes the font known to plotters. Without it every picture is an error: with plotters' feature
+/// `ab_glyph` no font of the host is looked for. (Whoever draws with plotters in the same build, as
+/// criterion's own plots would, has to call this first.)
+///
+/// # Errors
+/// [`Unreadable`].
+pub fn register() -> Result<(), Unreadable> {
+    register_font(NAME, FontStyle::Normal, REGULAR).map_err(|_| Unreadable)?;
+    register_font(NAME, FontStyle::Bold, BOLD).map_err(|_| Unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use ab_glyph::{Font, FontRef};
+
+    use super::*;
+
+    #[test]
+    fn the_font_has_every_sign_that_reports_use() {
+        register().unwrap();
+        for bytes in [REGULAR, BOLD] {
+            let font = FontRef::try_from_slice(bytes).unwrap();
+            for sign in "aZ09 µ×±–·†≠‹›≤…%/[]()−".chars() {
+                assert_ne!(font.glyph_id(sign).0, 0, "{sign:?}");
+            }
+        }
+    }
+}
