@@ -40,6 +40,8 @@ pub enum Command {
     /// ptrace(2), since counting slows them down; KVM's own counters of a VM are read when its
     /// payload has ended.
     Explain(ExplainArgs),
+    /// Give a stored run a name to compare with, or make it a file to commit
+    Baseline(BaselineArgs),
     /// What can run here, what cannot, why, and the command that fixes it
     Doctor(DoctorArgs),
     /// Backends, workloads, metrics and isolation facts with their definitions
@@ -106,9 +108,26 @@ pub struct RunArgs {
     #[arg(long, value_name = "DUR", allow_hyphen_values = true)]
     pub max_time: Option<String>,
 
+    /// Keep this run as a baseline: a name, or a file (with a slash or ending in .json) that can be
+    /// committed to a repository. A baseline of that name is replaced
+    #[arg(long, value_name = "NAME|FILE", conflicts_with = "ladder")]
+    pub save_baseline: Option<String>,
+
     /// What to print on standard output
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
+}
+
+/// `isobench baseline`.
+#[derive(Debug, clap::Args)]
+pub struct BaselineArgs {
+    /// Folder of the run, the run.json in it, or its id
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+
+    /// A name, or a file (with a slash or ending in .json); a baseline that is there is replaced
+    #[arg(value_name = "NAME|FILE")]
+    pub keep: String,
 }
 
 /// `isobench report`.
@@ -135,13 +154,17 @@ pub struct ReportArgs {
                         worse; 5 inconclusive."
 )]
 pub struct CompareArgs {
-    /// Folder of the run to compare with, or the run.json in it
+    /// What to compare with: a baseline's name or file, or a run's folder, run.json or id
     #[arg(value_name = "BASE")]
     pub base: PathBuf,
 
-    /// Folder of the run to judge, or the run.json in it
+    /// What to judge, named likewise
     #[arg(value_name = "HEAD")]
     pub head: PathBuf,
+
+    /// Pass, with a note, where there is no BASE yet
+    #[arg(long)]
+    pub baseline_lenient: bool,
 
     /// Smallest change that counts, for every metric [default: 10 for startup, ready, total,
     /// teardown, triad, crossing and chase beyond 64 KiB, 5 for all others]

@@ -17,6 +17,8 @@ pub struct ComparePlan {
     pub rule: Rule,
     /// Whether the verdict is the exit status.
     pub gate: bool,
+    /// Whether a missing BASE passes.
+    pub lenient: bool,
     /// What to print.
     pub format: CompareFormat,
 }
@@ -35,6 +37,7 @@ pub fn validate(args: &CompareArgs) -> Result<ComparePlan, CliError> {
             ..Rule::default()
         },
         gate: args.gate,
+        lenient: args.baseline_lenient,
         format: args.format,
     })
 }

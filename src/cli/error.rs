@@ -1,6 +1,7 @@
 //! The kind of an error decides the exit status; hints travel with errors.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use crate::measure::clock::ClockError;
 use crate::measure::comparison::CompareError;
@@ -21,6 +22,19 @@ pub enum CliError {
         /// What to type instead.
         hint: Option<String>,
     },
+    /// A name that stands for nothing.
+    #[error("{flag}: there is no {}", .name.display())]
+    Absent {
+        /// The argument.
+        flag: &'static str,
+        /// The name.
+        name: PathBuf,
+        /// Where it was looked for.
+        looked: Vec<PathBuf>,
+    },
+    /// A baseline cannot be kept.
+    #[error("{0}: {1}")]
+    Keep(&'static str, FolderError),
     /// The output folder cannot be used.
     #[error("--out: {0}")]
     Output(FolderError),
@@ -61,7 +75,14 @@ impl CliError {
     #[must_use]
     pub fn status(&self) -> u8 {
         match self {
-            Self::Usage { .. } | Self::Output(_) | Self::Read(_) | Self::Compare(_) => 2,
+            Self::Usage { .. }
+            | Self::Absent { .. }
+            | Self::Output(_)
+            | Self::Read(_)
+            | Self::Compare(_) => 2,
+            // What was there is not ours to replace; anything else failed.
+            Self::Keep(_, FolderError::Foreign(_) | FolderError::Unusable { .. }) => 2,
+            Self::Keep(..) => 4,
             Self::NothingRuns(_) | Self::Clock(_) => 3,
             Self::Run(_) | Self::System(..) | Self::Stdout(_) => 4,
         }
@@ -91,6 +112,15 @@ impl CliError {
             Self::Usage {
                 hint: Some(hint), ..
             } => writeln!(err, "  try: {hint}"),
+            Self::Absent { looked, .. } => {
+                for path in looked {
+                    writeln!(err, "  not there: {}", path.display())?;
+                }
+                writeln!(
+                    err,
+                    "  try: isobench run --save-baseline NAME, or the folder of a run"
+                )
+            }
             Self::Output(_) => {
                 writeln!(
                     err,

@@ -5,7 +5,9 @@ mod commands;
 pub mod compare_plan;
 pub mod error;
 mod output;
+pub mod places;
 pub mod plan;
+pub mod reference;
 
 use clap::{CommandFactory, Parser};
 
@@ -54,6 +56,7 @@ fn dispatch(args: Args) -> Result<u8, CliError> {
         Command::Report(report) => commands::report::report(&report),
         Command::Explain(explain) => commands::explain::explain(&explain),
         Command::Compare(compare) => commands::compare::compare(&compare),
+        Command::Baseline(baseline) => commands::baseline::baseline(&baseline),
         Command::Doctor(doctor) => commands::doctor::doctor(&doctor),
         Command::List(list) => commands::list::list(&list),
         Command::Selftest(selftest) => commands::selftest::selftest(&selftest),

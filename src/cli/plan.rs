@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use super::args::{ExplainArgs, Format, RunArgs};
 use super::error::CliError;
+use super::reference::Keep;
 use crate::backend::Provided;
 use crate::backend::configuration::{Configuration, ConfigurationError};
 use crate::measure::plan::{Plan, density, ladder_rounds, ladder_time, max_time, rounds, target};
 use crate::workload::profile::Profile;
 use crate::workload::{Task, Workload};
+
+/// The flag that keeps a run as a baseline.
+pub const SAVE: &str = "--save-baseline";
 
 /// What `isobench run` shall do.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +24,8 @@ pub struct RunPlan {
     pub provided: Provided,
     /// Where the results go; `None` is `reports/<id>`.
     pub out: Option<PathBuf>,
+    /// Where the run is kept as a baseline.
+    pub keep: Option<Keep>,
     /// What to print.
     pub format: Format,
     /// Whether the configurations are those of the namespace ladder, which depend on what this
@@ -60,6 +66,13 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
         None => max_time(profile),
         Some(text) => duration("--max-time", text)?,
     };
+    let keep = args.save_baseline.as_deref();
+    let keep = keep.map(|text| Keep::parse(SAVE, text)).transpose()?;
+    if keep.is_some() && !configurations.contains(&Configuration::Process) {
+        let problem = "verdicts are made of ratios to process, which this run does not measure";
+        let hint = Some("--backends process,… beside the others".to_owned());
+        return Err(CliError::usage(SAVE, problem, hint));
+    }
     // A kernel on an emulated machine takes half a minute to its first process.
     let boots = |c: &Configuration| matches!(c, Configuration::LinuxVm(_));
     let deadline = Duration::from_secs(if configurations.iter().any(boots) {
@@ -89,6 +102,7 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
             kernel: args.kernel.clone(),
         },
         out: args.out.clone(),
+        keep,
         format: args.format,
         ladder,
     })
@@ -320,9 +334,11 @@ mod tests {
             plan,
             provided,
             out,
+            keep,
             format,
             ladder,
         } = plan(&[]).unwrap();
+        assert_eq!(keep, None);
         assert_eq!(provided, Provided::default());
         assert!(!ladder);
         assert_eq!(plan.configurations, Configuration::defaults());

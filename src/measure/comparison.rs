@@ -156,6 +156,22 @@ pub struct Compared {
     pub blocks: [usize; 2],
     /// Batches made of them.
     pub batches: [usize; 2],
+    /// Of a metric that is better or worse: the parts whose change goes the same way and is beyond
+    /// chance, the largest first. Phases of a start or teardown; accounts, of memory.
+    pub parts: Vec<PartChange>,
+}
+
+/// What has changed inside a metric.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PartChange {
+    /// The phase, or the account.
+    pub name: String,
+    /// HEAD less BASE in the metric's unit, at the speed of HEAD's host.
+    pub difference: f64,
+    /// Its 95 % interval.
+    pub ci95: [f64; 2],
+    /// Its share of the whole change; absent where the whole change is none.
+    pub share: Option<f64>,
 }
 
 /// Two runs, compared.
@@ -173,6 +189,9 @@ pub struct Comparison {
     pub alpha: f64,
     /// The word for the whole.
     pub verdict: Word,
+    /// What was put into a run to test a gate (`ISOBENCH_INJECT`): then nothing here says anything
+    /// about HEAD.
+    pub injected: Vec<String>,
     /// Where the hosts differ; then every metric is inconclusive.
     pub host: Vec<Difference>,
     /// What only one run has; then the whole is inconclusive at best.

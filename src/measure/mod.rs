@@ -3,6 +3,7 @@
 
 pub mod allocation;
 pub mod balance;
+pub mod baseline;
 pub mod boundary;
 pub mod change;
 pub mod check;
@@ -10,9 +11,11 @@ pub mod clock;
 pub mod compare;
 pub mod comparison;
 pub mod explain;
+pub mod injection;
 pub mod isolation;
 pub mod ladder;
 pub mod memory;
+pub mod parts;
 pub mod plan;
 pub mod schedule;
 pub mod selftest;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::format::significant;
+use super::format::{quantity, significant};
 use super::markdown::escape;
 use super::terminal::wrap;
 use crate::measure::comparison::{Compared, Comparison, Missing, Word};
@@ -31,6 +31,10 @@ pub fn terminal(c: &Comparison, notes: &[String]) -> String {
             last = Some(metric.verdict);
         }
         out.push_str(&row(metric));
+        if let Some(line) = cause(metric) {
+            out.push_str(&fit(&format!("    {line}"), 80));
+            out.push('\n');
+        }
     }
     out.push('\n');
     for line in remarks(c).iter().chain(notes) {
@@ -62,10 +66,31 @@ pub fn markdown(c: &Comparison, notes: &[String]) -> String {
             m.metric,
             m.ratio.map_or_else(|| "–".to_owned(), percent),
             m.ci95.map_or_else(|| "–".to_owned(), ends),
-            note(m)
+            cause(m).map_or_else(
+                || note(m),
+                |cause| format!("{}; {}", note(m), escape(&cause))
+            )
         );
     }
     out
+}
+
+/// What explains a change: the parts that changed, largest first.
+fn cause(m: &Compared) -> Option<String> {
+    let named: Vec<String> = m
+        .parts
+        .iter()
+        .take(3)
+        .map(|part| {
+            let sign = if part.difference < 0.0 { "−" } else { "+" };
+            let change = format!("{sign}{}", quantity(part.difference.abs(), m.unit));
+            match part.share {
+                Some(share) => format!("{} {change} ({:.0} % of it)", part.name, share * 100.0),
+                None => format!("{} {change}", part.name),
+            }
+        })
+        .collect();
+    (!named.is_empty()).then(|| format!("from {}", named.join(", ")))
 }
 
 fn row(m: &Compared) -> String {
@@ -154,16 +179,20 @@ fn early(why: Option<&str>) -> String {
 
 /// Where the hosts differ, what is missing, and each reason with the metrics it holds for.
 fn remarks(c: &Comparison) -> Vec<String> {
-    let mut lines: Vec<String> = c
-        .host
-        .iter()
-        .map(|d| {
-            format!(
-                "{} is {} in BASE and {} in HEAD: runs of different hosts are not judged.",
-                d.field, d.base, d.head
-            )
-        })
-        .collect();
+    let mut lines: Vec<String> = Vec::new();
+    if !c.injected.is_empty() {
+        lines.push(format!(
+            "A test of the gate, not a measurement: ISOBENCH_INJECT put in {}.",
+            c.injected.join(", ")
+        ));
+    }
+    let hosts = c.host.iter().map(|d| {
+        format!(
+            "{} is {} in BASE and {} in HEAD: runs of different hosts are not judged.",
+            d.field, d.base, d.head
+        )
+    });
+    lines.extend(hosts);
     lines.extend(c.missing.iter().map(missing));
     let mut reasons: Vec<(&str, usize, &str)> = Vec::new();
     for doubt in c.metrics.iter().filter_map(|m| m.doubt.as_ref()) {
@@ -218,7 +247,14 @@ fn sentence(c: &Comparison) -> String {
             .take(3)
             .map(|m| {
                 let change = m.ratio.map(percent).unwrap_or_default();
-                format!("{} {} {} ({change})", m.backend, m.workload, m.metric)
+                let cause = m.parts.first();
+                let cause = cause
+                    .map(|part| format!(", in {}", part.name))
+                    .unwrap_or_default();
+                format!(
+                    "{} {} {} ({change}{cause})",
+                    m.backend, m.workload, m.metric
+                )
             })
             .collect();
         let more = of.count().saturating_sub(names.len());

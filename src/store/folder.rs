@@ -31,6 +31,9 @@ pub enum FolderError {
     /// It already holds a run.
     #[error("the output folder {0} already holds a run (run.json or trials.jsonl)")]
     Occupied(PathBuf),
+    /// What is there is not what would be replaced.
+    #[error("{0} is there already and is no baseline")]
+    Foreign(PathBuf),
     /// Writing failed on the way.
     #[error("cannot write {path}: {cause}")]
     Write {
@@ -111,21 +114,30 @@ impl Folder {
     /// # Errors
     /// [`FolderError::Write`]; the temporary file is removed.
     pub fn publish(&self, name: &str, text: &str) -> Result<(), FolderError> {
-        let write = || -> io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
-            file.write_all(text.as_bytes())?;
-            file.as_file().sync_all()?;
-            // A run is evidence to be shared; NamedTempFile makes files private.
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-            file.as_file().set_permissions(mode)?;
-            file.persist(self.path.join(name)).map_err(|e| e.error)?;
-            File::open(&self.path)?.sync_all()
-        };
-        write().map_err(|cause| FolderError::Write {
-            path: self.path.join(name),
-            cause,
-        })
+        publish(&self.path, &self.path.join(name), text)
     }
+}
+
+/// Writes a file of this folder whole or not at all: temporary file in the same folder, fsync,
+/// rename, fsync of the folder.
+///
+/// # Errors
+/// [`FolderError::Write`]; the temporary file is removed.
+pub fn publish(folder: &Path, path: &Path, text: &str) -> Result<(), FolderError> {
+    let write = || -> io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        // A run is evidence to be shared; NamedTempFile makes files private.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        file.as_file().set_permissions(mode)?;
+        file.persist(path).map_err(|e| e.error)?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(|cause| FolderError::Write {
+        path: path.to_owned(),
+        cause,
+    })
 }
 
 /// Indented JSON with a final newline.

@@ -1,5 +1,6 @@
 //! One file per subcommand.
 
+pub mod baseline;
 pub mod compare;
 pub mod completions;
 pub mod doctor;

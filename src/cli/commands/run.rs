@@ -1,28 +1,35 @@
 //! `isobench run`: measure, estimate, show, keep.
 
+use std::env::VarError;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::baseline::keep;
 use crate::backend::container::is_privileged;
 use crate::backend::container::mechanism::{Mechanism, Mechanisms};
 use crate::backend::{self, Configuration, Provided};
 use crate::cli::args::{Format, RunArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::print;
-use crate::cli::plan::{RunPlan, validate};
+use crate::cli::plan::{RunPlan, SAVE, validate};
+use crate::cli::reference::REPORTS;
 use crate::host::fingerprint::Host;
 use crate::host::noise::{Moment, Noise};
+use crate::host::project;
 use crate::measure::clock::{Clock, ClockError};
+use crate::measure::compare::Comparable;
+use crate::measure::injection::{self, Injection};
 use crate::measure::ladder::estimate::estimate;
 use crate::measure::ladder::{self, Ladder};
 use crate::measure::plan::{Plan, bursts, ladder_density};
 use crate::measure::session::{self, EndedEarly, Observer, Opened, RunError};
-use crate::measure::stored::RUNNING;
+use crate::measure::stored::{RUNNING, injected};
 use crate::measure::summary::{Count, Summary, summarise};
 use crate::report::{csv, markdown, model, terminal};
+use crate::store::baseline::may_be_written;
 use crate::store::document::{BackendResult, Payload, Run, SCHEMA, Status, Tool};
 use crate::store::folder::{Folder, to_pretty_json};
 use crate::store::record::Record;
@@ -38,9 +45,20 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
         mut plan,
         provided,
         out,
+        keep,
         format,
         ladder,
     } = validate(args, random_seed())?;
+    let injections = injections(&plan)?;
+    let keep = keep.map(|keep| keep.path(SAVE)).transpose()?;
+    if let Some(path) = &keep {
+        if !injections.is_empty() {
+            let problem = format!("with {}: such a run is no baseline", injection::VARIABLE);
+            return Err(CliError::usage(SAVE, problem, None));
+        }
+        // Before anything is measured.
+        may_be_written(path).map_err(|error| CliError::Keep(SAVE, error))?;
+    }
     interrupt::install().map_err(|e| CliError::System(WATCH, e))?;
     let clock = Clock::calibrate(Duration::from_millis(100))?;
     let mut host = Host::detect(clock.facts());
@@ -53,9 +71,11 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
     if reasons.len() == opened.len() {
         return Err(CliError::NothingRuns(reasons));
     }
+    injection::put_in(&injections, &mut opened, &clock);
+    let project = project::detect(Path::new("."));
     let started = jiff::Timestamp::now();
     let id = run_id(started);
-    let path = out.unwrap_or_else(|| Path::new("reports").join(&id));
+    let path = out.unwrap_or_else(|| Path::new(REPORTS).join(&id));
     let mut keeper = Keeper::new(Folder::create(&path).map_err(CliError::Output)?);
     let before = Moment::read();
     let ladder_of = |records: &[Record]| plan.ladder.as_ref().map(|l| estimate(l, records));
@@ -80,6 +100,8 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
                 bytes: payload::BYTES.len() as u64,
             },
             host: host.clone(),
+            project: project.clone(),
+            injected: injections.iter().map(ToString::to_string).collect(),
             metrics: summary.metrics,
             ratios: summary.ratios,
             memory: summary.memory,
@@ -119,7 +141,8 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
         }),
     };
     let document = document(&host, &opened, summary, &keeper.records, end);
-    let view = model::view(&document);
+    let mut view = model::view(&document);
+    view.notes.extend(injected(&document));
     let summary_md = markdown::render(&view);
     keeper.folder.seal(&document).map_err(RunError::from)?;
     keeper
@@ -136,7 +159,73 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
     print(text)?;
     // A closed standard error costs the run nothing: the results are where they belong.
     let _ = say_where(&path);
-    Ok(status(&document, early))
+    must_have_had_effect(&injections, &keeper.records)?;
+    let status = status(&document, early);
+    if let Some(path) = &keep {
+        keep_baseline(path, status, document, keeper.records)?;
+    }
+    Ok(status)
+}
+
+/// What [`injection::VARIABLE`] asks for, each for a configuration of this run.
+fn injections(plan: &Plan) -> Result<Vec<Injection>, CliError> {
+    let refuse = |problem: String| {
+        let hint = Some(format!(
+            "{}=container/startup/clone3=200us, or without it",
+            injection::VARIABLE
+        ));
+        Err(CliError::usage(injection::VARIABLE, problem, hint))
+    };
+    let list = match std::env::var(injection::VARIABLE) {
+        Ok(list) => list,
+        Err(VarError::NotPresent) => return Ok(Vec::new()),
+        Err(VarError::NotUnicode(_)) => return refuse("not text".to_owned()),
+    };
+    let found = match injection::parse(&list) {
+        Ok(found) => found,
+        Err(error) => return refuse(error.to_string()),
+    };
+    let known = |i: &&Injection| plan.configurations.iter().any(|c| c.id() == i.backend);
+    match found.iter().find(|i| !known(i)) {
+        Some(other) => refuse(format!("{} is not measured by this run", other.backend)),
+        None => Ok(found),
+    }
+}
+
+/// A delay that is in no trial tests nothing, and a gate that stays silent then proves nothing.
+fn must_have_had_effect(injections: &[Injection], records: &[Record]) -> Result<(), CliError> {
+    match injection::without_effect(injections, records).first() {
+        None => Ok(()),
+        Some((injection, phases)) => Err(CliError::usage(
+            injection::VARIABLE,
+            format!(
+                "{injection}: no trial has such a phase; it has: {}",
+                phases.join(", ")
+            ),
+            None,
+        )),
+    }
+}
+
+/// Keeps a run that came to its end as a baseline; of others nothing is replaced.
+fn keep_baseline(
+    path: &Path,
+    status: u8,
+    document: Run,
+    records: Vec<Record>,
+) -> Result<(), CliError> {
+    let mut err = anstream::stderr().lock();
+    if status != 0 {
+        // A closed standard error changes nothing: the exit status says the same.
+        let _ = writeln!(
+            err,
+            "isobench: {SAVE}: not kept, since the run did not end well (exit status {status})"
+        );
+        return Ok(());
+    }
+    keep(SAVE, path, &Comparable::of_records(document, records)?)?;
+    let _ = writeln!(err, "  {:<40} the baseline", path.display());
+    Ok(())
 }
 
 /// How a run ended.
