@@ -42,6 +42,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Give a stored run a name to compare with, or make it a file to commit
     Baseline(BaselineArgs),
+    /// Every run so far: the newest, the trend of each metric, and where it changed
+    History(HistoryArgs),
     /// What can run here, what cannot, why, and the command that fixes it
     Doctor(DoctorArgs),
     /// Backends, workloads, metrics and isolation facts with their definitions
@@ -113,9 +115,107 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME|FILE", conflicts_with = "ladder")]
     pub save_baseline: Option<String>,
 
+    /// Do not record this run in the history
+    #[arg(long, conflicts_with = "db")]
+    pub no_history: bool,
+
+    /// The history's database [default: $ISOBENCH_HISTORY, else isobench/history.db in
+    /// $XDG_STATE_HOME or ~/.local/state; ISOBENCH_HISTORY=off records nothing]
+    #[arg(long, value_name = "PATH")]
+    pub db: Option<PathBuf>,
+
     /// What to print on standard output
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
+}
+
+/// `isobench history`.
+///
+/// Trends go through the runs of the newest run's host and payload; values are ratios to `process`
+/// where there are some, so that a faster or slower machine does not show. A change is a change
+/// point by E-divisive with a permutation test at 1 % (docs/method.md).
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct HistoryArgs {
+    /// Runs and trends of this configuration only
+    #[arg(long, value_name = "ID")]
+    pub backend: Option<String>,
+
+    /// Of this task only, e.g. noop or chase@1MiB
+    #[arg(long, value_name = "TASK")]
+    pub workload: Option<String>,
+
+    /// Of this metric only
+    #[arg(long, value_name = "NAME")]
+    pub metric: Option<String>,
+
+    /// Of this branch only
+    #[arg(long, value_name = "NAME")]
+    pub branch: Option<String>,
+
+    /// Begun on this day or later: 2026-11-29 or 2026-11-29T01:30:00Z
+    #[arg(long, value_name = "DATE")]
+    pub since: Option<String>,
+
+    /// At most so many runs, the newest
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "60",
+        allow_hyphen_values = true
+    )]
+    pub limit: String,
+
+    /// What to print on standard output
+    #[arg(long, value_enum, default_value_t = HistoryFormat::Human)]
+    pub format: HistoryFormat,
+
+    /// The history's database [default: as for `run`]
+    #[arg(long, value_name = "PATH", global = true)]
+    pub db: Option<PathBuf>,
+
+    /// Something else than looking
+    #[command(subcommand)]
+    pub command: Option<HistoryCommand>,
+}
+
+/// What else can be done with a history.
+#[derive(Debug, Subcommand)]
+pub enum HistoryCommand {
+    /// Take in stored runs (folders, run.json) and exported histories; what is in already stays
+    Import {
+        /// Folders of runs, run.json files, exported histories
+        #[arg(value_name = "PATH", required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// Print the whole history as one JSON document, which `import` reads
+    Export,
+    /// Forget runs
+    Prune {
+        /// All but so many, the newest
+        #[arg(
+            long,
+            value_name = "N",
+            allow_hyphen_values = true,
+            required_unless_present = "before",
+            conflicts_with = "before"
+        )]
+        keep: Option<String>,
+        /// Those begun before this day or instant
+        #[arg(long, value_name = "DATE")]
+        before: Option<String>,
+    },
+}
+
+/// Output of `history`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HistoryFormat {
+    /// A line a run, a sparkline a metric
+    Human,
+    /// Runs and trends with their change points
+    Json,
+    /// One line a run and estimate
+    Csv,
 }
 
 /// `isobench baseline`.
@@ -187,8 +287,24 @@ pub enum CompareFormat {
     Human,
     /// Every number behind the verdicts
     Json,
-    /// A table
+    /// A table, below 1 MiB, for a pull request or a job summary
     Markdown,
+    /// One line a metric
+    Csv,
+    /// JUnit XML: worse is a failure, inconclusive or missing an error
+    Junit,
+    /// GitHub annotations: at most ten, the worst first
+    Github,
+    /// github-action-benchmark: HEAD over BASE where lower is better
+    #[value(name = "customSmallerIsBetter")]
+    SmallerIsBetter,
+    /// github-action-benchmark: HEAD over BASE where higher is better
+    #[value(name = "customBiggerIsBetter")]
+    BiggerIsBetter,
+    /// Bencher Metric Format
+    Bencher,
+    /// OpenMetrics text
+    Openmetrics,
 }
 
 /// `isobench explain`.
@@ -268,6 +384,16 @@ pub enum Format {
     Markdown,
     /// One line per estimate
     Csv,
+    /// github-action-benchmark: medians where lower is better
+    #[value(name = "customSmallerIsBetter")]
+    SmallerIsBetter,
+    /// github-action-benchmark: medians where higher is better
+    #[value(name = "customBiggerIsBetter")]
+    BiggerIsBetter,
+    /// Bencher Metric Format
+    Bencher,
+    /// OpenMetrics text
+    Openmetrics,
 }
 
 /// Output of `doctor` and `selftest`.

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use crate::measure::clock::ClockError;
 use crate::measure::comparison::CompareError;
 use crate::measure::session::RunError;
+use crate::stats::StatsError;
 use crate::store::folder::FolderError;
+use crate::store::history::HistoryError;
 use crate::store::read_error::ReadError;
 
 /// Why a command did not do what it was asked.
@@ -47,6 +49,12 @@ pub enum CliError {
     /// The run could not go on.
     #[error("the run ended")]
     Run(#[from] RunError),
+    /// The history cannot be used.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// What is stored cannot be judged.
+    #[error("what is stored cannot be judged")]
+    Stats(#[from] StatsError),
     /// A stored run was refused.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -80,11 +88,16 @@ impl CliError {
             | Self::Output(_)
             | Self::Read(_)
             | Self::Compare(_) => 2,
+            Self::History(error) if error.is_input() => 2,
             // What was there is not ours to replace; anything else failed.
             Self::Keep(_, FolderError::Foreign(_) | FolderError::Unusable { .. }) => 2,
             Self::Keep(..) => 4,
             Self::NothingRuns(_) | Self::Clock(_) => 3,
-            Self::Run(_) | Self::System(..) | Self::Stdout(_) => 4,
+            Self::History(_)
+            | Self::Stats(_)
+            | Self::Run(_)
+            | Self::System(..)
+            | Self::Stdout(_) => 4,
         }
     }
 
@@ -127,6 +140,7 @@ impl CliError {
                     "  try: --out with a new folder in a place you can write to"
                 )
             }
+            Self::History(error) => writeln!(err, "  try: {}", error.hint()),
             Self::Read(refused) => writeln!(err, "  try: {}", refused.hint()),
             Self::Clock(ClockError::System(_, cause)) => {
                 let remedy = match cause.raw_os_error() {

@@ -4,10 +4,12 @@ pub mod args;
 mod commands;
 pub mod compare_plan;
 pub mod error;
+pub mod history_plan;
 mod output;
 pub mod places;
 pub mod plan;
 pub mod reference;
+mod render;
 
 use clap::{CommandFactory, Parser};
 
@@ -57,6 +59,7 @@ fn dispatch(args: Args) -> Result<u8, CliError> {
         Command::Explain(explain) => commands::explain::explain(&explain),
         Command::Compare(compare) => commands::compare::compare(&compare),
         Command::Baseline(baseline) => commands::baseline::baseline(&baseline),
+        Command::History(history) => commands::history::history(&history),
         Command::Doctor(doctor) => commands::doctor::doctor(&doctor),
         Command::List(list) => commands::list::list(&list),
         Command::Selftest(selftest) => commands::selftest::selftest(&selftest),

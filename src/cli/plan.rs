@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::args::{ExplainArgs, Format, RunArgs};
 use super::error::CliError;
+use super::history_plan::recorded_in;
 use super::reference::Keep;
 use crate::backend::Provided;
 use crate::backend::configuration::{Configuration, ConfigurationError};
@@ -26,6 +27,8 @@ pub struct RunPlan {
     pub out: Option<PathBuf>,
     /// Where the run is kept as a baseline.
     pub keep: Option<Keep>,
+    /// The history that the run is recorded in, if any.
+    pub history: Option<PathBuf>,
     /// What to print.
     pub format: Format,
     /// Whether the configurations are those of the namespace ladder, which depend on what this
@@ -103,6 +106,7 @@ pub fn validate(args: &RunArgs, random_seed: u64) -> Result<RunPlan, CliError> {
         },
         out: args.out.clone(),
         keep,
+        history: recorded_in(args.no_history, args.db.as_deref()),
         format: args.format,
         ladder,
     })
@@ -335,6 +339,7 @@ mod tests {
             provided,
             out,
             keep,
+            history: _,
             format,
             ladder,
         } = plan(&[]).unwrap();

@@ -5,10 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::CliError;
+use super::history_plan::database;
 use super::places;
 use crate::measure::compare::Comparable;
 use crate::measure::stored::load;
 use crate::store::baseline;
+use crate::store::history::{Filter, History};
 
 /// Where runs go that were given no folder.
 pub const REPORTS: &str = "reports";
@@ -117,12 +119,31 @@ pub fn resolve(flag: &'static str, name: &Path) -> Result<Found, CliError> {
             return Ok(Found::Run(run));
         }
         looked.push(run);
+        if let Some(folder) = as_name.and_then(in_history) {
+            if folder.join("run.json").exists() {
+                return Ok(Found::Run(folder));
+            }
+            looked.push(folder);
+        }
     }
     Err(CliError::Absent {
         flag,
         name: name.to_owned(),
         looked,
     })
+}
+
+/// The folder of a run by its id, where a history knows it. One that cannot be read knows nothing:
+/// the error is then that there is no such run.
+fn in_history(id: &str) -> Option<PathBuf> {
+    let path = database(None).ok().filter(|path| path.is_file())?;
+    let filter = Filter {
+        id: Some(id.to_owned()),
+        limit: Some(1),
+        ..Filter::default()
+    };
+    let (_, entry) = History::open(&path).ok()?.runs(&filter).ok()?.pop()?;
+    entry.folder.map(PathBuf::from)
 }
 
 /// Finds and reads one side of a comparison.

@@ -70,6 +70,22 @@ pub enum Word {
     Same,
 }
 
+impl Word {
+    /// Every word, worst first.
+    pub const ALL: [Self; 4] = [Self::Worse, Self::Inconclusive, Self::Better, Self::Same];
+
+    /// Spelling everywhere.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Worse => "worse",
+            Self::Inconclusive => "inconclusive",
+            Self::Better => "better",
+            Self::Same => "same",
+        }
+    }
+}
+
 /// Why nothing can be said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Doubt {

@@ -25,4 +25,5 @@ pub mod stopping;
 pub mod stored;
 pub mod summary;
 pub mod taint;
+pub mod trend;
 mod trial_record;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::format::{quantity, significant};
+use super::format::{fit, quantity, significant};
 use super::markdown::escape;
 use super::terminal::wrap;
 use crate::measure::comparison::{Compared, Comparison, Missing, Word};
@@ -26,7 +26,7 @@ pub fn terminal(c: &Comparison, notes: &[String]) -> String {
     for metric in &c.metrics {
         if last != Some(metric.verdict) {
             let all = c.metrics.iter().filter(|m| m.verdict == metric.verdict);
-            let title = format!("{} ({})", word(metric.verdict), all.count());
+            let title = format!("{} ({})", metric.verdict.name(), all.count());
             let _ = write!(out, "\n{title:44}{:>21}\n", "HEAD over BASE");
             last = Some(metric.verdict);
         }
@@ -44,6 +44,9 @@ pub fn terminal(c: &Comparison, notes: &[String]) -> String {
     out
 }
 
+/// A job summary of GitHub may have 1 MiB; the last row and sentence fit into the rest.
+const MOST_MARKDOWN: usize = 1_000_000;
+
 /// The same as a table, for a pull request or a job summary.
 #[must_use]
 pub fn markdown(c: &Comparison, notes: &[String]) -> String {
@@ -56,11 +59,16 @@ pub fn markdown(c: &Comparison, notes: &[String]) -> String {
         "\n| verdict | backend | workload | metric | HEAD over BASE | 95 % interval | note |\n",
     );
     out.push_str("|---|---|---|---|---:|---:|---|\n");
-    for m in &c.metrics {
+    for (index, m) in c.metrics.iter().enumerate() {
+        if out.len() > MOST_MARKDOWN {
+            let left = c.metrics.len() - index;
+            let _ = writeln!(out, "\n{left} more rows: `--format csv` has them all.");
+            break;
+        }
         let _ = writeln!(
             out,
             "| {} | {} | {} | {} | {} | {} | {} |",
-            word(m.verdict),
+            m.verdict.name(),
             escape(&m.backend),
             escape(&m.workload),
             m.metric,
@@ -76,7 +84,7 @@ pub fn markdown(c: &Comparison, notes: &[String]) -> String {
 }
 
 /// What explains a change: the parts that changed, largest first.
-fn cause(m: &Compared) -> Option<String> {
+pub(super) fn cause(m: &Compared) -> Option<String> {
     let named: Vec<String> = m
         .parts
         .iter()
@@ -101,16 +109,6 @@ fn row(m: &Compared) -> String {
     };
     let line = format!("  {name:42}{change:>21}  {}", note(m));
     format!("{}\n", fit(line.trim_end(), 80))
-}
-
-/// At most `width` characters.
-fn fit(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
-    short.push('…');
-    short
 }
 
 /// What stands behind a change: what would have been seen, its p, or what would decide.
@@ -140,17 +138,8 @@ fn probability(p: f64) -> String {
     }
 }
 
-const fn word(word: Word) -> &'static str {
-    match word {
-        Word::Worse => "worse",
-        Word::Inconclusive => "inconclusive",
-        Word::Better => "better",
-        Word::Same => "same",
-    }
-}
-
 /// `+12.3 %`.
-fn percent(ratio: f64) -> String {
+pub(super) fn percent(ratio: f64) -> String {
     format!("{}{} %", sign(ratio), number((ratio - 1.0).abs() * 100.0))
 }
 
@@ -178,7 +167,7 @@ fn early(why: Option<&str>) -> String {
 }
 
 /// Where the hosts differ, what is missing, and each reason with the metrics it holds for.
-fn remarks(c: &Comparison) -> Vec<String> {
+pub(super) fn remarks(c: &Comparison) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     if !c.injected.is_empty() {
         lines.push(format!(
@@ -227,7 +216,7 @@ fn remedy(c: &Comparison) -> Option<String> {
     ))
 }
 
-fn missing(m: &Missing) -> String {
+pub(super) fn missing(m: &Missing) -> String {
     let side = m.missing_in.to_uppercase();
     match (&m.workload, m.metric) {
         (Some(workload), Some(metric)) => {
@@ -237,7 +226,7 @@ fn missing(m: &Missing) -> String {
     }
 }
 
-fn sentence(c: &Comparison) -> String {
+pub(super) fn sentence(c: &Comparison) -> String {
     let count = |word| c.metrics.iter().filter(|m| m.verdict == word).count();
     let all = c.metrics.len();
     let named = |word| {

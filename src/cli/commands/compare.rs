@@ -2,16 +2,14 @@
 
 use std::io::Write;
 
-use crate::cli::args::{CompareArgs, CompareFormat};
+use crate::cli::args::CompareArgs;
 use crate::cli::compare_plan::{ComparePlan, validate};
 use crate::cli::error::CliError;
 use crate::cli::output::print;
 use crate::cli::reference::comparable;
+use crate::cli::render;
 use crate::measure::compare::compare as judge;
 use crate::measure::comparison::Word;
-use crate::report::compare::{markdown, terminal};
-use crate::report::format::printable;
-use crate::store::folder::to_pretty_json;
 
 /// Reads both runs, judges, prints; with the gate, the verdict is the exit status.
 pub fn compare(args: &CompareArgs) -> Result<u8, CliError> {
@@ -43,12 +41,7 @@ pub fn compare(args: &CompareArgs) -> Result<u8, CliError> {
     for (name, run) in [("BASE", &base), ("HEAD", &head)] {
         notes.extend(run.notes.iter().map(|note| format!("{name}: {note}")));
     }
-    let text = match format {
-        CompareFormat::Human => printable(&terminal(&comparison, &notes)),
-        CompareFormat::Json => to_pretty_json(&comparison),
-        CompareFormat::Markdown => printable(&markdown(&comparison, &notes)),
-    };
-    print(text)?;
+    print(render::comparison(format, &comparison, &notes)?)?;
     Ok(match comparison.verdict {
         _ if !gate => 0,
         Word::Worse => 1,

@@ -5,6 +5,7 @@ pub mod compare;
 pub mod completions;
 pub mod doctor;
 pub mod explain;
+pub mod history;
 pub mod list;
 pub mod report;
 pub mod run;

@@ -11,11 +11,12 @@ use super::baseline::keep;
 use crate::backend::container::is_privileged;
 use crate::backend::container::mechanism::{Mechanism, Mechanisms};
 use crate::backend::{self, Configuration, Provided};
-use crate::cli::args::{Format, RunArgs};
+use crate::cli::args::RunArgs;
 use crate::cli::error::CliError;
 use crate::cli::output::print;
 use crate::cli::plan::{RunPlan, SAVE, validate};
 use crate::cli::reference::REPORTS;
+use crate::cli::render;
 use crate::host::fingerprint::Host;
 use crate::host::noise::{Moment, Noise};
 use crate::host::project;
@@ -28,10 +29,11 @@ use crate::measure::plan::{Plan, bursts, ladder_density};
 use crate::measure::session::{self, EndedEarly, Observer, Opened, RunError};
 use crate::measure::stored::{RUNNING, injected};
 use crate::measure::summary::{Count, Summary, summarise};
-use crate::report::{csv, markdown, model, terminal};
+use crate::report::{markdown, model};
 use crate::store::baseline::may_be_written;
 use crate::store::document::{BackendResult, Payload, Run, SCHEMA, Status, Tool};
-use crate::store::folder::{Folder, to_pretty_json};
+use crate::store::folder::Folder;
+use crate::store::history::{Entry, History};
 use crate::store::record::Record;
 use crate::sys::interrupt;
 use crate::workload::{Task, Workload, payload};
@@ -46,6 +48,7 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
         provided,
         out,
         keep,
+        history,
         format,
         ladder,
     } = validate(args, random_seed())?;
@@ -150,13 +153,10 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
         .publish("summary.md", &summary_md)
         .map_err(RunError::from)?;
 
-    let text = match format {
-        Format::Human => terminal::render(&view),
-        Format::Json => to_pretty_json(&document),
-        Format::Markdown => summary_md,
-        Format::Csv => csv::render(&document),
-    };
-    print(text)?;
+    if let Some(history) = history.filter(|_| injections.is_empty()) {
+        record(&history, &document, &path);
+    }
+    print(render::run(format, &document, &view))?;
     // A closed standard error costs the run nothing: the results are where they belong.
     let _ = say_where(&path);
     must_have_had_effect(&injections, &keeper.records)?;
@@ -204,6 +204,18 @@ fn must_have_had_effect(injections: &[Injection], records: &[Record]) -> Result<
             ),
             None,
         )),
+    }
+}
+
+/// Records a run in the history. Where that fails the run is as good as before: it says so, no more.
+fn record(history: &Path, document: &Run, folder: &Path) {
+    let entry = Entry::of(document, Some(folder));
+    let recorded = History::open(history).and_then(|mut history| history.record(&entry));
+    if let Err(error) = recorded {
+        let mut err = anstream::stderr().lock();
+        // A closed standard error costs the run nothing either.
+        let _ = writeln!(err, "isobench: this run is not in the history: {error}");
+        let _ = writeln!(err, "  try: {}, or --no-history", error.hint());
     }
 }
 

@@ -9,7 +9,7 @@ use super::Entry;
 use super::entry::to_the_second;
 use crate::host::project::is_commit;
 use crate::store::check_trial::check_name;
-use crate::store::read::document;
+use crate::store::read::{document, schema_of};
 use crate::store::read_error::{ReadError, Refusal};
 
 /// Name and version of the schema.
@@ -38,6 +38,14 @@ impl Document {
             runs,
         }
     }
+}
+
+/// Whether this file says of itself that it is an exported history, of whatever version.
+///
+/// # Errors
+/// As [`read_document`], where it cannot be told.
+pub fn is_document(path: &Path) -> Result<bool, ReadError> {
+    Ok(schema_of(path, MOST_BYTES)?.starts_with("isobench.history/"))
 }
 
 /// Reads and checks a document.

@@ -17,7 +17,7 @@ mod open;
 
 pub use entry::{Entry, Estimate};
 pub use error::HistoryError;
-pub use exchange::{Document, SCHEMA, read_document};
+pub use exchange::{Document, SCHEMA, is_document, read_document};
 
 use std::path::{Path, PathBuf};
 

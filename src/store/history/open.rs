@@ -134,3 +134,72 @@ fn check(connection: &Connection, path: &Path) -> Result<(), HistoryError> {
 fn number(connection: &Connection, query: &str) -> rusqlite::Result<i64> {
     connection.query_row(query, [], |row| row.get(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: &str = "CREATE TABLE a (x INTEGER NOT NULL) STRICT;";
+    const SECOND: &str = "ALTER TABLE a ADD COLUMN y TEXT NOT NULL DEFAULT 'old';";
+
+    #[test]
+    fn missing_steps_are_made_up_for_and_nothing_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("h.db");
+        let old = connect(&path, 0, &[FIRST]).unwrap();
+        old.execute("INSERT INTO a VALUES (7)", []).unwrap();
+        drop(old);
+        let new = connect(&path, 1, &[FIRST, SECOND]).unwrap();
+        let row: (i64, String) = new
+            .query_row("SELECT x, y FROM a", [], |r| Ok((r.get(0)?, r.get(1)?)))
+            .unwrap();
+        assert_eq!(row, (7, "old".to_owned()));
+        assert_eq!(number(&new, "PRAGMA user_version").unwrap(), 2);
+        // And a program of the first step refuses it.
+        let refused = connect(&path, 1, &[FIRST]).unwrap_err();
+        let newer = matches!(
+            refused,
+            HistoryError::Newer {
+                found: 2,
+                latest: 1,
+                ..
+            }
+        );
+        assert!(newer, "{refused}");
+    }
+
+    #[test]
+    fn a_step_that_fails_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("h.db");
+        drop(connect(&path, 0, &[FIRST]).unwrap());
+        let half = "CREATE TABLE b (x) ; CREATE TABLE a (x);";
+        assert!(connect(&path, 1, &[FIRST, half]).is_err());
+        let still = connect(&path, 1, &[FIRST]).unwrap();
+        let tables = number(&still, "SELECT count(*) FROM sqlite_schema").unwrap();
+        assert_eq!(tables, 1);
+    }
+
+    #[test]
+    fn a_history_is_durable_and_guarded() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = open(&dir.path().join("h.db")).unwrap();
+        let text = |q: &str| open.query_row(q, [], |r| r.get::<_, String>(0)).unwrap();
+        assert_eq!(text("PRAGMA journal_mode"), "wal");
+        assert_eq!(number(&open, "PRAGMA synchronous").unwrap(), 2);
+        assert_eq!(number(&open, "PRAGMA foreign_keys").unwrap(), 1);
+        assert_eq!(
+            number(&open, "PRAGMA application_id").unwrap(),
+            APPLICATION_ID
+        );
+        // Defensive: the schema cannot be written to by hand.
+        open.execute_batch("PRAGMA writable_schema = ON").unwrap();
+        assert!(open.execute("DELETE FROM sqlite_schema", []).is_err());
+        // Older versions can lose pages when a log is reset (hardening: stores).
+        assert!(
+            rusqlite::version_number() >= 3_051_003,
+            "{}",
+            rusqlite::version()
+        );
+    }
+}
