@@ -338,3 +338,37 @@ fn what_cannot_be_compared_names_the_field() {
         assert!(stderr(&output).contains("--threshold"));
     }
 }
+
+#[test]
+fn a_project_says_what_counts() {
+    let slower = Recipe {
+        work: 1.1,
+        ..head()
+    };
+    let case = Case::new(&Recipe::default(), &slower);
+    let with = |text: &str| {
+        let path = case.path("gate.toml");
+        std::fs::write(&path, text).unwrap();
+        case.compare(&["--gate", "--config", path.to_str().unwrap()])
+    };
+    assert_eq!(status(&with("[gate.thresholds]\nbandwidth = 15\n")), 0);
+    assert_eq!(
+        status(&with(
+            "[gate.thresholds]\n\"container/sha256@1MiB/bandwidth\" = 6\n"
+        )),
+        1
+    );
+    assert_eq!(status(&with("[gate]\nthreshold = 50\n")), 0);
+    let output = with("[gate]\nthresh = 50\n");
+    assert_eq!(status(&output), 2);
+    assert!(stderr(&output).contains("thresh"), "{}", stderr(&output));
+    // The file in the folder is found by itself.
+    std::fs::write(case.path("isobench.toml"), "[gate]\nthreshold = 50\n").unwrap();
+    let mut command = isobench();
+    let command = command.current_dir(case.dir.path());
+    let output = command
+        .args(["compare", "base", "head", "--gate"])
+        .output()
+        .unwrap();
+    assert_eq!(status(&output), 0, "{}", stdout(&output));
+}

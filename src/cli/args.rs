@@ -271,6 +271,10 @@ pub struct CompareArgs {
     #[arg(long, value_name = "PERCENT", allow_hyphen_values = true)]
     pub threshold: Option<String>,
 
+    /// Thresholds of the project, `[gate]` [default: isobench.toml, if there is one]
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+
     /// Make the verdict the exit status: 1 worse, 5 inconclusive, 0 better or same
     #[arg(long)]
     pub gate: bool,

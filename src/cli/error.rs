@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use crate::config::ConfigError;
 use crate::measure::clock::ClockError;
 use crate::measure::comparison::CompareError;
 use crate::measure::session::RunError;
@@ -49,6 +50,9 @@ pub enum CliError {
     /// The run could not go on.
     #[error("the run ended")]
     Run(#[from] RunError),
+    /// `isobench.toml` was refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The history cannot be used.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -86,6 +90,7 @@ impl CliError {
             Self::Usage { .. }
             | Self::Absent { .. }
             | Self::Output(_)
+            | Self::Config(_)
             | Self::Read(_)
             | Self::Compare(_) => 2,
             Self::History(error) if error.is_input() => 2,

@@ -347,6 +347,7 @@ fn unjudged((base, head): &(&Quantity, &Quantity), rule: &Rule, early: &str) -> 
     } = base.key.clone();
     let blocks = [base.blocks, head.blocks];
     let batches = [base, head].map(|q| q.batches.as_ref().map(Sample::n));
+    let threshold = rule.threshold_of(&backend, &workload, metric, base.threshold);
     Compared {
         backend,
         workload,
@@ -360,7 +361,7 @@ fn unjudged((base, head): &(&Quantity, &Quantity), rule: &Rule, early: &str) -> 
         ci95: None,
         p: None,
         p_corrected: None,
-        threshold: rule.threshold.unwrap_or(base.threshold),
+        threshold,
         detectable: None,
         needed: None,
         blocks,

@@ -8,19 +8,25 @@ use crate::cli::error::CliError;
 use crate::cli::output::print;
 use crate::cli::reference::comparable;
 use crate::cli::render;
+use crate::config;
 use crate::measure::compare::compare as judge;
-use crate::measure::comparison::Word;
+use crate::measure::comparison::{Rule, Word};
 
 /// Reads both runs, judges, prints; with the gate, the verdict is the exit status.
 pub fn compare(args: &CompareArgs) -> Result<u8, CliError> {
     let ComparePlan {
         base,
         head,
-        rule,
+        threshold,
+        config,
         gate,
         lenient,
         format,
     } = validate(args)?;
+    let rule = Rule {
+        threshold,
+        ..config::rule(config.as_deref())?
+    };
     let base = match comparable("BASE", &base) {
         // Only a baseline that is not there: one that is broken, or of other bytes, is still an error.
         Err(absent @ CliError::Absent { .. }) if lenient => {
