@@ -10,7 +10,6 @@
 
 pub mod backend;
 pub mod cli;
-pub mod config;
 pub mod delay;
 pub mod exits;
 #[cfg(any(test, fuzzing))]

@@ -261,7 +261,7 @@ struct Family {
 
 /// OpenMetrics 1.0, by its ABNF: descriptors before samples, one block a family, `# EOF` last.
 fn openmetrics(text: &str) -> BTreeMap<String, Family> {
-    let body = text.strip_suffix("# EOF\n").expect("ends with # EOF");
+    let body = text.strip_suffix("# EOF\n").unwrap();
     let metric_name = |name: &str| {
         let first = |c: char| c.is_ascii_alphabetic() || c == '_' || c == ':';
         name.starts_with(first) && name.chars().all(|c| first(c) || c.is_ascii_digit())
@@ -329,9 +329,7 @@ fn openmetrics(text: &str) -> BTreeMap<String, Family> {
             rest = rest.strip_prefix(',').unwrap_or(rest);
         }
         let value: f64 = value.parse().unwrap();
-        let family = families
-            .get_mut(&current)
-            .expect("a descriptor comes first");
+        let family = families.get_mut(&current).unwrap();
         let suffix = match family.kind.as_str() {
             "gauge" | "stateset" => "",
             "info" => "_info",

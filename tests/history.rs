@@ -313,6 +313,65 @@ fn pruning_forgets_the_oldest() {
     }
 }
 
+#[test]
+fn results_of_criterion_are_taken_in_once() {
+    let place = Place::new();
+    let new = place.path("criterion/startup/container/new");
+    fs::create_dir_all(&new).unwrap();
+    let write = |name: &str, text: &str| fs::write(new.join(name), text).unwrap();
+    let ci = |low: f64, high: f64| {
+        format!("{{\"confidence_level\":0.95,\"lower_bound\":{low},\"upper_bound\":{high}}}")
+    };
+    let median = format!(
+        "{{\"mean\":{{}},\"median\":{{\"confidence_interval\":{},\"point_estimate\":1234.5,\
+         \"standard_error\":7.0}}}}",
+        ci(1200.0, 1300.0)
+    );
+    write(
+        "benchmark.json",
+        "{\"group_id\":\"startup\",\"full_id\":\"startup/container\"}",
+    );
+    write("estimates.json", &median);
+    write("sample.json", "{\"iters\":[1,2],\"times\":[1200,2500]}");
+    let import = || {
+        let mut command = isobench();
+        command
+            .arg("import")
+            .arg("--criterion")
+            .arg(place.path("criterion"));
+        command.arg("--db").arg(place.db()).output().unwrap()
+    };
+    let output = import();
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    assert!(
+        stdout(&output).ends_with(": 1 benchmarks\n"),
+        "{}",
+        stdout(&output)
+    );
+    assert!(stdout(&import()).ends_with("(known already)\n"));
+    let all = place.json(&["export"]);
+    let estimate = &all["runs"][0]["estimates"][0];
+    assert_eq!(estimate["backend"], "startup/container");
+    assert_eq!(estimate["median"], 1234.5);
+    assert_eq!(estimate["n"], 2);
+    assert_eq!(estimate["ci95"][1], 1300.0);
+    for (name, bad) in [
+        ("estimates.json", "{}"),
+        ("estimates.json", "{\"median\": 7}"),
+        ("sample.json", ""),
+        ("benchmark.json", "{\"full_id\":\"a\\nb\"}"),
+    ] {
+        let good = fs::read_to_string(new.join(name)).unwrap();
+        write(name, bad);
+        let output = import();
+        assert_eq!(status(&output), 2, "{name} {bad}");
+        assert!(stderr(&output).contains(name), "{}", stderr(&output));
+        write(name, &good);
+    }
+    fs::remove_dir_all(place.path("criterion/startup")).unwrap();
+    assert_eq!(status(&import()), 2);
+}
+
 /// Everything that looks at a history refuses, and the file is what it was.
 fn refused_untouched(place: &Place, expected: i32, said: &str) {
     let before = fs::read(place.db()).unwrap();

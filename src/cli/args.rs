@@ -40,10 +40,17 @@ pub enum Command {
     /// ptrace(2), since counting slows them down; KVM's own counters of a VM are read when its
     /// payload has ended.
     Explain(ExplainArgs),
+    /// Judge one build of isobench against another, both in the same blocks: the strongest gate
+    Ab(AbArgs),
+    /// Serve trials to `isobench ab`
+    #[command(hide = true)]
+    Worker,
     /// Give a stored run a name to compare with, or make it a file to commit
     Baseline(BaselineArgs),
     /// Every run so far: the newest, the trend of each metric, and where it changed
     History(HistoryArgs),
+    /// Take the results of another tool into the history
+    Import(ImportArgs),
     /// What can run here, what cannot, why, and the command that fixes it
     Doctor(DoctorArgs),
     /// Backends, workloads, metrics and isolation facts with their definitions
@@ -127,6 +134,19 @@ pub struct RunArgs {
     /// What to print on standard output
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
+}
+
+/// `isobench import`.
+#[derive(Debug, clap::Args)]
+pub struct ImportArgs {
+    /// Folder of criterion's results, as target/criterion; `isobench history --workload criterion`
+    /// shows them
+    #[arg(long, value_name = "DIR")]
+    pub criterion: PathBuf,
+
+    /// The history's database [default: as for `run`]
+    #[arg(long, value_name = "PATH")]
+    pub db: Option<PathBuf>,
 }
 
 /// `isobench history`.
@@ -284,7 +304,68 @@ pub struct CompareArgs {
     pub format: CompareFormat,
 }
 
-/// Output of `compare`.
+/// `isobench ab`.
+///
+/// Every block is one trial of each configuration from each build, in random order, so that whatever
+/// disturbs one build disturbs the other. Verdicts are made from the ratios HEAD/BASE inside blocks by
+/// the rule of `compare`. Both builds must have the same payload. Memory of idle instances is not
+/// compared: that takes two runs.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status: 0 done; 2 bad input; 3 this host cannot; 4 a build failed. With \
+                        --gate also: 1 something is worse; 5 inconclusive."
+)]
+pub struct AbArgs {
+    /// The build to compare with
+    #[arg(long, value_name = "BIN")]
+    pub base: PathBuf,
+
+    /// The build to judge
+    #[arg(long, value_name = "BIN")]
+    pub head: PathBuf,
+
+    /// Configurations, comma separated [default: process,container,microvm]
+    #[arg(long, value_name = "LIST")]
+    pub backends: Option<String>,
+
+    /// Workloads, comma separated; not idle or probe, which are not timed
+    #[arg(long, value_name = "LIST", default_value = "noop")]
+    pub workloads: String,
+
+    /// Sizes, repetitions, blocks and time: smoke, quick or full
+    #[arg(long, value_name = "PROFILE", default_value = "quick")]
+    pub profile: String,
+
+    /// Blocks per workload [default: by profile]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub blocks: Option<String>,
+
+    /// End after this time with what there is: 30s, 5m, 1h [default: by profile]
+    #[arg(long, value_name = "DUR", allow_hyphen_values = true)]
+    pub max_time: Option<String>,
+
+    /// Seed of the schedule and of the tests [default: random]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub seed: Option<String>,
+
+    /// Smallest change that counts, for every metric [default: as for `compare`]
+    #[arg(long, value_name = "PERCENT", allow_hyphen_values = true)]
+    pub threshold: Option<String>,
+
+    /// Thresholds of the project, `[gate]` [default: isobench.toml, if there is one]
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+
+    /// Make the verdict the exit status: 1 worse, 5 inconclusive, 0 better or same
+    #[arg(long)]
+    pub gate: bool,
+
+    /// What to print on standard output
+    #[arg(long, value_enum, default_value_t = CompareFormat::Human)]
+    pub format: CompareFormat,
+}
+
+/// Output of `compare` and `ab`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CompareFormat {
     /// One line per metric, worst first, and a sentence
@@ -343,6 +424,11 @@ pub struct DoctorArgs {
 /// `isobench selftest`.
 #[derive(Debug, clap::Args)]
 pub struct SelftestArgs {
+    /// Test the gate instead of the ruler: delays in chosen phases and leaks that it must catch, runs
+    /// of the same in which it must stay silent (smoke: under a minute; full makes 300 comparisons)
+    #[arg(long)]
+    pub gate: bool,
+
     /// How much to compare: smoke, quick or full
     #[arg(long, value_name = "PROFILE", default_value = "quick")]
     pub profile: String,

@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use crate::config::ConfigError;
+use super::gate_file::GateFileError;
+use crate::measure::ab::lane::LaneError;
 use crate::measure::clock::ClockError;
 use crate::measure::comparison::CompareError;
 use crate::measure::session::RunError;
@@ -52,7 +53,10 @@ pub enum CliError {
     Run(#[from] RunError),
     /// `isobench.toml` was refused.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    GateFile(#[from] GateFileError),
+    /// A build cannot be compared.
+    #[error("{0}")]
+    Lane(&'static str, #[source] LaneError),
     /// The history cannot be used.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -90,10 +94,12 @@ impl CliError {
             Self::Usage { .. }
             | Self::Absent { .. }
             | Self::Output(_)
-            | Self::Config(_)
+            | Self::GateFile(_)
             | Self::Read(_)
             | Self::Compare(_) => 2,
             Self::History(error) if error.is_input() => 2,
+            Self::Lane(_, LaneError::Lost { .. }) => 4,
+            Self::Lane(..) => 2,
             // What was there is not ours to replace; anything else failed.
             Self::Keep(_, FolderError::Foreign(_) | FolderError::Unusable { .. }) => 2,
             Self::Keep(..) => 4,

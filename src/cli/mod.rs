@@ -4,6 +4,7 @@ pub mod args;
 mod commands;
 pub mod compare_plan;
 pub mod error;
+pub mod gate_file;
 pub mod history_plan;
 mod output;
 pub mod places;
@@ -58,7 +59,10 @@ fn dispatch(args: Args) -> Result<u8, CliError> {
         Command::Report(report) => commands::report::report(&report),
         Command::Explain(explain) => commands::explain::explain(&explain),
         Command::Compare(compare) => commands::compare::compare(&compare),
+        Command::Ab(ab) => commands::ab::ab(&ab),
+        Command::Worker => commands::ab::worker(),
         Command::Baseline(baseline) => commands::baseline::baseline(&baseline),
+        Command::Import(import) => commands::import::import(&import),
         Command::History(history) => commands::history::history(&history),
         Command::Doctor(doctor) => commands::doctor::doctor(&doctor),
         Command::List(list) => commands::list::list(&list),

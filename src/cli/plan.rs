@@ -165,7 +165,7 @@ pub(super) fn seed(text: Option<&str>, random: u64) -> Result<u64, CliError> {
     })
 }
 
-fn configurations(list: Option<&str>) -> Result<Vec<Configuration>, CliError> {
+pub(super) fn configurations(list: Option<&str>) -> Result<Vec<Configuration>, CliError> {
     let Some(list) = list else {
         return Ok(Configuration::defaults());
     };
@@ -192,16 +192,16 @@ fn configurations(list: Option<&str>) -> Result<Vec<Configuration>, CliError> {
 }
 
 /// What `--workloads` asks for.
-struct Selected {
+pub(super) struct Selected {
     /// Timed tasks with their blocks.
-    tasks: Vec<(Task, u32)>,
+    pub tasks: Vec<(Task, u32)>,
     /// Whether idle instances are to be counted out.
-    idle: bool,
+    pub idle: bool,
     /// Whether each configuration is asked what its payload can see.
-    probe: bool,
+    pub probe: bool,
 }
 
-fn tasks(list: Option<&str>, profile: Profile) -> Result<Selected, CliError> {
+pub(super) fn tasks(list: Option<&str>, profile: Profile) -> Result<Selected, CliError> {
     let mut tasks: Vec<Task> = Vec::new();
     let Some(list) = list else {
         let tasks = profile.tasks().into_iter();
@@ -275,7 +275,7 @@ fn items<'a>(field: &'static str, list: &'a str) -> Result<Vec<&'a str>, CliErro
 /// Most blocks a task may have: more than a week of the fastest trial.
 const MAX_BLOCKS: u32 = 1_000_000;
 
-fn count(field: &'static str, text: &str) -> Result<u32, CliError> {
+pub(super) fn count(field: &'static str, text: &str) -> Result<u32, CliError> {
     text.parse()
         .ok()
         .filter(|n| (1..=MAX_BLOCKS).contains(n))
@@ -289,7 +289,7 @@ fn count(field: &'static str, text: &str) -> Result<u32, CliError> {
 }
 
 /// A duration with its unit: `500ms`, `30s`, `5m`, `1h`.
-fn duration(field: &'static str, text: &str) -> Result<Duration, CliError> {
+pub(super) fn duration(field: &'static str, text: &str) -> Result<Duration, CliError> {
     let refuse = || {
         CliError::usage(
             field,

@@ -195,7 +195,7 @@ pub fn answer(
 /// probability [`POWER`]; where that is there already, and the change seen lies near the threshold,
 /// so much that an interval around it would end before the threshold. Where the change seen is
 /// beyond the threshold: so much that a change of that size is found with probability [`POWER`].
-fn growth(verdict: &Verdict, ratio: &Ratio, question: &Question) -> Option<f64> {
+pub(super) fn growth(verdict: &Verdict, ratio: &Ratio, question: &Question) -> Option<f64> {
     let Verdict::Inconclusive(doubt) = verdict else {
         return None;
     };

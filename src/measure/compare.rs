@@ -71,44 +71,14 @@ pub fn compare(
         return Err(CompareError::SameRun(base.run.id.clone()));
     }
     must_agree(&base.run, &head.run)?;
-    let (of_base, of_head) = (&base.quantities, &head.quantities);
     let host = host_differences(&base.run, &head.run);
-    let missing = missing(of_base, of_head);
-    let both: Vec<(&Quantity, &Quantity)> = of_base
-        .iter()
-        .filter_map(|b| Some((b, of_head.iter().find(|h| h.key == b.key)?)))
-        .collect();
     let early = ended_early(&base.run, &head.run);
-    let mut metrics = judge_all(&both, rule, &early);
-    let whole = [
-        other_host(&host),
-        disturbed(&base.run, &head.run),
-        other_state(&both, rule),
-    ];
-    if let Some(doubt) = whole.into_iter().flatten().next() {
-        for metric in &mut metrics {
-            metric.verdict = Word::Inconclusive;
-            metric.doubt = Some(doubt.clone());
-            metric.needed = None;
-            metric.parts = Vec::new();
-        }
-    }
-    // Within a word the largest harm first.
-    metrics.sort_by(|a, b| {
-        let order = |c: &Compared| (c.verdict, harm(c));
-        let ((a_word, a_harm), (b_word, b_harm)) = (order(a), order(b));
-        a_word.cmp(&b_word).then(b_harm.total_cmp(&a_harm))
-    });
-    let has = |word| metrics.iter().any(|m| m.verdict == word);
-    let verdict = if has(Word::Worse) {
-        Word::Worse
-    } else if has(Word::Inconclusive) || !missing.is_empty() || metrics.is_empty() {
-        Word::Inconclusive
-    } else if has(Word::Better) {
-        Word::Better
-    } else {
-        Word::Same
-    };
+    let doubt = other_host(&host).or_else(|| disturbed(&base.run, &head.run));
+    let Judgement {
+        missing,
+        metrics,
+        verdict,
+    } = judge(&base.quantities, &head.quantities, rule, &early, doubt);
     Ok(Comparison {
         schema: SCHEMA,
         base: side(&base.run),
@@ -121,6 +91,74 @@ pub fn compare(
         missing,
         metrics,
     })
+}
+
+/// What two runs' quantities come to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// What only one has.
+    pub missing: Vec<Missing>,
+    /// Every metric that both have, worst first.
+    pub metrics: Vec<Compared>,
+    /// The word for the whole.
+    pub verdict: Word,
+}
+
+/// Judges what two runs measured. `early` says what of them ended early, `doubt` why nothing of them
+/// can be judged, if so.
+#[must_use]
+pub fn judge(
+    of_base: &[Quantity],
+    of_head: &[Quantity],
+    rule: &Rule,
+    early: &str,
+    doubt: Option<Doubt>,
+) -> Judgement {
+    let missing = missing(of_base, of_head);
+    let both: Vec<(&Quantity, &Quantity)> = of_base
+        .iter()
+        .filter_map(|b| Some((b, of_head.iter().find(|h| h.key == b.key)?)))
+        .collect();
+    let mut metrics = judge_all(&both, rule, early);
+    if let Some(doubt) = doubt.or_else(|| other_state(&both, rule)) {
+        for metric in &mut metrics {
+            metric.verdict = Word::Inconclusive;
+            metric.doubt = Some(doubt.clone());
+            metric.needed = None;
+            metric.parts = Vec::new();
+        }
+    }
+    worst_first(&mut metrics);
+    let verdict = overall(&metrics, !missing.is_empty());
+    Judgement {
+        missing,
+        metrics,
+        verdict,
+    }
+}
+
+/// Sorts by verdict; within a word the largest harm comes first.
+pub(super) fn worst_first(metrics: &mut [Compared]) {
+    metrics.sort_by(|a, b| {
+        let order = |c: &Compared| (c.verdict, harm(c));
+        let ((a_word, a_harm), (b_word, b_harm)) = (order(a), order(b));
+        a_word.cmp(&b_word).then(b_harm.total_cmp(&a_harm))
+    });
+}
+
+/// The word for the whole.
+#[must_use]
+pub fn overall(metrics: &[Compared], something_missing: bool) -> Word {
+    let has = |word| metrics.iter().any(|m| m.verdict == word);
+    if has(Word::Worse) {
+        Word::Worse
+    } else if has(Word::Inconclusive) || something_missing || metrics.is_empty() {
+        Word::Inconclusive
+    } else if has(Word::Better) {
+        Word::Better
+    } else {
+        Word::Same
+    }
 }
 
 fn injected(base: &Run, head: &Run) -> Vec<String> {
@@ -386,7 +424,7 @@ fn say(compared: &mut Compared, answer: &Answer, early: &str) {
     };
 }
 
-fn words(doubt: &verdict::Doubt, threshold: f64, early: &str) -> Doubt {
+pub(super) fn words(doubt: &verdict::Doubt, threshold: f64, early: &str) -> Doubt {
     let percent = |share: f64| format!("{:.1} %", share * 100.0);
     let limit = percent(threshold);
     let (short, words) = match *doubt {

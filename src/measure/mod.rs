@@ -1,6 +1,7 @@
 //! Measuring: the ruler, the schedule, the trials, the memory of idle instances, and the estimates
 //! made of them.
 
+pub mod ab;
 pub mod allocation;
 pub mod balance;
 pub mod baseline;

@@ -19,7 +19,7 @@ pub struct Part {
 }
 
 /// The parts of one trial's metric, in the order they happen. They add up to the metric.
-fn of_trial(metric: &Metric, m: &Measured) -> Vec<(String, f64)> {
+pub(super) fn of_trial(metric: &Metric, m: &Measured) -> Vec<(String, f64)> {
     let after = |until: i64| ("after the first instruction".to_owned(), until as f64);
     let start = || {
         let mut parts = sums(&m.phases);

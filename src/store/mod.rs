@@ -2,6 +2,7 @@
 //! whole or not at all.
 
 pub mod baseline;
+pub mod criterion;
 pub mod document;
 pub mod folder;
 pub mod history;

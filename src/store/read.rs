@@ -120,7 +120,7 @@ pub(super) fn schema_of(path: &Path, most: u64) -> Result<String, ReadError> {
 }
 
 /// A whole file as text.
-fn text(path: &Path, most: u64) -> Result<String, ReadError> {
+pub(super) fn text(path: &Path, most: u64) -> Result<String, ReadError> {
     let mut bytes = Vec::new();
     open(path, most)?
         .take(most + 1)

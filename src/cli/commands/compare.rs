@@ -5,10 +5,10 @@ use std::io::Write;
 use crate::cli::args::CompareArgs;
 use crate::cli::compare_plan::{ComparePlan, validate};
 use crate::cli::error::CliError;
+use crate::cli::gate_file;
 use crate::cli::output::print;
 use crate::cli::reference::comparable;
 use crate::cli::render;
-use crate::config;
 use crate::measure::compare::compare as judge;
 use crate::measure::comparison::{Rule, Word};
 
@@ -25,7 +25,7 @@ pub fn compare(args: &CompareArgs) -> Result<u8, CliError> {
     } = validate(args)?;
     let rule = Rule {
         threshold,
-        ..config::rule(config.as_deref())?
+        ..gate_file::rule(config.as_deref())?
     };
     let base = match comparable("BASE", &base) {
         // Only a baseline that is not there: one that is broken, or of other bytes, is still an error.

@@ -169,27 +169,32 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
 
 /// What [`injection::VARIABLE`] asks for, each for a configuration of this run.
 fn injections(plan: &Plan) -> Result<Vec<Injection>, CliError> {
-    let refuse = |problem: String| {
-        let hint = Some(format!(
-            "{}=container/startup/clone3=200us, or without it",
-            injection::VARIABLE
-        ));
-        Err(CliError::usage(injection::VARIABLE, problem, hint))
-    };
-    let list = match std::env::var(injection::VARIABLE) {
-        Ok(list) => list,
-        Err(VarError::NotPresent) => return Ok(Vec::new()),
-        Err(VarError::NotUnicode(_)) => return refuse("not text".to_owned()),
-    };
-    let found = match injection::parse(&list) {
-        Ok(found) => found,
-        Err(error) => return refuse(error.to_string()),
-    };
+    let found = asked_for()?;
     let known = |i: &&Injection| plan.configurations.iter().any(|c| c.id() == i.backend);
     match found.iter().find(|i| !known(i)) {
-        Some(other) => refuse(format!("{} is not measured by this run", other.backend)),
+        Some(other) => Err(no_injection(format!(
+            "{} is not measured by this run",
+            other.backend
+        ))),
         None => Ok(found),
     }
+}
+
+/// What [`injection::VARIABLE`] asks for.
+pub(super) fn asked_for() -> Result<Vec<Injection>, CliError> {
+    match std::env::var(injection::VARIABLE) {
+        Ok(list) => injection::parse(&list).map_err(|error| no_injection(error.to_string())),
+        Err(VarError::NotPresent) => Ok(Vec::new()),
+        Err(VarError::NotUnicode(_)) => Err(no_injection("not text".to_owned())),
+    }
+}
+
+fn no_injection(problem: String) -> CliError {
+    let hint = format!(
+        "{}=container/startup/clone3=200us, or without it",
+        injection::VARIABLE
+    );
+    CliError::usage(injection::VARIABLE, problem, Some(hint))
 }
 
 /// A delay that is in no trial tests nothing, and a gate that stays silent then proves nothing.

@@ -18,6 +18,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::measure::comparison::{Rule, Scope};
 use crate::metric::CATALOGUE;
@@ -33,7 +34,7 @@ const LEVELS: std::ops::RangeInclusive<f64> = 1e-6..=0.1;
 
 /// The file cannot be used. It is only ever read.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub enum GateFileError {
     /// It cannot be read.
     #[error("cannot read {path}")]
     Unreadable {
@@ -72,11 +73,14 @@ pub enum ConfigError {
     },
 }
 
-/// The whole file.
+/// The whole file, as far as the gate is concerned.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     gate: Option<Gate>,
+    /// Backends of the user's own: whoever runs them reads them.
+    #[serde(rename = "backend")]
+    _backend: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -91,22 +95,22 @@ struct Gate {
 /// The gate's rule by this file, or by [`NAME`] in the current folder where there is one.
 ///
 /// # Errors
-/// See [`ConfigError`].
-pub fn rule(path: Option<&Path>) -> Result<Rule, ConfigError> {
+/// See [`GateFileError`].
+pub fn rule(path: Option<&Path>) -> Result<Rule, GateFileError> {
     let file = match path {
         Some(path) => path,
         None if Path::new(NAME).symlink_metadata().is_ok() => Path::new(NAME),
         None => return Ok(Rule::default()),
     };
     let text = text(file)?;
-    let parsed: File = toml::from_str(&text).map_err(|cause| ConfigError::Syntax {
+    let parsed: File = toml::from_str(&text).map_err(|cause| GateFileError::Syntax {
         path: file.to_owned(),
         cause: Box::new(cause),
     })?;
     let Some(gate) = parsed.gate else {
         return Ok(Rule::default());
     };
-    let refuse = |(field, problem)| ConfigError::Field {
+    let refuse = |(field, problem)| GateFileError::Field {
         path: file.to_owned(),
         field,
         problem,
@@ -166,12 +170,12 @@ fn scope(key: &str) -> Result<Scope, String> {
 }
 
 /// The text of a regular file. A FIFO must not make the program wait.
-fn text(path: &Path) -> Result<String, ConfigError> {
-    let unreadable = |cause| ConfigError::Unreadable {
+fn text(path: &Path) -> Result<String, GateFileError> {
+    let unreadable = |cause| GateFileError::Unreadable {
         path: path.to_owned(),
         cause,
     };
-    let unfit = |problem: String| ConfigError::Unfit {
+    let unfit = |problem: String| GateFileError::Unfit {
         path: path.to_owned(),
         problem,
     };
@@ -200,7 +204,7 @@ fn text(path: &Path) -> Result<String, ConfigError> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Rule, ConfigError> {
+    fn read(text: &str) -> Result<Rule, GateFileError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(NAME);
         std::fs::write(&path, text).unwrap();
@@ -223,7 +227,12 @@ mod tests {
 
     #[test]
     fn nothing_in_it_is_no_rule_of_its_own() {
-        for empty in ["", "\n# a comment\n", "[gate]\n"] {
+        for empty in [
+            "",
+            "\n# a comment\n",
+            "[gate]\n",
+            "[[backend]]\nname = \"x\"\n",
+        ] {
             assert_eq!(read(empty).unwrap(), Rule::default(), "{empty:?}");
         }
     }
@@ -251,8 +260,8 @@ mod tests {
         let long = format!("# {}", "x".repeat(2 << 20));
         assert!(read(&long).unwrap_err().to_string().contains("more than"));
         let absent = rule(Some(Path::new("/nonexistent/isobench.toml")));
-        assert!(matches!(absent, Err(ConfigError::Unreadable { .. })));
+        assert!(matches!(absent, Err(GateFileError::Unreadable { .. })));
         let folder = rule(Some(Path::new("/")));
-        assert!(matches!(folder, Err(ConfigError::Unfit { .. })));
+        assert!(matches!(folder, Err(GateFileError::Unfit { .. })));
     }
 }
