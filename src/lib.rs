@@ -10,6 +10,7 @@
 
 pub mod backend;
 pub mod cli;
+pub mod delay;
 pub mod exits;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

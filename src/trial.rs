@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use isobench_abi::{DecodeError, GuestFault, Report};
 
+use crate::delay;
 use crate::exits::Exits;
 use crate::metric::{Nanos, Ticks};
 use crate::workload::Task;
@@ -85,6 +86,7 @@ impl PhaseLog {
         pause::at(name);
         let start = crate::sys::clock::now();
         let value = step();
+        delay::at(name);
         self.push(Phase {
             name,
             start,
@@ -98,6 +100,7 @@ impl PhaseLog {
         #[cfg(test)]
         pause::at(name);
         self.open = Some((name, crate::sys::clock::now()));
+        delay::at(name);
     }
 
     /// Notes a phase whose start and end were both observed elsewhere.

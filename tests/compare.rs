@@ -120,6 +120,37 @@ fn ten_percent_of_work_is_found_and_named() {
 }
 
 #[test]
+fn the_phase_that_explains_a_regression_is_named() {
+    let slower = Recipe {
+        clone3: 1.4,
+        ..head()
+    };
+    let case = Case::new(&Recipe::default(), &slower);
+    let output = case.compare(&["--gate", "--format", "json"]);
+    assert_eq!(status(&output), 1, "{}", stdout(&output));
+    let json = json(&output);
+    let metrics = json["metrics"].as_array().unwrap();
+    let of = |name| metrics.iter().find(|m| m["metric"] == name).unwrap();
+    let startup = of("startup");
+    assert_eq!(startup["verdict"], "worse");
+    let part = &startup["parts"][0];
+    assert_eq!(part["name"], "clone3");
+    // 0.6 × 0.4 of 1.4 ms; all of the change.
+    let difference = part["difference"].as_f64().unwrap();
+    assert!((300e3..370e3).contains(&difference), "{part}");
+    let share = part["share"].as_f64().unwrap();
+    assert!((0.9..1.1).contains(&share), "{part}");
+    assert_eq!(of("ready")["parts"][0]["name"], "clone3");
+    assert!(of("bandwidth")["parts"].as_array().unwrap().is_empty());
+    let human = stdout(&case.compare(&[]));
+    assert!(human.contains("from clone3 +3"), "{human}");
+    assert!(human.contains(", in clone3)"), "{human}");
+    assert!(human.lines().all(|l| l.chars().count() <= 80), "{human}");
+    let markdown = stdout(&case.compare(&["--format", "markdown"]));
+    assert!(markdown.contains("from clone3 +3"), "{markdown}");
+}
+
+#[test]
 fn a_faster_start_is_better_and_passes() {
     let faster = Recipe {
         startup: 0.7,
@@ -146,6 +177,14 @@ fn memory_is_compared_as_it_is_whatever_the_process_takes() {
     let mut expected = expected.to_vec();
     expected.sort();
     assert_eq!(told, expected);
+    // Half of an instance lies in anonymous memory, half in slabs.
+    let json = json(&output);
+    let mut metrics = json["metrics"].as_array().unwrap().iter();
+    let marginal = metrics.find(|m| m["metric"] == "marginal").unwrap();
+    let parts = marginal["parts"].as_array().unwrap();
+    let mut names: Vec<&str> = parts.iter().map(|p| p["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["anon", "slab"]);
 }
 
 /// What would decide stands beside what is not decided, and is about right.
@@ -298,4 +337,38 @@ fn what_cannot_be_compared_names_the_field() {
         assert_eq!(status(&output), 2);
         assert!(stderr(&output).contains("--threshold"));
     }
+}
+
+#[test]
+fn a_project_says_what_counts() {
+    let slower = Recipe {
+        work: 1.1,
+        ..head()
+    };
+    let case = Case::new(&Recipe::default(), &slower);
+    let with = |text: &str| {
+        let path = case.path("gate.toml");
+        std::fs::write(&path, text).unwrap();
+        case.compare(&["--gate", "--config", path.to_str().unwrap()])
+    };
+    assert_eq!(status(&with("[gate.thresholds]\nbandwidth = 15\n")), 0);
+    assert_eq!(
+        status(&with(
+            "[gate.thresholds]\n\"container/sha256@1MiB/bandwidth\" = 6\n"
+        )),
+        1
+    );
+    assert_eq!(status(&with("[gate]\nthreshold = 50\n")), 0);
+    let output = with("[gate]\nthresh = 50\n");
+    assert_eq!(status(&output), 2);
+    assert!(stderr(&output).contains("thresh"), "{}", stderr(&output));
+    // The file in the folder is found by itself.
+    std::fs::write(case.path("isobench.toml"), "[gate]\nthreshold = 50\n").unwrap();
+    let mut command = isobench();
+    let command = command.current_dir(case.dir.path());
+    let output = command
+        .args(["compare", "base", "head", "--gate"])
+        .output()
+        .unwrap();
+    assert_eq!(status(&output), 0, "{}", stdout(&output));
 }

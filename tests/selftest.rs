@@ -105,6 +105,51 @@ fn json_says_the_same() {
     }
 }
 
+/// What the gate catches on a busy machine is this host's affair; that every claim is looked at and
+/// told is tested here.
+#[test]
+fn the_gate_is_tested_with_delays_leaks_and_nothing() {
+    const NAME: &str = "the_gate_is_tested_with_delays_leaks_and_nothing";
+    if !support::usable("container") {
+        return skipped(NAME, "no container on this host");
+    }
+    let flags = [
+        "selftest",
+        "--gate",
+        "--profile",
+        "smoke",
+        "--seed",
+        "3",
+        "--format",
+        "json",
+    ];
+    let child = start(isobench().args(flags));
+    let pid = child.id();
+    let output = child.wait_with_output().unwrap();
+    assert!(left_behind(pid).is_empty());
+    assert!([0, 4, 5].contains(&status(&output)), "{}", stderr(&output));
+    let report: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let checks = report["checks"].as_array().unwrap();
+    for (group, what) in [
+        ("gate: false alarms", "two runs of the same"),
+        ("gate: leaks", "container 256 KiB more"),
+        ("gate: delays", "container clone3 +10 %"),
+        ("gate: delays", "container pivot_root +10 %"),
+        ("gate: delays", "container cgroup_remove +10 %"),
+    ] {
+        let check = checks
+            .iter()
+            .find(|c| c["group"] == group && c["what"] == what);
+        let finding = &check.unwrap_or_else(|| panic!("{group} {what}: {report:#}"))["finding"];
+        assert_eq!(finding["kind"], "rate", "{group} {what}: {finding}");
+        assert!(finding["comparisons"].as_u64().unwrap() >= 1);
+        if group == "gate: delays" {
+            let injected = finding["injected"].as_f64().unwrap();
+            assert!((0.01..1.0).contains(&injected), "{finding}");
+        }
+    }
+}
+
 #[test]
 fn bad_input_is_refused_by_field() {
     for (flags, field) in [

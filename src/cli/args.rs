@@ -40,6 +40,17 @@ pub enum Command {
     /// ptrace(2), since counting slows them down; KVM's own counters of a VM are read when its
     /// payload has ended.
     Explain(ExplainArgs),
+    /// Judge one build of isobench against another, both in the same blocks: the strongest gate
+    Ab(AbArgs),
+    /// Serve trials to `isobench ab`
+    #[command(hide = true)]
+    Worker,
+    /// Give a stored run a name to compare with, or make it a file to commit
+    Baseline(BaselineArgs),
+    /// Every run so far: the newest, the trend of each metric, and where it changed
+    History(HistoryArgs),
+    /// Take the results of another tool into the history
+    Import(ImportArgs),
     /// What can run here, what cannot, why, and the command that fixes it
     Doctor(DoctorArgs),
     /// Private containerd and dockerd that outlive a run: up, down, status
@@ -126,6 +137,20 @@ pub struct RunArgs {
     #[arg(long, value_name = "DUR", allow_hyphen_values = true)]
     pub max_time: Option<String>,
 
+    /// Keep this run as a baseline: a name, or a file (with a slash or ending in .json) that can be
+    /// committed to a repository. A baseline of that name is replaced
+    #[arg(long, value_name = "NAME|FILE", conflicts_with = "ladder")]
+    pub save_baseline: Option<String>,
+
+    /// Do not record this run in the history
+    #[arg(long, conflicts_with = "db")]
+    pub no_history: bool,
+
+    /// The history's database [default: $ISOBENCH_HISTORY, else isobench/history.db in
+    /// $XDG_STATE_HOME or ~/.local/state; ISOBENCH_HISTORY=off records nothing]
+    #[arg(long, value_name = "PATH")]
+    pub db: Option<PathBuf>,
+
     /// What to print on standard output
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
@@ -145,6 +170,120 @@ pub struct Given {
     /// Daemons of the user's.
     #[command(flatten)]
     pub sockets: Sockets,
+}
+
+/// `isobench import`.
+#[derive(Debug, clap::Args)]
+pub struct ImportArgs {
+    /// Folder of criterion's results, as target/criterion; `isobench history --workload criterion`
+    /// shows them
+    #[arg(long, value_name = "DIR")]
+    pub criterion: PathBuf,
+
+    /// The history's database [default: as for `run`]
+    #[arg(long, value_name = "PATH")]
+    pub db: Option<PathBuf>,
+}
+
+/// `isobench history`.
+///
+/// Trends go through the runs of the newest run's host and payload; values are ratios to `process`
+/// where there are some, so that a faster or slower machine does not show. A change is a change
+/// point by E-divisive with a permutation test at 1 % (docs/method.md).
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct HistoryArgs {
+    /// Runs and trends of this configuration only
+    #[arg(long, value_name = "ID")]
+    pub backend: Option<String>,
+
+    /// Of this task only, e.g. noop or chase@1MiB
+    #[arg(long, value_name = "TASK")]
+    pub workload: Option<String>,
+
+    /// Of this metric only
+    #[arg(long, value_name = "NAME")]
+    pub metric: Option<String>,
+
+    /// Of this branch only
+    #[arg(long, value_name = "NAME")]
+    pub branch: Option<String>,
+
+    /// Begun on this day or later: 2026-11-29 or 2026-11-29T01:30:00Z
+    #[arg(long, value_name = "DATE")]
+    pub since: Option<String>,
+
+    /// At most so many runs, the newest
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "60",
+        allow_hyphen_values = true
+    )]
+    pub limit: String,
+
+    /// What to print on standard output
+    #[arg(long, value_enum, default_value_t = HistoryFormat::Human)]
+    pub format: HistoryFormat,
+
+    /// The history's database [default: as for `run`]
+    #[arg(long, value_name = "PATH", global = true)]
+    pub db: Option<PathBuf>,
+
+    /// Something else than looking
+    #[command(subcommand)]
+    pub command: Option<HistoryCommand>,
+}
+
+/// What else can be done with a history.
+#[derive(Debug, Subcommand)]
+pub enum HistoryCommand {
+    /// Take in stored runs (folders, run.json) and exported histories; what is in already stays
+    Import {
+        /// Folders of runs, run.json files, exported histories
+        #[arg(value_name = "PATH", required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// Print the whole history as one JSON document, which `import` reads
+    Export,
+    /// Forget runs
+    Prune {
+        /// All but so many, the newest
+        #[arg(
+            long,
+            value_name = "N",
+            allow_hyphen_values = true,
+            required_unless_present = "before",
+            conflicts_with = "before"
+        )]
+        keep: Option<String>,
+        /// Those begun before this day or instant
+        #[arg(long, value_name = "DATE")]
+        before: Option<String>,
+    },
+}
+
+/// Output of `history`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HistoryFormat {
+    /// A line a run, a sparkline a metric
+    Human,
+    /// Runs and trends with their change points
+    Json,
+    /// One line a run and estimate
+    Csv,
+}
+
+/// `isobench baseline`.
+#[derive(Debug, clap::Args)]
+pub struct BaselineArgs {
+    /// Folder of the run, the run.json in it, or its id
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+
+    /// A name, or a file (with a slash or ending in .json); a baseline that is there is replaced
+    #[arg(value_name = "NAME|FILE")]
+    pub keep: String,
 }
 
 /// `isobench report`.
@@ -191,18 +330,26 @@ pub struct ReportArgs {
                         worse; 5 inconclusive."
 )]
 pub struct CompareArgs {
-    /// Folder of the run to compare with, or the run.json in it
+    /// What to compare with: a baseline's name or file, or a run's folder, run.json or id
     #[arg(value_name = "BASE")]
     pub base: PathBuf,
 
-    /// Folder of the run to judge, or the run.json in it
+    /// What to judge, named likewise
     #[arg(value_name = "HEAD")]
     pub head: PathBuf,
+
+    /// Pass, with a note, where there is no BASE yet
+    #[arg(long)]
+    pub baseline_lenient: bool,
 
     /// Smallest change that counts, for every metric [default: 10 for startup, ready, total,
     /// teardown, triad, crossing and chase beyond 64 KiB, 5 for all others]
     #[arg(long, value_name = "PERCENT", allow_hyphen_values = true)]
     pub threshold: Option<String>,
+
+    /// Thresholds of the project, `[gate]` [default: isobench.toml, if there is one]
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
 
     /// Make the verdict the exit status: 1 worse, 5 inconclusive, 0 better or same
     #[arg(long)]
@@ -213,15 +360,92 @@ pub struct CompareArgs {
     pub format: CompareFormat,
 }
 
-/// Output of `compare`.
+/// `isobench ab`.
+///
+/// Every block is one trial of each configuration from each build, in random order, so that whatever
+/// disturbs one build disturbs the other. Verdicts are made from the ratios HEAD/BASE inside blocks by
+/// the rule of `compare`. Both builds must have the same payload. Memory of idle instances is not
+/// compared: that takes two runs.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status: 0 done; 2 bad input; 3 this host cannot; 4 a build failed. With \
+                        --gate also: 1 something is worse; 5 inconclusive."
+)]
+pub struct AbArgs {
+    /// The build to compare with
+    #[arg(long, value_name = "BIN")]
+    pub base: PathBuf,
+
+    /// The build to judge
+    #[arg(long, value_name = "BIN")]
+    pub head: PathBuf,
+
+    /// Configurations, comma separated [default: process,container,microvm]
+    #[arg(long, value_name = "LIST")]
+    pub backends: Option<String>,
+
+    /// Workloads, comma separated; not idle or probe, which are not timed
+    #[arg(long, value_name = "LIST", default_value = "noop")]
+    pub workloads: String,
+
+    /// Sizes, repetitions, blocks and time: smoke, quick or full
+    #[arg(long, value_name = "PROFILE", default_value = "quick")]
+    pub profile: String,
+
+    /// Blocks per workload [default: by profile]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub blocks: Option<String>,
+
+    /// End after this time with what there is: 30s, 5m, 1h [default: by profile]
+    #[arg(long, value_name = "DUR", allow_hyphen_values = true)]
+    pub max_time: Option<String>,
+
+    /// Seed of the schedule and of the tests [default: random]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub seed: Option<String>,
+
+    /// Smallest change that counts, for every metric [default: as for `compare`]
+    #[arg(long, value_name = "PERCENT", allow_hyphen_values = true)]
+    pub threshold: Option<String>,
+
+    /// Thresholds of the project, `[gate]` [default: isobench.toml, if there is one]
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+
+    /// Make the verdict the exit status: 1 worse, 5 inconclusive, 0 better or same
+    #[arg(long)]
+    pub gate: bool,
+
+    /// What to print on standard output
+    #[arg(long, value_enum, default_value_t = CompareFormat::Human)]
+    pub format: CompareFormat,
+}
+
+/// Output of `compare` and `ab`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CompareFormat {
     /// One line per metric, worst first, and a sentence
     Human,
     /// Every number behind the verdicts
     Json,
-    /// A table
+    /// A table, below 1 MiB, for a pull request or a job summary
     Markdown,
+    /// One line a metric
+    Csv,
+    /// JUnit XML: worse is a failure, inconclusive or missing an error
+    Junit,
+    /// GitHub annotations: at most ten, the worst first
+    Github,
+    /// github-action-benchmark: HEAD over BASE where lower is better
+    #[value(name = "customSmallerIsBetter")]
+    SmallerIsBetter,
+    /// github-action-benchmark: HEAD over BASE where higher is better
+    #[value(name = "customBiggerIsBetter")]
+    BiggerIsBetter,
+    /// Bencher Metric Format
+    Bencher,
+    /// OpenMetrics text
+    Openmetrics,
 }
 
 /// `isobench explain`.
@@ -283,6 +507,11 @@ pub enum EnginesAction {
 /// `isobench selftest`.
 #[derive(Debug, clap::Args)]
 pub struct SelftestArgs {
+    /// Test the gate instead of the ruler: delays in chosen phases and leaks that it must catch, runs
+    /// of the same in which it must stay silent (smoke: under a minute; full makes 300 comparisons)
+    #[arg(long)]
+    pub gate: bool,
+
     /// How much to compare: smoke, quick or full
     #[arg(long, value_name = "PROFILE", default_value = "quick")]
     pub profile: String,
@@ -332,6 +561,16 @@ pub enum Format {
     Markdown,
     /// One line per estimate
     Csv,
+    /// github-action-benchmark: medians where lower is better
+    #[value(name = "customSmallerIsBetter")]
+    SmallerIsBetter,
+    /// github-action-benchmark: medians where higher is better
+    #[value(name = "customBiggerIsBetter")]
+    BiggerIsBetter,
+    /// Bencher Metric Format
+    Bencher,
+    /// OpenMetrics text
+    Openmetrics,
 }
 
 /// Output of `doctor` and `selftest`.

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use super::args::{CompareArgs, CompareFormat};
 use super::error::CliError;
-use crate::measure::comparison::Rule;
 
 /// What `isobench compare` shall do.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,10 +12,14 @@ pub struct ComparePlan {
     pub base: PathBuf,
     /// What is judged.
     pub head: PathBuf,
-    /// What a change must be to count.
-    pub rule: Rule,
+    /// Smallest change that counts, where the command line says it.
+    pub threshold: Option<f64>,
+    /// The file with the project's thresholds; `None` is the one in this folder, if any.
+    pub config: Option<PathBuf>,
     /// Whether the verdict is the exit status.
     pub gate: bool,
+    /// Whether a missing BASE passes.
+    pub lenient: bool,
     /// What to print.
     pub format: CompareFormat,
 }
@@ -30,17 +33,16 @@ pub fn validate(args: &CompareArgs) -> Result<ComparePlan, CliError> {
     Ok(ComparePlan {
         base: args.base.clone(),
         head: args.head.clone(),
-        rule: Rule {
-            threshold,
-            ..Rule::default()
-        },
+        threshold,
+        config: args.config.clone(),
         gate: args.gate,
+        lenient: args.baseline_lenient,
         format: args.format,
     })
 }
 
 /// `5`, `5%` or `2.5`, as a share.
-fn percent(text: &str) -> Result<f64, CliError> {
+pub(super) fn percent(text: &str) -> Result<f64, CliError> {
     let number = text.trim_end_matches('%').trim_end();
     // `parse` takes "inf" and "1e3" too; only plain decimal numbers are meant.
     let plain = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit() || b == b'.');

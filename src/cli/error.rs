@@ -1,12 +1,17 @@
 //! The kind of an error decides the exit status; hints travel with errors.
 
 use std::io::Write;
+use std::path::PathBuf;
 
+use super::gate_file::GateFileError;
+use crate::measure::ab::lane::LaneError;
 use crate::measure::clock::ClockError;
 use crate::measure::comparison::CompareError;
 use crate::measure::session::RunError;
 use crate::report::files::FilesError;
+use crate::stats::StatsError;
 use crate::store::folder::FolderError;
+use crate::store::history::HistoryError;
 use crate::store::read_error::ReadError;
 
 /// Why a command did not do what it was asked.
@@ -25,6 +30,19 @@ pub enum CliError {
     /// The file with the user's own backends is wrong.
     #[error(transparent)]
     Config(#[from] super::config::ConfigError),
+    /// A name that stands for nothing.
+    #[error("{flag}: there is no {}", .name.display())]
+    Absent {
+        /// The argument.
+        flag: &'static str,
+        /// The name.
+        name: PathBuf,
+        /// Where it was looked for.
+        looked: Vec<PathBuf>,
+    },
+    /// A baseline cannot be kept.
+    #[error("{0}: {1}")]
+    Keep(&'static str, FolderError),
     /// The output folder cannot be used.
     #[error("--out: {0}")]
     Output(FolderError),
@@ -37,6 +55,18 @@ pub enum CliError {
     /// The run could not go on.
     #[error("the run ended")]
     Run(#[from] RunError),
+    /// `isobench.toml` was refused.
+    #[error(transparent)]
+    GateFile(#[from] GateFileError),
+    /// A build cannot be compared.
+    #[error("{0}")]
+    Lane(&'static str, #[source] LaneError),
+    /// The history cannot be used.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// What is stored cannot be judged.
+    #[error("what is stored cannot be judged")]
+    Stats(#[from] StatsError),
     /// A stored run was refused.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -75,12 +105,26 @@ impl CliError {
     pub fn status(&self) -> u8 {
         match self {
             Self::Usage { .. }
+            | Self::Absent { .. }
             | Self::Config(_)
             | Self::Output(_)
+            | Self::GateFile(_)
             | Self::Read(_)
             | Self::Compare(_) => 2,
+            Self::History(error) if error.is_input() => 2,
+            Self::Lane(_, LaneError::Lost { .. }) => 4,
+            Self::Lane(..) => 2,
+            // What was there is not ours to replace; anything else failed.
+            Self::Keep(_, FolderError::Foreign(_) | FolderError::Unusable { .. }) => 2,
+            Self::Keep(..) => 4,
             Self::NothingRuns(_) | Self::Clock(_) | Self::Unavailable(_) => 3,
-            Self::Run(_) | Self::System(..) | Self::Left(_) | Self::Stdout(_) | Self::Files(_) => 4,
+            Self::History(_)
+            | Self::Stats(_)
+            | Self::Run(_)
+            | Self::System(..)
+            | Self::Left(_)
+            | Self::Stdout(_)
+            | Self::Files(_) => 4,
         }
     }
 
@@ -109,12 +153,22 @@ impl CliError {
                 hint: Some(hint), ..
             } => writeln!(err, "  try: {hint}"),
             Self::Config(_) => writeln!(err, "  try: docs/engines.md, which has examples"),
+            Self::Absent { looked, .. } => {
+                for path in looked {
+                    writeln!(err, "  not there: {}", path.display())?;
+                }
+                writeln!(
+                    err,
+                    "  try: isobench run --save-baseline NAME, or the folder of a run"
+                )
+            }
             Self::Output(_) => {
                 writeln!(
                     err,
                     "  try: --out with a new folder in a place you can write to"
                 )
             }
+            Self::History(error) => writeln!(err, "  try: {}", error.hint()),
             Self::Read(refused) => writeln!(err, "  try: {}", refused.hint()),
             Self::Clock(ClockError::System(_, cause)) => {
                 let remedy = match cause.raw_os_error() {

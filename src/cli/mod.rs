@@ -5,8 +5,13 @@ mod commands;
 pub mod compare_plan;
 pub mod config;
 pub mod error;
+pub mod gate_file;
+pub mod history_plan;
 mod output;
+pub mod places;
 pub mod plan;
+pub mod reference;
+mod render;
 
 use clap::{CommandFactory, Parser};
 
@@ -55,6 +60,11 @@ fn dispatch(args: Args) -> Result<u8, CliError> {
         Command::Report(report) => commands::report::report(&report),
         Command::Explain(explain) => commands::explain::explain(&explain),
         Command::Compare(compare) => commands::compare::compare(&compare),
+        Command::Ab(ab) => commands::ab::ab(&ab),
+        Command::Worker => commands::ab::worker(),
+        Command::Baseline(baseline) => commands::baseline::baseline(&baseline),
+        Command::Import(import) => commands::import::import(&import),
+        Command::History(history) => commands::history::history(&history),
         Command::Doctor(doctor) => commands::doctor::doctor(&doctor),
         Command::Engines(engines) => commands::engines::engines(&engines),
         Command::List(list) => commands::list::list(&list),

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::args::{ExplainArgs, Format, Given, RunArgs};
 use super::error::CliError;
+use super::history_plan::recorded_in;
+use super::reference::Keep;
 use crate::backend::Provided;
 use crate::backend::configuration::{Configuration, ConfigurationError};
 use crate::backend::engine::own::OwnBackend;
@@ -13,6 +15,9 @@ use crate::measure::plan::{
 };
 use crate::workload::profile::Profile;
 use crate::workload::{Task, Workload};
+
+/// The flag that keeps a run as a baseline.
+pub const SAVE: &str = "--save-baseline";
 
 /// What `isobench run` shall do.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +28,10 @@ pub struct RunPlan {
     pub provided: Provided,
     /// Where the results go; `None` is `reports/<id>`.
     pub out: Option<PathBuf>,
+    /// Where the run is kept as a baseline.
+    pub keep: Option<Keep>,
+    /// The history that the run is recorded in, if any.
+    pub history: Option<PathBuf>,
     /// What to print.
     pub format: Format,
     /// Whether the time was given by the user, and is not the profile's.
@@ -84,6 +93,13 @@ pub fn validate(
         },
         Some(text) => duration("--max-time", text)?,
     };
+    let keep = args.save_baseline.as_deref();
+    let keep = keep.map(|text| Keep::parse(SAVE, text)).transpose()?;
+    if keep.is_some() && !configurations.contains(&Configuration::Process) {
+        let problem = "verdicts are made of ratios to process, which this run does not measure";
+        let hint = Some("--backends process,… beside the others".to_owned());
+        return Err(CliError::usage(SAVE, problem, hint));
+    }
     let deadline = deadline(&configurations);
     Ok(RunPlan {
         plan: Plan {
@@ -105,6 +121,8 @@ pub fn validate(
         },
         provided: provided(&args.given, own),
         out: args.out.clone(),
+        keep,
+        history: recorded_in(args.no_history, args.db.as_deref()),
         format: args.format,
         ladder,
         has_own_time: args.max_time.is_some(),
@@ -216,7 +234,10 @@ pub(super) fn all(own: &[OwnBackend]) -> Vec<Configuration> {
     Configuration::all().into_iter().chain(own).collect()
 }
 
-fn configurations(list: Option<&str>, own: &[OwnBackend]) -> Result<Vec<Configuration>, CliError> {
+pub(super) fn configurations(
+    list: Option<&str>,
+    own: &[OwnBackend],
+) -> Result<Vec<Configuration>, CliError> {
     let Some(list) = list else {
         return Ok(Configuration::defaults());
     };
@@ -250,16 +271,16 @@ fn configurations(list: Option<&str>, own: &[OwnBackend]) -> Result<Vec<Configur
 }
 
 /// What `--workloads` asks for.
-struct Selected {
+pub(super) struct Selected {
     /// Timed tasks with their blocks.
-    tasks: Vec<(Task, u32)>,
+    pub tasks: Vec<(Task, u32)>,
     /// Whether idle instances are to be counted out.
-    idle: bool,
+    pub idle: bool,
     /// Whether each configuration is asked what its payload can see.
-    probe: bool,
+    pub probe: bool,
 }
 
-fn tasks(list: Option<&str>, profile: Profile) -> Result<Selected, CliError> {
+pub(super) fn tasks(list: Option<&str>, profile: Profile) -> Result<Selected, CliError> {
     let mut tasks: Vec<Task> = Vec::new();
     let Some(list) = list else {
         let tasks = profile.tasks().into_iter();
@@ -333,7 +354,7 @@ fn items<'a>(field: &'static str, list: &'a str) -> Result<Vec<&'a str>, CliErro
 /// Most blocks a task may have: more than a week of the fastest trial.
 const MAX_BLOCKS: u32 = 1_000_000;
 
-fn count(field: &'static str, text: &str) -> Result<u32, CliError> {
+pub(super) fn count(field: &'static str, text: &str) -> Result<u32, CliError> {
     text.parse()
         .ok()
         .filter(|n| (1..=MAX_BLOCKS).contains(n))
@@ -347,7 +368,7 @@ fn count(field: &'static str, text: &str) -> Result<u32, CliError> {
 }
 
 /// A duration with its unit: `500ms`, `30s`, `5m`, `1h`.
-fn duration(field: &'static str, text: &str) -> Result<Duration, CliError> {
+pub(super) fn duration(field: &'static str, text: &str) -> Result<Duration, CliError> {
     time(text).map_err(|problem| CliError::usage(field, problem, Some(format!("{field} 30s"))))
 }
 
@@ -396,10 +417,13 @@ mod tests {
             plan,
             provided,
             out,
+            keep,
+            history: _,
             format,
             ladder,
             has_own_time,
         } = plan(&[]).unwrap();
+        assert_eq!(keep, None);
         assert_eq!(provided, Provided::default());
         assert_eq!((ladder, has_own_time), (None, false));
         assert_eq!(plan.configurations, Configuration::defaults());

@@ -7,5 +7,6 @@ pub mod fingerprint;
 pub mod kvm;
 pub mod limits;
 pub mod noise;
+pub mod project;
 pub mod settings;
 pub mod work;

@@ -90,6 +90,24 @@ pub fn growth(records: &[Record], id: &str) -> Vec<(f64, f64)> {
     points
 }
 
+/// What one more instance goes into, account by account, and what is in none.
+#[must_use]
+pub fn accounts(round: &Round<'_>) -> Vec<(&'static str, f64)> {
+    let Some(first) = round.first() else {
+        return Vec::new();
+    };
+    let names = first.accounts.uses();
+    let of = names.iter().enumerate().filter_map(|(index, (name, _))| {
+        let value = |step: &Step<'_>| step.accounts.uses()[index].1.map(|bytes| bytes.0);
+        let all = round.iter().all(|step| value(step).is_some());
+        let line = all.then(|| slope_of(round, |step| value(step).unwrap_or(0)))??;
+        Some((*name, line.slope))
+    });
+    let rest = slope_of(round, |step| used(step) - named(step));
+    let rest = rest.map(|line| ("in no account", line.slope));
+    of.chain(rest).collect()
+}
+
 /// The kernel's accounts.
 #[must_use]
 pub fn kernel(round: &Round<'_>) -> Option<f64> {

@@ -4,11 +4,13 @@
 //! enters with the medians of its batches; BASE's and HEAD's are two independent samples
 //! ([`two_sample`]).
 
-use super::comparison::Rule;
+use super::comparison::{PartChange, Rule};
+use super::series::Quantity;
 use crate::metric::Better;
 use crate::stats::batch::batch_medians;
 use crate::stats::paired::{Ratio, log_ratios};
 use crate::stats::power::detectable_from;
+use crate::stats::quantile::median;
 use crate::stats::verdict::{self, Direction, Doubt, Evidence, judge};
 use crate::stats::{Sample, StatsError, Verdict, enough, holm, two_sample};
 
@@ -67,6 +69,52 @@ pub fn corrected(family: &[Option<Change>]) -> Result<Vec<Option<(Change, f64)>>
         .iter()
         .map(|change| change.and_then(|c| Some((c, p.next()?))))
         .collect())
+}
+
+/// The parts of a changed quantity whose own change goes the same way and is beyond chance at 95 %
+/// each, the largest first.
+///
+/// A part is compared as its share of the reference in the same block, batch by batch like the whole,
+/// and told in the metric's unit at HEAD's reference. Its share of the change is over the sum of what
+/// the whole gained, read off the medians.
+#[must_use]
+pub fn explanation(base: &Quantity, head: &Quantity, ratio: Option<f64>) -> Vec<PartChange> {
+    let scale = if head.relative {
+        head.reference
+    } else {
+        Some(1.0)
+    };
+    let (Some(scale), Some(ratio)) = (scale, ratio) else {
+        return Vec::new();
+    };
+    let level = head.batches.as_ref().map(|b| median(b).exp());
+    let whole = level.map(|level| level * (1.0 - ratio.recip()) * scale);
+    let none = Sample::new(vec![0.0; base.batches.as_ref().map_or(1, Sample::n)]).ok();
+    let mut found: Vec<PartChange> = head
+        .parts
+        .iter()
+        .filter_map(|part| {
+            let before = base.parts.iter().find(|p| p.name == part.name);
+            // A part that BASE has not at all took no time there.
+            let before = before.map(|p| &p.batches).or(none.as_ref())?;
+            let (shift, ci) = two_sample::shift(before, &part.batches, LEVEL).ok()?;
+            let same_way = if ratio > 1.0 {
+                ci.low > 0.0
+            } else {
+                ci.high < 0.0
+            };
+            same_way.then(|| PartChange {
+                name: part.name.clone(),
+                difference: shift * scale,
+                ci95: [ci.low * scale, ci.high * scale],
+                share: whole
+                    .map(|whole| shift * scale / whole)
+                    .filter(|share| share.is_finite()),
+            })
+        })
+        .collect();
+    found.sort_by(|a, b| b.difference.abs().total_cmp(&a.difference.abs()));
+    found
 }
 
 /// What is asked of one quantity.
@@ -147,7 +195,7 @@ pub fn answer(
 /// probability [`POWER`]; where that is there already, and the change seen lies near the threshold,
 /// so much that an interval around it would end before the threshold. Where the change seen is
 /// beyond the threshold: so much that a change of that size is found with probability [`POWER`].
-fn growth(verdict: &Verdict, ratio: &Ratio, question: &Question) -> Option<f64> {
+pub(super) fn growth(verdict: &Verdict, ratio: &Ratio, question: &Question) -> Option<f64> {
     let Verdict::Inconclusive(doubt) = verdict else {
         return None;
     };

@@ -4,64 +4,81 @@
 //! a faster or slower host cancels. [`change`](super::change) judges each quantity; here the runs are
 //! matched, and what speaks against judging them at all is found.
 
-use super::change::{Answer, Question, answer, batches, change, corrected};
+use super::change::{Answer, Question, answer, change, corrected, explanation};
 use super::comparison::{
     CompareError, Compared, Comparison, Difference, Doubt, Missing, REFERENCE, Rule, SCHEMA, Side,
     Word,
 };
-use super::series::{Key, Paired, series};
+use super::series::{Key, Paired, Quantity, series};
 use super::stored::Stored;
 use crate::metric::{Better, STARTUP};
 use crate::stats::verdict;
-use crate::stats::{Sample, Verdict, quantile};
+use crate::stats::{Sample, Verdict};
 use crate::store::document::{MetricResult, Run, Status};
+use crate::store::record::Record;
+use std::path::PathBuf;
+
+/// One side of a comparison: a run, reduced to what is compared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparable {
+    /// The document.
+    pub run: Run,
+    /// Everything that it measured against the reference.
+    pub quantities: Vec<Quantity>,
+    /// What a reader must know about how it was stored.
+    pub notes: Vec<String>,
+}
+
+impl Comparable {
+    /// A run that has just been measured.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn of_records(run: Run, records: Vec<Record>) -> Result<Self, CompareError> {
+        let stored = Stored {
+            folder: PathBuf::new(),
+            run,
+            records: Some(records),
+            cut_off: None,
+        };
+        Self::of(stored, "this run")
+    }
+
+    /// What is compared of a stored run. `name` is `BASE` or `HEAD`.
+    ///
+    /// # Errors
+    /// [`CompareError::NoTrials`], [`CompareError::NoReference`].
+    pub fn of(stored: Stored, name: &'static str) -> Result<Self, CompareError> {
+        let quantities = of_run(&stored, name)?;
+        Ok(Self {
+            notes: stored.notes(),
+            run: stored.run,
+            quantities,
+        })
+    }
+}
 
 /// Compares two runs.
 ///
 /// # Errors
 /// See [`CompareError`].
-pub fn compare(base: &Stored, head: &Stored, rule: &Rule) -> Result<Comparison, CompareError> {
+pub fn compare(
+    base: &Comparable,
+    head: &Comparable,
+    rule: &Rule,
+) -> Result<Comparison, CompareError> {
     if base.run.id == head.run.id {
         return Err(CompareError::SameRun(base.run.id.clone()));
     }
     must_agree(&base.run, &head.run)?;
-    let (of_base, of_head) = (of_run(base, "BASE")?, of_run(head, "HEAD")?);
     let host = host_differences(&base.run, &head.run);
-    let missing = missing(&of_base, &of_head);
-    let both: Vec<(&Paired, &Paired)> = of_base
-        .iter()
-        .filter_map(|b| Some((b, of_head.iter().find(|h| h.key == b.key)?)))
-        .collect();
     let early = ended_early(&base.run, &head.run);
-    let mut metrics = judge_all(&both, rule, &early);
-    let whole = [
-        other_host(&host),
-        disturbed(&base.run, &head.run),
-        other_state(&both, rule),
-    ];
-    if let Some(doubt) = whole.into_iter().flatten().next() {
-        for metric in &mut metrics {
-            metric.verdict = Word::Inconclusive;
-            metric.doubt = Some(doubt.clone());
-            metric.needed = None;
-        }
-    }
-    // Within a word the largest harm first.
-    metrics.sort_by(|a, b| {
-        let order = |c: &Compared| (c.verdict, harm(c));
-        let ((a_word, a_harm), (b_word, b_harm)) = (order(a), order(b));
-        a_word.cmp(&b_word).then(b_harm.total_cmp(&a_harm))
-    });
-    let has = |word| metrics.iter().any(|m| m.verdict == word);
-    let verdict = if has(Word::Worse) {
-        Word::Worse
-    } else if has(Word::Inconclusive) || !missing.is_empty() || metrics.is_empty() {
-        Word::Inconclusive
-    } else if has(Word::Better) {
-        Word::Better
-    } else {
-        Word::Same
-    };
+    let doubt = other_host(&host).or_else(|| disturbed(&base.run, &head.run));
+    let Judgement {
+        missing,
+        metrics,
+        verdict,
+    } = judge(&base.quantities, &head.quantities, rule, &early, doubt);
     Ok(Comparison {
         schema: SCHEMA,
         base: side(&base.run),
@@ -69,10 +86,87 @@ pub fn compare(base: &Stored, head: &Stored, rule: &Rule) -> Result<Comparison, 
         reference: REFERENCE,
         alpha: rule.alpha,
         verdict,
+        injected: injected(&base.run, &head.run),
         host,
         missing,
         metrics,
     })
+}
+
+/// What two runs' quantities come to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// What only one has.
+    pub missing: Vec<Missing>,
+    /// Every metric that both have, worst first.
+    pub metrics: Vec<Compared>,
+    /// The word for the whole.
+    pub verdict: Word,
+}
+
+/// Judges what two runs measured. `early` says what of them ended early, `doubt` why nothing of them
+/// can be judged, if so.
+#[must_use]
+pub fn judge(
+    of_base: &[Quantity],
+    of_head: &[Quantity],
+    rule: &Rule,
+    early: &str,
+    doubt: Option<Doubt>,
+) -> Judgement {
+    let missing = missing(of_base, of_head);
+    let both: Vec<(&Quantity, &Quantity)> = of_base
+        .iter()
+        .filter_map(|b| Some((b, of_head.iter().find(|h| h.key == b.key)?)))
+        .collect();
+    let mut metrics = judge_all(&both, rule, early);
+    if let Some(doubt) = doubt.or_else(|| other_state(&both, rule)) {
+        for metric in &mut metrics {
+            metric.verdict = Word::Inconclusive;
+            metric.doubt = Some(doubt.clone());
+            metric.needed = None;
+            metric.parts = Vec::new();
+        }
+    }
+    worst_first(&mut metrics);
+    let verdict = overall(&metrics, !missing.is_empty());
+    Judgement {
+        missing,
+        metrics,
+        verdict,
+    }
+}
+
+/// Sorts by verdict; within a word the largest harm comes first.
+pub(super) fn worst_first(metrics: &mut [Compared]) {
+    metrics.sort_by(|a, b| {
+        let order = |c: &Compared| (c.verdict, harm(c));
+        let ((a_word, a_harm), (b_word, b_harm)) = (order(a), order(b));
+        a_word.cmp(&b_word).then(b_harm.total_cmp(&a_harm))
+    });
+}
+
+/// The word for the whole.
+#[must_use]
+pub fn overall(metrics: &[Compared], something_missing: bool) -> Word {
+    let has = |word| metrics.iter().any(|m| m.verdict == word);
+    if has(Word::Worse) {
+        Word::Worse
+    } else if has(Word::Inconclusive) || something_missing || metrics.is_empty() {
+        Word::Inconclusive
+    } else if has(Word::Better) {
+        Word::Better
+    } else {
+        Word::Same
+    }
+}
+
+fn injected(base: &Run, head: &Run) -> Vec<String> {
+    let of = |name: &str, run: &Run| -> Vec<String> {
+        let all = run.injected.iter();
+        all.map(|what| format!("{name}: {what}")).collect()
+    };
+    [of("BASE", base), of("HEAD", head)].concat()
 }
 
 /// Doubt about everything where the hosts differ.
@@ -97,23 +191,15 @@ fn disturbed(base: &Run, head: &Run) -> Option<Doubt> {
 /// Doubt about everything where starting the bare process took another time by more than the rule
 /// allows: the CPU is the same, so the machine was busy in one of the runs, and then each kind of
 /// isolation suffers in its own way.
-fn other_state(both: &[(&Paired, &Paired)], rule: &Rule) -> Option<Doubt> {
-    let start = |(b, _): &&(&Paired, &Paired)| b.key.metric == STARTUP.name;
+fn other_state(both: &[(&Quantity, &Quantity)], rule: &Rule) -> Option<Doubt> {
+    let start = |(b, _): &&(&Quantity, &Quantity)| b.key.metric == STARTUP.name;
     let (base, head) = both.iter().find(start)?;
     moved(base, head, rule)
 }
 
 /// Doubt about a metric whose reference moved by more than the rule allows.
-fn moved(base: &Paired, head: &Paired, rule: &Rule) -> Option<Doubt> {
-    let typical = |paired: &Paired| {
-        let values: Vec<f64> = paired
-            .pairs
-            .iter()
-            .map(|(reference, _)| *reference)
-            .collect();
-        Sample::new(values).ok().map(|s| quantile::median(&s))
-    };
-    let factor = typical(head)? / typical(base)?;
+fn moved(base: &Quantity, head: &Quantity, rule: &Rule) -> Option<Doubt> {
+    let factor = head.reference? / base.reference?;
     let (metric, factor) = (base.key.metric, factor.max(factor.recip()));
     // Not a number where a value is 0; then there is no ratio either.
     (factor > rule.most_moved).then(|| Doubt {
@@ -174,7 +260,7 @@ fn must_agree(base: &Run, head: &Run) -> Result<(), CompareError> {
     Ok(())
 }
 
-fn of_run(stored: &Stored, name: &'static str) -> Result<Vec<Paired>, CompareError> {
+fn of_run(stored: &Stored, name: &'static str) -> Result<Vec<Quantity>, CompareError> {
     let records = stored.records.as_ref();
     let records = records.ok_or(CompareError::NoTrials(name))?;
     let mut backends = stored.run.backends.iter();
@@ -182,7 +268,8 @@ fn of_run(stored: &Stored, name: &'static str) -> Result<Vec<Paired>, CompareErr
         return Err(CompareError::NoReference(name));
     }
     let ids: Vec<&str> = stored.run.backends.iter().map(|b| b.id.as_str()).collect();
-    Ok(series(records, &ids, REFERENCE))
+    let all = series(records, &ids, REFERENCE).into_iter();
+    Ok(all.map(Paired::quantity).collect())
 }
 
 fn host_differences(base: &Run, head: &Run) -> Vec<Difference> {
@@ -210,16 +297,16 @@ fn ended_early(base: &Run, head: &Run) -> String {
     told.into_iter().flatten().collect()
 }
 
-fn missing(base: &[Paired], head: &[Paired]) -> Vec<Missing> {
+fn missing(base: &[Quantity], head: &[Quantity]) -> Vec<Missing> {
     let mut all = only_in(base, head, "head");
     all.extend(only_in(head, base, "base"));
     all
 }
 
 /// What `here` has and `there` has not; a configuration that is missing as a whole once.
-fn only_in(here: &[Paired], there: &[Paired], missing_in: &'static str) -> Vec<Missing> {
+fn only_in(here: &[Quantity], there: &[Quantity], missing_in: &'static str) -> Vec<Missing> {
     let mut found: Vec<Missing> = Vec::new();
-    for Paired { key, .. } in here {
+    for Quantity { key, .. } in here {
         if there.iter().any(|other| other.key == *key) {
             continue;
         }
@@ -237,23 +324,18 @@ fn only_in(here: &[Paired], there: &[Paired], missing_in: &'static str) -> Vec<M
     found
 }
 
-fn judge_all(both: &[(&Paired, &Paired)], rule: &Rule, early: &str) -> Vec<Compared> {
-    let samples: Vec<Option<[Sample; 2]>> = both
+fn judge_all(both: &[(&Quantity, &Quantity)], rule: &Rule, early: &str) -> Vec<Compared> {
+    let changes: Vec<_> = both
         .iter()
-        .map(|(b, h)| Some([batches(&b.compared())?, batches(&h.compared())?]))
-        .collect();
-    let changes: Vec<_> = samples
-        .iter()
-        .map(|samples| samples.as_ref().and_then(|[b, h]| change(b, h)))
+        .map(|(b, h)| change(b.batches.as_ref()?, h.batches.as_ref()?))
         .collect();
     let strictest = rule.alpha / changes.iter().flatten().count().max(1) as f64;
     // A p-value that is none is all that could be refused, and no test gives one.
     let tested = corrected(&changes).unwrap_or_else(|_| vec![None; both.len()]);
     both.iter()
-        .zip(&samples)
         .zip(tested)
-        .map(|((pair, samples), tested)| {
-            let mut compared = unjudged(pair, samples.as_ref(), rule, early);
+        .map(|(pair, tested)| {
+            let mut compared = unjudged(pair, rule, early);
             if let Some((change, p)) = tested {
                 compared.ratio = Some(change.ratio.ratio);
                 compared.ci95 = Some([change.ratio.low, change.ratio.high]);
@@ -269,14 +351,17 @@ fn judge_all(both: &[(&Paired, &Paired)], rule: &Rule, early: &str) -> Vec<Compa
                 compared.doubt = Some(doubt);
                 compared.needed = None;
             }
+            if matches!(compared.verdict, Word::Better | Word::Worse) {
+                compared.parts = explanation(pair.0, pair.1, compared.ratio);
+            }
             compared
         })
         .collect()
 }
 
-fn question((base, head): (&Paired, &Paired), threshold: f64, strictest: f64) -> Question {
+fn question((base, head): (&Quantity, &Quantity), threshold: f64, strictest: f64) -> Question {
     // The run that lost the larger share of its trials decides.
-    let share = |p: &Paired| p.failed as f64 / p.trials.max(1) as f64;
+    let share = |p: &Quantity| p.failed as f64 / p.trials.max(1) as f64;
     let worse = if share(base) > share(head) {
         base
     } else {
@@ -292,18 +377,15 @@ fn question((base, head): (&Paired, &Paired), threshold: f64, strictest: f64) ->
 }
 
 /// A quantity before anything could be said of it, with the reason if it stays so.
-fn unjudged(
-    (base, head): &(&Paired, &Paired),
-    samples: Option<&[Sample; 2]>,
-    rule: &Rule,
-    early: &str,
-) -> Compared {
+fn unjudged((base, head): &(&Quantity, &Quantity), rule: &Rule, early: &str) -> Compared {
     let Key {
         backend,
         workload,
         metric,
     } = base.key.clone();
-    let blocks = [base.pairs.len(), head.pairs.len()];
+    let blocks = [base.blocks, head.blocks];
+    let batches = [base, head].map(|q| q.batches.as_ref().map(Sample::n));
+    let threshold = rule.threshold_of(&backend, &workload, metric, base.threshold);
     Compared {
         backend,
         workload,
@@ -311,17 +393,18 @@ fn unjudged(
         unit: base.metric.unit,
         better: base.metric.better,
         verdict: Word::Inconclusive,
-        doubt: Some(untested(blocks, samples, early)),
+        doubt: Some(untested(blocks, batches, early)),
         relative: base.relative,
         ratio: None,
         ci95: None,
         p: None,
         p_corrected: None,
-        threshold: rule.threshold.unwrap_or(base.threshold),
+        threshold,
         detectable: None,
         needed: None,
         blocks,
-        batches: samples.map_or([0, 0], |[b, h]| [b.n(), h.n()]),
+        batches: batches.map(Option::unwrap_or_default),
+        parts: Vec::new(),
     }
 }
 
@@ -341,7 +424,7 @@ fn say(compared: &mut Compared, answer: &Answer, early: &str) {
     };
 }
 
-fn words(doubt: &verdict::Doubt, threshold: f64, early: &str) -> Doubt {
+pub(super) fn words(doubt: &verdict::Doubt, threshold: f64, early: &str) -> Doubt {
     let percent = |share: f64| format!("{:.1} %", share * 100.0);
     let limit = percent(threshold);
     let (short, words) = match *doubt {
@@ -376,9 +459,9 @@ fn words(doubt: &verdict::Doubt, threshold: f64, early: &str) -> Doubt {
 }
 
 /// Why there was nothing to test.
-fn untested(blocks: [usize; 2], samples: Option<&[Sample; 2]>, early: &str) -> Doubt {
+fn untested(blocks: [usize; 2], batches: [Option<usize>; 2], early: &str) -> Doubt {
     let [base, head] = blocks;
-    if samples.is_none() && base.min(head) > 0 {
+    if batches.contains(&None) && base.min(head) > 0 {
         return Doubt {
             short: "no ratio",
             words: "a value is not positive, so there is no ratio".to_owned(),

@@ -10,13 +10,48 @@ pub const SCHEMA: &str = "isobench.compare/1";
 /// What every ratio is to.
 pub const REFERENCE: &str = "process";
 
+/// Which metrics a threshold is for; what is `None` may be anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Configuration id.
+    pub backend: Option<String>,
+    /// Task id.
+    pub workload: Option<String>,
+    /// Metric name.
+    pub metric: Option<String>,
+}
+
+impl Scope {
+    /// How much it asks for where it fits; the more, the more specific.
+    fn fit(&self, backend: &str, workload: &str, metric: &str) -> Option<usize> {
+        let asked = [
+            (&self.backend, backend),
+            (&self.workload, workload),
+            (&self.metric, metric),
+        ];
+        let asked = asked
+            .iter()
+            .filter_map(|(a, is)| Some((a.as_deref()?, *is)));
+        let mut count = 0;
+        for (wanted, is) in asked {
+            if wanted != is {
+                return None;
+            }
+            count += 1;
+        }
+        Some(count)
+    }
+}
+
 /// What a change must be to count.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// Corrected p-values at or above this prove nothing.
     pub alpha: f64,
     /// Smallest relative change that counts, for all metrics; `None` is [`threshold`].
     pub threshold: Option<f64>,
+    /// The same for some metrics, where `threshold` is `None`: the most specific scope holds.
+    pub scopes: Vec<(Scope, f64)>,
     /// Largest share of trials that gave no number.
     pub most_failed: f64,
     /// Largest factor between the reference's own medians in the two runs.
@@ -28,9 +63,24 @@ impl Default for Rule {
         Self {
             alpha: 0.01,
             threshold: None,
+            scopes: Vec::new(),
             most_failed: 0.05,
             most_moved: 1.5,
         }
+    }
+}
+
+impl Rule {
+    /// The smallest relative change of a metric that counts; `default` where the rule has none.
+    #[must_use]
+    pub fn threshold_of(&self, backend: &str, workload: &str, metric: &str, default: f64) -> f64 {
+        let fitting = self.scopes.iter().filter_map(|(scope, threshold)| {
+            Some((scope.fit(backend, workload, metric)?, *threshold))
+        });
+        let scoped = fitting.max_by_key(|(specific, _)| *specific);
+        self.threshold
+            .or(scoped.map(|(_, threshold)| threshold))
+            .unwrap_or(default)
     }
 }
 
@@ -68,6 +118,22 @@ pub enum Word {
     Better,
     /// No change that matters.
     Same,
+}
+
+impl Word {
+    /// Every word, worst first.
+    pub const ALL: [Self; 4] = [Self::Worse, Self::Inconclusive, Self::Better, Self::Same];
+
+    /// Spelling everywhere.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Worse => "worse",
+            Self::Inconclusive => "inconclusive",
+            Self::Better => "better",
+            Self::Same => "same",
+        }
+    }
 }
 
 /// Why nothing can be said.
@@ -156,6 +222,22 @@ pub struct Compared {
     pub blocks: [usize; 2],
     /// Batches made of them.
     pub batches: [usize; 2],
+    /// Of a metric that is better or worse: the parts whose change goes the same way and is beyond
+    /// chance, the largest first. Phases of a start or teardown; accounts, of memory.
+    pub parts: Vec<PartChange>,
+}
+
+/// What has changed inside a metric.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PartChange {
+    /// The phase, or the account.
+    pub name: String,
+    /// HEAD less BASE in the metric's unit, at the speed of HEAD's host.
+    pub difference: f64,
+    /// Its 95 % interval.
+    pub ci95: [f64; 2],
+    /// Its share of the whole change; absent where the whole change is none.
+    pub share: Option<f64>,
 }
 
 /// Two runs, compared.
@@ -173,6 +255,9 @@ pub struct Comparison {
     pub alpha: f64,
     /// The word for the whole.
     pub verdict: Word,
+    /// What was put into a run to test a gate (`ISOBENCH_INJECT`): then nothing here says anything
+    /// about HEAD.
+    pub injected: Vec<String>,
     /// Where the hosts differ; then every metric is inconclusive.
     pub host: Vec<Difference>,
     /// What only one run has; then the whole is inconclusive at best.

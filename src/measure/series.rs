@@ -3,12 +3,16 @@
 
 use std::collections::BTreeMap;
 
+use super::change::batches;
 use super::comparison::threshold;
+use super::parts::{self, Part};
 use super::stored::tasks;
 use super::summary::{MEMORY, Series, memory_series, metrics_of, paired, tried};
 use crate::metric::Metric;
+use crate::stats::Sample;
+use crate::stats::quantile::median;
 use crate::store::record::{Record, TrialRecord};
-use crate::workload::{Task, Workload};
+use crate::workload::{Profile, Task, Workload};
 
 /// What memory is measured of.
 const IDLE: Task = Task {
@@ -47,6 +51,8 @@ pub struct Paired {
     pub trials: usize,
     /// Those of them that gave no number or were disturbed from outside.
     pub failed: usize,
+    /// What it is made of, where that is known.
+    pub parts: Vec<Part>,
 }
 
 impl Paired {
@@ -58,6 +64,61 @@ impl Paired {
             .map(|&(reference, value)| (if self.relative { reference } else { 1.0 }, value))
             .collect()
     }
+
+    /// What a comparison is made from.
+    #[must_use]
+    pub fn quantity(self) -> Quantity {
+        let reference: Vec<f64> = self.pairs.iter().map(|(reference, _)| *reference).collect();
+        Quantity {
+            batches: batches(&self.compared()),
+            reference: Sample::new(reference).ok().map(|s| median(&s)),
+            blocks: self.pairs.len(),
+            key: self.key,
+            metric: self.metric,
+            threshold: self.threshold,
+            relative: self.relative,
+            trials: self.trials,
+            failed: self.failed,
+            parts: self.parts,
+        }
+    }
+}
+
+/// One quantity of a run, reduced to what a comparison is made from: all that a baseline keeps of
+/// its trials.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quantity {
+    /// Which.
+    pub key: Key,
+    /// Its definition.
+    pub metric: Metric,
+    /// Smallest relative change that counts by default.
+    pub threshold: f64,
+    /// See [`Paired::relative`].
+    pub relative: bool,
+    /// Blocks that have both it and the reference; rounds, for memory.
+    pub blocks: usize,
+    /// See [`Paired::trials`].
+    pub trials: usize,
+    /// See [`Paired::failed`].
+    pub failed: usize,
+    /// Median of the reference's own values.
+    pub reference: Option<f64>,
+    /// Batch medians of the log-ratios; `None` where there is none (no block, or a value that is
+    /// not positive).
+    pub batches: Option<Sample>,
+    /// See [`Paired::parts`].
+    pub parts: Vec<Part>,
+}
+
+/// The default threshold and the kind of comparison that a quantity's task and metric ask for.
+#[must_use]
+pub fn defaults(workload: &str, metric: &Metric) -> Option<(f64, bool)> {
+    let tasks = Task::select(workload, Profile::default()).ok()?;
+    let task = tasks.first()?;
+    let relative = task.workload != Workload::Idle;
+    let task = if relative { task } else { &IDLE };
+    Some((threshold(task, metric), relative))
 }
 
 /// Every quantity of a run that has a value, in the order of the run; the reference's own are left
@@ -84,7 +145,9 @@ pub fn series(records: &[Record], backends: &[&str], reference: &str) -> Vec<Pai
             };
             let base = values(reference);
             for backend in backends.iter().filter(|b| **b != reference) {
-                let ran: Vec<&TrialRecord> = [of(backend), of(reference)].concat();
+                let own = of(backend);
+                let parts = parts::of_trials(&metric, &own, &base);
+                let ran: Vec<&TrialRecord> = [own, of(reference)].concat();
                 all.push(Paired {
                     key: key(backend, &name, &metric),
                     metric,
@@ -96,6 +159,7 @@ pub fn series(records: &[Record], backends: &[&str], reference: &str) -> Vec<Pai
                         .iter()
                         .filter(|t| t.measured.is_none() || !t.tainted.is_empty())
                         .count(),
+                    parts,
                 });
             }
         }
@@ -113,6 +177,7 @@ pub fn series(records: &[Record], backends: &[&str], reference: &str) -> Vec<Pai
                 relative: false,
                 trials: rounds,
                 failed,
+                parts: parts::of_memory(&metric, records, backend),
             });
         }
     }

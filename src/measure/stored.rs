@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::injection::VARIABLE;
 use super::ladder::Climb;
 use super::samples::Samples;
 use super::summary::{Summary, summarise};
@@ -41,6 +42,7 @@ impl Stored {
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
+        notes.extend(injected(&self.run));
         if self.is_unsealed() {
             notes.push(
                 "The run was killed, or is still running: estimates were made again from the \
@@ -55,6 +57,17 @@ impl Stored {
         }
         notes
     }
+}
+
+/// What must stand beside every number of a run into which something was put.
+#[must_use]
+pub fn injected(run: &Run) -> Option<String> {
+    (!run.injected.is_empty()).then(|| {
+        format!(
+            "This is a test of a gate and no measurement: {VARIABLE} put in {}.",
+            run.injected.join(", ")
+        )
+    })
 }
 
 /// Reads a run: its folder, or the `run.json` in it.

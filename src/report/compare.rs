@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::format::significant;
+use super::format::{fit, quantity, significant};
 use super::markdown::escape;
 use super::terminal::wrap;
 use crate::measure::comparison::{Compared, Comparison, Missing, Word};
@@ -26,11 +26,15 @@ pub fn terminal(c: &Comparison, notes: &[String]) -> String {
     for metric in &c.metrics {
         if last != Some(metric.verdict) {
             let all = c.metrics.iter().filter(|m| m.verdict == metric.verdict);
-            let title = format!("{} ({})", word(metric.verdict), all.count());
+            let title = format!("{} ({})", metric.verdict.name(), all.count());
             let _ = write!(out, "\n{title:44}{:>21}\n", "HEAD over BASE");
             last = Some(metric.verdict);
         }
         out.push_str(&row(metric));
+        if let Some(line) = cause(metric) {
+            out.push_str(&fit(&format!("    {line}"), 80));
+            out.push('\n');
+        }
     }
     out.push('\n');
     for line in remarks(c).iter().chain(notes) {
@@ -39,6 +43,9 @@ pub fn terminal(c: &Comparison, notes: &[String]) -> String {
     out.push_str(&wrap(&sentence(c), 80, 0));
     out
 }
+
+/// A job summary of GitHub may have 1 MiB; the last row and sentence fit into the rest.
+const MOST_MARKDOWN: usize = 1_000_000;
 
 /// The same as a table, for a pull request or a job summary.
 #[must_use]
@@ -52,20 +59,46 @@ pub fn markdown(c: &Comparison, notes: &[String]) -> String {
         "\n| verdict | backend | workload | metric | HEAD over BASE | 95 % interval | note |\n",
     );
     out.push_str("|---|---|---|---|---:|---:|---|\n");
-    for m in &c.metrics {
+    for (index, m) in c.metrics.iter().enumerate() {
+        if out.len() > MOST_MARKDOWN {
+            let left = c.metrics.len() - index;
+            let _ = writeln!(out, "\n{left} more rows: `--format csv` has them all.");
+            break;
+        }
         let _ = writeln!(
             out,
             "| {} | {} | {} | {} | {} | {} | {} |",
-            word(m.verdict),
+            m.verdict.name(),
             escape(&m.backend),
             escape(&m.workload),
             m.metric,
             m.ratio.map_or_else(|| "–".to_owned(), percent),
             m.ci95.map_or_else(|| "–".to_owned(), ends),
-            note(m)
+            cause(m).map_or_else(
+                || note(m),
+                |cause| format!("{}; {}", note(m), escape(&cause))
+            )
         );
     }
     out
+}
+
+/// What explains a change: the parts that changed, largest first.
+pub(super) fn cause(m: &Compared) -> Option<String> {
+    let named: Vec<String> = m
+        .parts
+        .iter()
+        .take(3)
+        .map(|part| {
+            let sign = if part.difference < 0.0 { "−" } else { "+" };
+            let change = format!("{sign}{}", quantity(part.difference.abs(), m.unit));
+            match part.share {
+                Some(share) => format!("{} {change} ({:.0} % of it)", part.name, share * 100.0),
+                None => format!("{} {change}", part.name),
+            }
+        })
+        .collect();
+    (!named.is_empty()).then(|| format!("from {}", named.join(", ")))
 }
 
 fn row(m: &Compared) -> String {
@@ -76,16 +109,6 @@ fn row(m: &Compared) -> String {
     };
     let line = format!("  {name:42}{change:>21}  {}", note(m));
     format!("{}\n", fit(line.trim_end(), 80))
-}
-
-/// At most `width` characters.
-fn fit(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
-    short.push('…');
-    short
 }
 
 /// What stands behind a change: what would have been seen, its p, or what would decide.
@@ -115,17 +138,8 @@ fn probability(p: f64) -> String {
     }
 }
 
-const fn word(word: Word) -> &'static str {
-    match word {
-        Word::Worse => "worse",
-        Word::Inconclusive => "inconclusive",
-        Word::Better => "better",
-        Word::Same => "same",
-    }
-}
-
 /// `+12.3 %`.
-fn percent(ratio: f64) -> String {
+pub(super) fn percent(ratio: f64) -> String {
     format!("{}{} %", sign(ratio), number((ratio - 1.0).abs() * 100.0))
 }
 
@@ -153,17 +167,21 @@ fn early(why: Option<&str>) -> String {
 }
 
 /// Where the hosts differ, what is missing, and each reason with the metrics it holds for.
-fn remarks(c: &Comparison) -> Vec<String> {
-    let mut lines: Vec<String> = c
-        .host
-        .iter()
-        .map(|d| {
-            format!(
-                "{} is {} in BASE and {} in HEAD: runs of different hosts are not judged.",
-                d.field, d.base, d.head
-            )
-        })
-        .collect();
+pub(super) fn remarks(c: &Comparison) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    if !c.injected.is_empty() {
+        lines.push(format!(
+            "A test of the gate, not a measurement: ISOBENCH_INJECT put in {}.",
+            c.injected.join(", ")
+        ));
+    }
+    let hosts = c.host.iter().map(|d| {
+        format!(
+            "{} is {} in BASE and {} in HEAD: runs of different hosts are not judged.",
+            d.field, d.base, d.head
+        )
+    });
+    lines.extend(hosts);
     lines.extend(c.missing.iter().map(missing));
     let mut reasons: Vec<(&str, usize, &str)> = Vec::new();
     for doubt in c.metrics.iter().filter_map(|m| m.doubt.as_ref()) {
@@ -198,7 +216,7 @@ fn remedy(c: &Comparison) -> Option<String> {
     ))
 }
 
-fn missing(m: &Missing) -> String {
+pub(super) fn missing(m: &Missing) -> String {
     let side = m.missing_in.to_uppercase();
     match (&m.workload, m.metric) {
         (Some(workload), Some(metric)) => {
@@ -208,7 +226,7 @@ fn missing(m: &Missing) -> String {
     }
 }
 
-fn sentence(c: &Comparison) -> String {
+pub(super) fn sentence(c: &Comparison) -> String {
     let count = |word| c.metrics.iter().filter(|m| m.verdict == word).count();
     let all = c.metrics.len();
     let named = |word| {
@@ -218,7 +236,14 @@ fn sentence(c: &Comparison) -> String {
             .take(3)
             .map(|m| {
                 let change = m.ratio.map(percent).unwrap_or_default();
-                format!("{} {} {} ({change})", m.backend, m.workload, m.metric)
+                let cause = m.parts.first();
+                let cause = cause
+                    .map(|part| format!(", in {}", part.name))
+                    .unwrap_or_default();
+                format!(
+                    "{} {} {} ({change}{cause})",
+                    m.backend, m.workload, m.metric
+                )
             })
             .collect();
         let more = of.count().saturating_sub(names.len());

@@ -52,6 +52,17 @@ const fn suffix(unit: Unit) -> &'static str {
     }
 }
 
+/// At most `width` characters; an ellipsis stands for the rest.
+#[must_use]
+pub fn fit(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
 /// A ratio with its interval, e.g. `4.51 [4.30, 4.72]`: three significant digits of the ratio, as
 /// many decimals for the ends.
 #[must_use]

@@ -47,6 +47,21 @@ fn heading(group: &str) -> String {
             "injected delays: a busy wait inside the interval; share of comparisons in which the \
              gate, told to ignore half of it, calls that metric worse"
         }
+        "gate: false alarms" => {
+            "gate, false alarms: two runs of the same, compared as `compare --gate` does; share of \
+             comparisons in which any metric is called better or worse"
+        }
+        "gate: delays" => {
+            "gate, delays: a busy wait inside one phase of one of two lanes in the same blocks; \
+             share of comparisons in which the gate, told to ignore half of it, calls the metric worse"
+        }
+        "gate: phase named" => {
+            "gate, phase named: of those, the share whose explanation names that phase first"
+        }
+        "gate: leaks" => {
+            "gate, leaks: idle instances that take more memory than those of the run before; share of \
+             comparisons in which the marginal memory is called worse"
+        }
         other => other,
     }
     .to_owned()
@@ -146,8 +161,13 @@ fn sentence(report: &Report) -> String {
         let names: Vec<String> = names.map(|c| format!("{} ({})", c.group, c.what)).collect();
         names.join("; ")
     };
+    let gate = report.checks.iter().any(|c| c.group.starts_with("gate"));
     match (report.interrupted, report.outcome) {
         (Some(_), _) => "Interrupted: the checks above ended, the others were not made.".to_owned(),
+        (None, Outcome::Fail) if gate => format!(
+            "The gate does not hold what it promises on this host today: {}.",
+            of(Outcome::Fail)
+        ),
         (None, Outcome::Fail) => format!(
             "The ruler is not straight on this host today: {}. Do not trust its numbers.",
             of(Outcome::Fail)
@@ -157,6 +177,9 @@ fn sentence(report: &Report) -> String {
              comparisons.",
             of(Outcome::Inconclusive)
         ),
+        (None, _) if gate => "The gate holds on this host today, as far as these comparisons can \
+                              tell; each interval says how far that is."
+            .to_owned(),
         (None, _) => "The ruler is straight on this host today, as far as these comparisons can \
                       tell; each interval says how far that is."
             .to_owned(),

@@ -15,6 +15,7 @@
 //! | [`power`] | how small an effect would this data have shown? |
 //! | [`enough`] | and how much more data would decide? |
 //! | [`verdict`] | so: better, worse, the same, or not to be said? |
+//! | [`change_point`] | where does a series of them change? |
 //! | [`outlier`] | which values stand apart? |
 //! | [`slope`] | what does one more instance cost? |
 //! | [`binomial`] | what rate is behind so many out of so many? |
@@ -28,6 +29,7 @@
 pub mod batch;
 pub mod binomial;
 pub mod bootstrap;
+pub mod change_point;
 pub mod clip;
 pub mod enough;
 pub mod hodges_lehmann;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::check_trial::{check_crossed, check_fact, check_name, check_task};
 use super::document::{BackendResult, MemoryBalance, MetricResult, Outliers, RatioResult, Run};
 use super::read_error::Refusal;
+use crate::host::project::is_commit;
 use crate::metric::{CATALOGUE, Unit};
 use crate::workload::Profile;
 
@@ -55,6 +56,17 @@ pub(super) fn check(run: &Run) -> Checked {
             let problem = format!("{value} is negative");
             return refuse(format!("host.noise.{field}"), problem);
         }
+    }
+    if let Some(project) = &run.project {
+        if !is_commit(&project.commit) {
+            return refuse("project.commit", "not 7 to 64 hexadecimal digits");
+        }
+        if let Some(branch) = &project.branch {
+            check_name("project.branch", branch)?;
+        }
+    }
+    for (index, what) in run.injected.iter().enumerate() {
+        check_name(&format!("injected[{index}]"), what)?;
     }
     let mut ids = BTreeSet::new();
     for (index, backend) in run.backends.iter().enumerate() {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::GuestKernel;
 use crate::backend::engine::{DaemonFacts, EngineFacts};
 use crate::host::fingerprint::Host;
+use crate::host::project::Project;
 use crate::metric::{Better, Unit};
 
 /// Name and version of the schema.
@@ -42,6 +43,13 @@ pub struct Run {
     pub payload: Payload,
     /// Where.
     pub host: Host,
+    /// The checkout that was measured from, as far as git or a CI service tells.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub project: Option<Project>,
+    /// Delays and leaks that were put in to test a gate (`ISOBENCH_INJECT`): such a run is no
+    /// measurement.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub injected: Vec<String>,
     /// Every configuration asked for, with what became of it.
     pub backends: Vec<BackendResult>,
     /// Estimates.

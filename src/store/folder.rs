@@ -31,6 +31,9 @@ pub enum FolderError {
     /// It already holds a run.
     #[error("the output folder {0} already holds a run (run.json or trials.jsonl)")]
     Occupied(PathBuf),
+    /// What is there is not what would be replaced.
+    #[error("{0} is there already and is no baseline")]
+    Foreign(PathBuf),
     /// Writing failed on the way.
     #[error("cannot write {path}: {cause}")]
     Write {

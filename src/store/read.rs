@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::check_run;
 use super::document::{Run, SCHEMA};
@@ -81,16 +82,72 @@ pub fn read_head(path: &Path) -> Result<Head, ReadError> {
 /// # Errors
 /// See [`ReadError`].
 pub fn read_run(path: &Path) -> Result<Run, ReadError> {
+    let run = document(path, MOST_RUN_BYTES, SCHEMA)?;
+    check_run::check(&run).map_err(|refusal| ReadError::Field {
+        path: path.to_owned(),
+        line: None,
+        refusal,
+    })?;
+    Ok(run)
+}
+
+/// Reads a document of this schema; what its types allow is still to be checked.
+///
+/// # Errors
+/// See [`ReadError`].
+pub(super) fn document<T: DeserializeOwned>(
+    path: &Path,
+    most: u64,
+    expected: &'static str,
+) -> Result<T, ReadError> {
+    let text = text(path, most)?;
+    let field = |refusal| ReadError::Field {
+        path: path.to_owned(),
+        line: None,
+        refusal,
+    };
+    // The version first: a later one may well have other fields.
+    let found = schema(&text, expected).map_err(field)?;
+    if found != expected {
+        return Err(if is_newer(&found, expected) {
+            let path = path.to_owned();
+            ReadError::Newer {
+                path,
+                found,
+                expected,
+            }
+        } else {
+            let problem = format!("{found:?} is not {expected:?}");
+            field(Refusal::new("schema", problem))
+        });
+    }
+    from_json(&text).map_err(field)
+}
+
+/// The schema that a document names, and nothing else of it.
+///
+/// # Errors
+/// See [`ReadError`].
+pub(super) fn schema_of(path: &Path, most: u64) -> Result<String, ReadError> {
+    schema(&text(path, most)?, SCHEMA).map_err(|refusal| ReadError::Field {
+        path: path.to_owned(),
+        line: None,
+        refusal,
+    })
+}
+
+/// A whole file as text.
+pub(super) fn text(path: &Path, most: u64) -> Result<String, ReadError> {
     let mut bytes = Vec::new();
-    open(path, MOST_RUN_BYTES)?
-        .take(MOST_RUN_BYTES + 1)
+    open(path, most)?
+        .take(most + 1)
         .read_to_end(&mut bytes)
         .map_err(|cause| ReadError::Unreadable {
             path: path.to_owned(),
             cause,
         })?;
-    if bytes.len() as u64 > MOST_RUN_BYTES {
-        return Err(too_large(path, None, MOST_RUN_BYTES));
+    if bytes.len() as u64 > most {
+        return Err(too_large(path, None, most));
     }
     let encoding = |problem| ReadError::Encoding {
         path: path.to_owned(),
@@ -100,26 +157,7 @@ pub fn read_run(path: &Path) -> Result<Run, ReadError> {
     if let Some(problem) = foreign(&bytes) {
         return Err(encoding(problem));
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| encoding("bytes that are no text"))?;
-    let field = |refusal| ReadError::Field {
-        path: path.to_owned(),
-        line: None,
-        refusal,
-    };
-    // The version first: a later one may well have other fields.
-    let found = schema(text).map_err(field)?;
-    if found != SCHEMA {
-        return Err(if is_newer(&found) {
-            let path = path.to_owned();
-            ReadError::Newer { path, found }
-        } else {
-            let problem = format!("{found:?} is not {SCHEMA:?}");
-            field(Refusal::new("schema", problem))
-        });
-    }
-    let run = parse(text).map_err(field)?;
-    check_run::check(&run).map_err(field)?;
-    Ok(run)
+    String::from_utf8(bytes).map_err(|_| encoding("bytes that are no text"))
 }
 
 /// Opens a regular file of at most `most` bytes. A FIFO must not make the program wait.
@@ -162,7 +200,7 @@ pub(super) fn foreign(bytes: &[u8]) -> Option<&'static str> {
 }
 
 /// The `schema` field alone; everything else is skipped.
-fn schema(text: &str) -> Result<String, Refusal> {
+fn schema(text: &str, expected: &str) -> Result<String, Refusal> {
     #[derive(Deserialize)]
     struct Probe {
         schema: Option<String>,
@@ -170,28 +208,24 @@ fn schema(text: &str) -> Result<String, Refusal> {
     let probe: Probe = from_json(text)?;
     probe
         .schema
-        .ok_or_else(|| Refusal::new("schema", format!("missing; expected {SCHEMA:?}")))
+        .ok_or_else(|| Refusal::new("schema", format!("missing; expected {expected:?}")))
 }
 
 /// Whether this is our schema with a higher version.
-fn is_newer(found: &str) -> bool {
+fn is_newer(found: &str, ours: &str) -> bool {
     let version = |schema: &str| {
         let (name, version) = schema.rsplit_once('/')?;
         Some((name.to_owned(), version.parse::<u64>().ok()?))
     };
-    match (version(found), version(SCHEMA)) {
+    match (version(found), version(ours)) {
         (Some((name, found)), Some((ours, version))) => name == ours && found > version,
         _ => false,
     }
 }
 
-fn parse(text: &str) -> Result<Run, Refusal> {
-    from_json(text)
-}
-
 /// Parses a whole text; an error names the field. Depth is limited by `serde_json` to 128, numbers
 /// to what `f64` holds.
-fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
+pub(super) fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -217,7 +251,7 @@ mod tests {
             ("other.run/2", false),
             ("", false),
         ] {
-            assert_eq!(is_newer(schema), newer, "{schema}");
+            assert_eq!(is_newer(schema, SCHEMA), newer, "{schema}");
         }
     }
 }

@@ -3,8 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::document::SCHEMA;
-
 /// A stored run cannot be read, or is not one. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -41,12 +39,14 @@ pub enum ReadError {
         problem: &'static str,
     },
     /// Written by a later program.
-    #[error("{path}: schema: {found:?} is newer than this program, which reads {SCHEMA:?}")]
+    #[error("{path}: schema: {found:?} is newer than this program, which reads {expected:?}")]
     Newer {
         /// The file.
         path: PathBuf,
         /// The schema it names.
         found: String,
+        /// The one that is read.
+        expected: &'static str,
     },
     /// A field is missing, unknown, of the wrong type or outside what it can be.
     #[error("{path}{}: {refusal}", at(*.line))]
@@ -86,7 +86,7 @@ impl ReadError {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::Unreadable { .. } | Self::NotAFile(_) => {
-                "name the folder that `isobench run --out DIR` wrote, or the run.json in it"
+                "name the folder that `isobench run --out DIR` wrote, the run.json in it, or a baseline"
             }
             Self::Newer { .. } => "read it with the program that wrote it, or a later one",
             _ => "measure again; a file that was changed or damaged is no evidence",

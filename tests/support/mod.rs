@@ -20,6 +20,10 @@ pub fn isobench() -> Command {
     let mut command =
         Command::new(std::env::var_os("ISOBENCH_BIN").unwrap_or_else(|| built.into()));
     command.env_remove("NO_COLOR");
+    // Neither into the history of whoever runs the tests nor with what the shell has set.
+    command
+        .env("ISOBENCH_HISTORY", "off")
+        .env_remove("ISOBENCH_INJECT");
     command
 }
 

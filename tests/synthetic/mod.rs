@@ -11,7 +11,7 @@ use isobench::host::noise::Noise;
 use isobench::metric::{Bytes, Nanos};
 use isobench::store::document::{BackendResult, Payload, Run, SCHEMA, Status, Tool};
 use isobench::store::folder::to_pretty_json;
-use isobench::store::record::{Measured, MemoryRecord, Record, TrialRecord};
+use isobench::store::record::{Measured, MemoryRecord, PhaseRecord, Record, TrialRecord};
 
 /// What to make.
 #[derive(Clone)]
@@ -22,6 +22,8 @@ pub struct Recipe {
     pub rounds: u32,
     /// Factor on the container's time to start.
     pub startup: f64,
+    /// Factor on `clone3` alone, of the container: six tenths of its start.
+    pub clone3: f64,
     /// Factor on the container's time for the same work.
     pub work: f64,
     /// Factor on the container's memory.
@@ -45,6 +47,7 @@ impl Default for Recipe {
             blocks: 240,
             rounds: 12,
             startup: 1.0,
+            clone3: 1.0,
             work: 1.0,
             memory: 1.0,
             noise: 1.0,
@@ -80,12 +83,20 @@ impl Recipe {
             for backend in self.backends {
                 let contained = *backend == "container";
                 let (start, work) = if contained {
-                    (1.4e6 * self.startup, 1e7 * self.work)
+                    (
+                        1.4e6 * self.startup * (0.4 + 0.6 * self.clone3),
+                        1e7 * self.work,
+                    )
                 } else {
                     (1e5, 1e7)
                 };
                 let start = start * self.host * (1.0 + 0.02 * self.noise * noise(&mut state));
                 let work = work * self.host * (1.0 + 0.01 * self.noise * noise(&mut state));
+                let clone3 = if contained {
+                    start * 0.6 * self.clone3 / (0.4 + 0.6 * self.clone3)
+                } else {
+                    start * 0.5
+                };
                 let end = start + work + 3e4;
                 let rest = 5e4 * self.host * (1.0 + 0.02 * self.noise * noise(&mut state));
                 records.push(Record::Trial(Box::new(TrialRecord {
@@ -110,8 +121,12 @@ impl Recipe {
                         clock_bound: Nanos(160),
                         exits: None,
                         exit_counts: Vec::new(),
-                        phases: Vec::new(),
-                        unaccounted: ns(start),
+                        phases: vec![PhaseRecord {
+                            name: "clone3".to_owned(),
+                            at: ns(0.0),
+                            ns: ns(clone3),
+                        }],
+                        unaccounted: ns(start - clone3),
                         teardown: Vec::new(),
                     }),
                     failure: None,
@@ -197,6 +212,8 @@ impl Recipe {
                 },
                 noise: Noise::detect(),
             },
+            project: None,
+            injected: Vec::new(),
             backends: self
                 .backends
                 .iter()

@@ -1,41 +1,53 @@
 //! `isobench compare`: two stored runs, one verdict per metric.
 
-use crate::cli::args::{CompareArgs, CompareFormat};
+use std::io::Write;
+
+use crate::cli::args::CompareArgs;
 use crate::cli::compare_plan::{ComparePlan, validate};
 use crate::cli::error::CliError;
+use crate::cli::gate_file;
 use crate::cli::output::print;
+use crate::cli::reference::comparable;
+use crate::cli::render;
 use crate::measure::compare::compare as judge;
-use crate::measure::comparison::Word;
-use crate::measure::stored::load;
-use crate::report::compare::{markdown, terminal};
-use crate::report::format::printable;
-use crate::store::folder::to_pretty_json;
+use crate::measure::comparison::{Rule, Word};
 
 /// Reads both runs, judges, prints; with the gate, the verdict is the exit status.
 pub fn compare(args: &CompareArgs) -> Result<u8, CliError> {
     let ComparePlan {
         base,
         head,
-        rule,
+        threshold,
+        config,
         gate,
+        lenient,
         format,
     } = validate(args)?;
-    let (base, head) = (load(&base)?, load(&head)?);
+    let rule = Rule {
+        threshold,
+        ..gate_file::rule(config.as_deref())?
+    };
+    let base = match comparable("BASE", &base) {
+        // Only a baseline that is not there: one that is broken, or of other bytes, is still an error.
+        Err(absent @ CliError::Absent { .. }) if lenient => {
+            absent.report();
+            let mut err = anstream::stderr().lock();
+            // Nothing is left to be done if standard error is closed.
+            let _ = writeln!(
+                err,
+                "isobench: nothing to compare with, and --baseline-lenient: passed"
+            );
+            return Ok(0);
+        }
+        base => base?,
+    };
+    let head = comparable("HEAD", &head)?;
     let comparison = judge(&base, &head, &rule)?;
     let mut notes = Vec::new();
     for (name, run) in [("BASE", &base), ("HEAD", &head)] {
-        notes.extend(
-            run.notes()
-                .into_iter()
-                .map(|note| format!("{name}: {note}")),
-        );
+        notes.extend(run.notes.iter().map(|note| format!("{name}: {note}")));
     }
-    let text = match format {
-        CompareFormat::Human => printable(&terminal(&comparison, &notes)),
-        CompareFormat::Json => to_pretty_json(&comparison),
-        CompareFormat::Markdown => printable(&markdown(&comparison, &notes)),
-    };
-    print(text)?;
+    print(render::comparison(format, &comparison, &notes)?)?;
     Ok(match comparison.verdict {
         _ if !gate => 0,
         Word::Worse => 1,

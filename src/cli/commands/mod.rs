@@ -1,10 +1,14 @@
 //! One file per subcommand.
 
+pub mod ab;
+pub mod baseline;
 pub mod compare;
 pub mod completions;
 pub mod doctor;
 pub mod engines;
 pub mod explain;
+pub mod history;
+pub mod import;
 pub mod list;
 pub mod report;
 pub mod run;

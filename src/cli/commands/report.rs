@@ -8,13 +8,13 @@ use std::process::{Command, Stdio};
 use crate::cli::args::{Format, ReportArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::print;
+use crate::cli::render;
 use crate::measure::samples::Samples;
 use crate::measure::stored::{Stored, load_samples};
 use crate::report::files::{self, Wanted, Written};
-use crate::report::format::printable;
 use crate::report::model::View;
-use crate::report::{csv, markdown, model, terminal, together};
-use crate::store::folder::{FolderError, to_pretty_json};
+use crate::report::{model, together};
+use crate::store::folder::FolderError;
 
 /// Reads runs and prints them, or writes them as files.
 pub fn report(args: &ReportArgs) -> Result<u8, CliError> {
@@ -34,8 +34,8 @@ pub fn report(args: &ReportArgs) -> Result<u8, CliError> {
         let problem = "several runs have no folder of their own to write to";
         return Err(CliError::usage("--out", problem, hint));
     }
-    if !single && matches!(args.format, Format::Json | Format::Csv) {
-        let problem = "json and csv are of one run";
+    if !single && !matches!(args.format, Format::Human | Format::Markdown) {
+        let problem = "only human and markdown are of several runs";
         return Err(CliError::usage(
             "--format",
             problem,
@@ -134,15 +134,9 @@ fn show_page(page: &Path) {
 
 fn show(format: Format, stored: &[Stored], view: &View) -> Result<u8, CliError> {
     let run = stored.first().map(|s| &s.run);
-    let text = match format {
-        Format::Human => printable(&terminal::render(view)),
-        Format::Json => run.map(to_pretty_json).unwrap_or_default(),
-        Format::Markdown => printable(&markdown::render(view)),
-        Format::Csv => run.map(csv::render).unwrap_or_default(),
-    };
-    print(text)?;
+    print(run.map_or_else(String::new, |run| render::run(format, run, view)))?;
     // Formats without room for sentences still do not hide how the run was stored.
-    if matches!(format, Format::Json | Format::Csv) {
+    if !matches!(format, Format::Human | Format::Markdown) {
         let mut err = anstream::stderr().lock();
         for note in stored.iter().flat_map(Stored::notes) {
             // A closed standard error costs nothing: the result is printed.

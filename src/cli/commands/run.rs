@@ -1,33 +1,42 @@
 //! `isobench run`: measure, estimate, show, keep.
 
+use std::env::VarError;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::baseline::keep;
 use crate::backend::container::is_privileged;
 use crate::backend::container::mechanism::{Mechanism, Mechanisms};
 use crate::backend::services::Services;
 use crate::backend::{self, Configuration, Provided};
-use crate::cli::args::{Format, RunArgs};
+use crate::cli::args::RunArgs;
 use crate::cli::config;
 use crate::cli::error::CliError;
 use crate::cli::output::print;
-use crate::cli::plan::{LadderName, RunPlan, validate};
+use crate::cli::plan::{LadderName, RunPlan, SAVE, validate};
+use crate::cli::reference::REPORTS;
+use crate::cli::render;
 use crate::host::fingerprint::Host;
 use crate::host::noise::{Moment, Noise};
+use crate::host::project;
 use crate::measure::clock::{Clock, ClockError};
+use crate::measure::compare::Comparable;
+use crate::measure::injection::{self, Injection};
 use crate::measure::ladder::{self, Climb, Ladder, stack};
 use crate::measure::plan::{Plan, bursts, engines_time, ladder_density, stack_density};
 use crate::measure::samples::Samples;
 use crate::measure::session::{self, EndedEarly, Observer, Opened, RunError};
-use crate::measure::stored::RUNNING;
+use crate::measure::stored::{RUNNING, injected};
 use crate::measure::summary::{Count, Summary, summarise};
 use crate::report::files::{self, Wanted, Written};
-use crate::report::{csv, markdown, model, terminal};
+use crate::report::model;
+use crate::store::baseline::may_be_written;
 use crate::store::document::{BackendResult, Payload, Run, SCHEMA, Status, Tool};
-use crate::store::folder::{Folder, to_pretty_json};
+use crate::store::folder::Folder;
+use crate::store::history::{Entry, History};
 use crate::store::record::Record;
 use crate::sys::interrupt;
 use crate::workload::{Task, Workload, payload};
@@ -41,6 +50,8 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
         mut plan,
         provided,
         out,
+        keep,
+        history,
         format,
         ladder,
         has_own_time,
@@ -49,6 +60,16 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
         config::load(args.given.config.as_deref())?,
         random_seed(),
     )?;
+    let injections = injections(&plan)?;
+    let keep = keep.map(|keep| keep.path(SAVE)).transpose()?;
+    if let Some(path) = &keep {
+        if !injections.is_empty() {
+            let problem = format!("with {}: such a run is no baseline", injection::VARIABLE);
+            return Err(CliError::usage(SAVE, problem, None));
+        }
+        // Before anything is measured.
+        may_be_written(path).map_err(|error| CliError::Keep(SAVE, error))?;
+    }
     interrupt::install().map_err(|e| CliError::System(WATCH, e))?;
     let clock = Clock::calibrate(Duration::from_millis(100))?;
     let mut host = Host::detect(clock.facts());
@@ -71,9 +92,11 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
     if reasons.len() == opened.len() {
         return Err(CliError::NothingRuns(reasons));
     }
+    injection::put_in(&injections, &mut opened, &clock);
+    let project = project::detect(Path::new("."));
     let started = jiff::Timestamp::now();
     let id = run_id(started);
-    let path = out.unwrap_or_else(|| Path::new("reports").join(&id));
+    let path = out.unwrap_or_else(|| Path::new(REPORTS).join(&id));
     let mut keeper = Keeper::new(Folder::create(&path).map_err(CliError::Output)?);
     let before = Moment::read();
     let ladder_of = |records: &[Record]| plan.ladder.as_ref().map(|l| l.estimate(records));
@@ -98,6 +121,8 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
                 bytes: payload::BYTES.len() as u64,
             },
             host: host.clone(),
+            project: project.clone(),
+            injected: injections.iter().map(ToString::to_string).collect(),
             metrics: summary.metrics,
             ratios: summary.ratios,
             memory: summary.memory,
@@ -141,21 +166,102 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
     // First of all what was measured: no renderer can lose it.
     keeper.folder.seal(&document).map_err(RunError::from)?;
     let samples = Samples::of(&keeper.records);
-    let view = model::view(&document, Some(&samples));
+    let mut view = model::view(&document, Some(&samples));
+    view.notes.extend(injected(&document));
     let mut written = Vec::new();
     let reported = files::write(&path, &view, Wanted::ALL, &mut written);
 
-    let text = match format {
-        Format::Human => terminal::render(&view),
-        Format::Json => to_pretty_json(&document),
-        Format::Markdown => markdown::render(&view),
-        Format::Csv => csv::render(&document),
-    };
-    print(text)?;
+    if let Some(history) = history.filter(|_| injections.is_empty()) {
+        record(&history, &document, &path);
+    }
+    print(render::run(format, &document, &view))?;
     // A closed standard error costs the run nothing: the results are where they belong.
     let _ = say_where(&path, &written);
+    must_have_had_effect(&injections, &keeper.records)?;
     reported.map_err(CliError::Files)?;
-    Ok(status(&document, early))
+    let status = status(&document, early);
+    if let Some(path) = &keep {
+        keep_baseline(path, status, document, keeper.records)?;
+    }
+    Ok(status)
+}
+
+/// What [`injection::VARIABLE`] asks for, each for a configuration of this run.
+fn injections(plan: &Plan) -> Result<Vec<Injection>, CliError> {
+    let found = asked_for()?;
+    let known = |i: &&Injection| plan.configurations.iter().any(|c| c.id() == i.backend);
+    match found.iter().find(|i| !known(i)) {
+        Some(other) => Err(no_injection(format!(
+            "{} is not measured by this run",
+            other.backend
+        ))),
+        None => Ok(found),
+    }
+}
+
+/// What [`injection::VARIABLE`] asks for.
+pub(super) fn asked_for() -> Result<Vec<Injection>, CliError> {
+    match std::env::var(injection::VARIABLE) {
+        Ok(list) => injection::parse(&list).map_err(|error| no_injection(error.to_string())),
+        Err(VarError::NotPresent) => Ok(Vec::new()),
+        Err(VarError::NotUnicode(_)) => Err(no_injection("not text".to_owned())),
+    }
+}
+
+fn no_injection(problem: String) -> CliError {
+    let hint = format!(
+        "{}=container/startup/clone3=200us, or without it",
+        injection::VARIABLE
+    );
+    CliError::usage(injection::VARIABLE, problem, Some(hint))
+}
+
+/// A delay that is in no trial tests nothing, and a gate that stays silent then proves nothing.
+fn must_have_had_effect(injections: &[Injection], records: &[Record]) -> Result<(), CliError> {
+    match injection::without_effect(injections, records).first() {
+        None => Ok(()),
+        Some((injection, phases)) => Err(CliError::usage(
+            injection::VARIABLE,
+            format!(
+                "{injection}: no trial has such a phase; it has: {}",
+                phases.join(", ")
+            ),
+            None,
+        )),
+    }
+}
+
+/// Records a run in the history. Where that fails the run is as good as before: it says so, no more.
+fn record(history: &Path, document: &Run, folder: &Path) {
+    let entry = Entry::of(document, Some(folder));
+    let recorded = History::open(history).and_then(|mut history| history.record(&entry));
+    if let Err(error) = recorded {
+        let mut err = anstream::stderr().lock();
+        // A closed standard error costs the run nothing either.
+        let _ = writeln!(err, "isobench: this run is not in the history: {error}");
+        let _ = writeln!(err, "  try: {}, or --no-history", error.hint());
+    }
+}
+
+/// Keeps a run that came to its end as a baseline; of others nothing is replaced.
+fn keep_baseline(
+    path: &Path,
+    status: u8,
+    document: Run,
+    records: Vec<Record>,
+) -> Result<(), CliError> {
+    let mut err = anstream::stderr().lock();
+    if status != 0 {
+        // A closed standard error changes nothing: the exit status says the same.
+        let _ = writeln!(
+            err,
+            "isobench: {SAVE}: not kept, since the run did not end well (exit status {status})"
+        );
+        return Ok(());
+    }
+    keep(SAVE, path, &Comparable::of_records(document, records)?)?;
+    let _ = writeln!(err, "  {:<40} the baseline", path.display());
+    Ok(())
 }
 
 /// How a run ended.

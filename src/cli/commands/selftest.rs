@@ -29,10 +29,15 @@ pub fn selftest(args: &SelftestArgs) -> Result<u8, CliError> {
         return Err(CliError::NothingRuns(vec![reason]));
     }
     let bar = progress();
-    let report = selftest::run(profile, seed, &clock, &mut |next| {
+    let mut watch = |next: &str| {
         bar.set_message(next.to_owned());
         bar.tick();
-    });
+    };
+    let report = if args.gate {
+        selftest::gate_test::run(profile, seed, &clock, &mut watch)
+    } else {
+        selftest::run(profile, seed, &clock, &mut watch)
+    };
     bar.finish_and_clear();
     let text = match args.format {
         ListFormat::Human => render(&report),
@@ -43,7 +48,7 @@ pub fn selftest(args: &SelftestArgs) -> Result<u8, CliError> {
 }
 
 /// Says on a terminal which check runs; drawn between checks only, so that it disturbs none.
-fn progress() -> ProgressBar {
+pub(super) fn progress() -> ProgressBar {
     let target = if io::stderr().is_terminal() {
         ProgressDrawTarget::stderr()
     } else {

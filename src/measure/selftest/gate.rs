@@ -5,12 +5,12 @@ use crate::stats::verdict::{self, Direction, Evidence, Policy};
 use crate::stats::{StatsError, Verdict, holm, paired, permutation, power};
 
 /// Level of the interval that the evidence carries.
-const LEVEL: f64 = 0.95;
+pub(in crate::measure) const LEVEL: f64 = 0.95;
 /// Power at which "could have been seen" is meant.
-const POWER: f64 = 0.9;
+pub(in crate::measure) const POWER: f64 = 0.9;
 /// Times as many random sign assignments as the smallest p needs: with fewer, the p-value's own
 /// chance error would decide comparisons near the limit.
-const FINER: usize = 10;
+pub(in crate::measure) const FINER: usize = 10;
 
 /// Pairs of one metric: (reference, candidate).
 pub type MetricPairs = (Metric, Vec<(f64, f64)>);
@@ -65,14 +65,18 @@ impl Judged {
     /// # Errors
     /// As [`verdict::judge`].
     pub fn word(&self, threshold: f64) -> Result<Verdict, StatsError> {
-        let direction = match self.metric.better {
-            Better::Lower => Direction::LowerIsBetter,
-            Better::Higher => Direction::HigherIsBetter,
-        };
         let policy = Policy {
             threshold,
             ..Policy::default()
         };
-        verdict::judge(&self.evidence, direction, &policy)
+        verdict::judge(&self.evidence, direction(self.metric.better), &policy)
+    }
+}
+
+/// A metric's direction, as the statistics have it.
+pub(in crate::measure) const fn direction(better: Better) -> Direction {
+    match better {
+        Better::Lower => Direction::LowerIsBetter,
+        Better::Higher => Direction::HigherIsBetter,
     }
 }

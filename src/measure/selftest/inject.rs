@@ -1,8 +1,10 @@
 //! A delay of known size inside a trial: the switch with which the ruler is tested.
 //!
-//! Nothing but the self-test wraps a backend in it, and no flag or variable turns it on elsewhere.
+//! The self-test wraps backends in it, and so does `ISOBENCH_INJECT` ([`crate::measure::injection`]),
+//! whose runs say so.
 
-use crate::backend::{Backend, Instance, Limitation};
+use crate::backend::{Backend, GuestKernel, Instance, Limitation};
+use crate::exits::Crossings;
 use crate::metric::Ticks;
 use crate::sys::clock;
 use crate::transcript::Answer;
@@ -15,6 +17,17 @@ pub enum Place {
     Startup,
     /// Between `t4` and `t5`: part of teardown.
     Teardown,
+}
+
+impl Place {
+    /// The metric it is part of.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Startup => "startup",
+            Self::Teardown => "teardown",
+        }
+    }
 }
 
 /// A backend that is slower by a busy wait of a fixed number of ticks.
@@ -89,6 +102,14 @@ impl<C: Fn() -> Ticks> Backend for Delayed<C> {
 
     fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {
         self.inner.hold(launch)
+    }
+
+    fn count(&mut self, launch: &Launch) -> Result<Option<Crossings>, Failure> {
+        self.inner.count(launch)
+    }
+
+    fn guest_kernel(&self) -> Option<GuestKernel> {
+        self.inner.guest_kernel()
     }
 
     fn limitations(&self) -> Vec<Limitation> {

@@ -56,17 +56,44 @@ impl<'a> Track<'a> {
 
     /// Runs `pairs` blocks of the two lanes in random order and hands back each metric's pairs.
     ///
-    /// Every trial is checked as in a run and appended to a `trials.jsonl` in a temporary folder,
-    /// so that the same things happen between trials; the folder goes when the comparison ends.
-    ///
     /// # Errors
-    /// The first trial that fails, or an interruption.
+    /// As [`Self::race_measured`].
     pub fn race(
         &self,
         lanes: &mut [Box<dyn Backend>; 2],
         pairs: u32,
         seed: u64,
     ) -> Result<Vec<MetricPairs>, Stop> {
+        Ok(self.family(&self.race_measured(lanes, pairs, seed)?))
+    }
+
+    /// Each metric's pairs.
+    #[must_use]
+    pub fn family(&self, measured: &[[Measured; 2]]) -> Vec<MetricPairs> {
+        metrics_of(&self.task)
+            .into_iter()
+            .map(|(metric, value)| {
+                let pairs = measured
+                    .iter()
+                    .filter_map(|[a, b]| Some((value(a)?, value(b)?)));
+                (metric, pairs.collect())
+            })
+            .collect()
+    }
+
+    /// Runs `pairs` blocks of the two lanes in random order and hands back the trials of each.
+    ///
+    /// Every trial is checked as in a run and appended to a `trials.jsonl` in a temporary folder,
+    /// so that the same things happen between trials; the folder goes when the comparison ends.
+    ///
+    /// # Errors
+    /// The first trial that fails, or an interruption.
+    pub fn race_measured(
+        &self,
+        lanes: &mut [Box<dyn Backend>; 2],
+        pairs: u32,
+        seed: u64,
+    ) -> Result<Vec<[Measured; 2]>, Stop> {
         let scratch =
             tempfile::tempdir().map_err(|e| Stop::System("make a temporary folder", e))?;
         let mut folder = Folder::create(scratch.path()).map_err(RunError::from)?;
@@ -103,14 +130,6 @@ impl<'a> Track<'a> {
                 measured.push([reference, candidate]);
             }
         }
-        Ok(metrics_of(&self.task)
-            .into_iter()
-            .map(|(metric, value)| {
-                let pairs = measured
-                    .iter()
-                    .filter_map(|[a, b]| Some((value(a)?, value(b)?)));
-                (metric, pairs.collect())
-            })
-            .collect())
+        Ok(measured)
     }
 }

@@ -9,6 +9,8 @@
 //! | [`detection`] | delays of known size, put in by [`inject`] |
 //! | [`overhead`] | what a trial costs beside what it measures |
 //!
+//! [`gate_test`] asks the same of the gate: `selftest --gate`.
+//!
 //! [`lanes`] runs two lanes as a run does; [`gate`] judges them as a comparison of runs is judged.
 
 pub mod alarms;
@@ -17,6 +19,7 @@ pub mod detection;
 pub mod effort;
 pub mod finding;
 pub mod gate;
+pub mod gate_test;
 pub mod inject;
 pub mod lanes;
 pub mod overhead;

@@ -1,0 +1,1 @@
+SELECT number, unit, better FROM series WHERE backend = ?1 AND workload = ?2 AND metric = ?3

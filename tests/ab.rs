@@ -1,0 +1,169 @@
+//! `isobench ab`: two builds in the same blocks.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test states its expectations
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use support::{isobench, left_behind, start, status, stderr, stdout};
+
+/// The build under test.
+fn build() -> PathBuf {
+    PathBuf::from(isobench().get_program())
+}
+
+/// A build that is started by a script.
+fn script(dir: &Path, name: &str, text: &str) -> PathBuf {
+    let path = dir.join(name);
+    let text = text.replace("ISOBENCH ", &format!("{} ", build().display()));
+    fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+fn ab(base: &Path, head: &Path, flags: &[&str]) -> Output {
+    let mut command = isobench();
+    command
+        .arg("ab")
+        .arg("--base")
+        .arg(base)
+        .arg("--head")
+        .arg(head);
+    command.args(["--backends", "process", "--gate", "--seed", "1"]);
+    command.args(flags).output().unwrap()
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_str(&stdout(output)).unwrap()
+}
+
+#[test]
+fn every_block_has_a_trial_of_each_build() {
+    let output = ab(&build(), &build(), &["--blocks", "25", "--format", "json"]);
+    // Which word a busy machine allows is not this test's affair.
+    assert!([0, 1, 5].contains(&status(&output)), "{}", stderr(&output));
+    let json = json(&output);
+    assert_eq!(json["schema"], "isobench.compare/1");
+    assert_eq!(json["reference"], "BASE in the same block");
+    assert_eq!(json["injected"].as_array().unwrap().len(), 0);
+    let metrics = json["metrics"].as_array().unwrap();
+    let names: Vec<&str> = metrics
+        .iter()
+        .map(|m| m["metric"].as_str().unwrap())
+        .collect();
+    for metric in ["startup", "ready", "total", "teardown"] {
+        assert!(names.contains(&metric), "{names:?}");
+    }
+    for metric in metrics {
+        let blocks = metric["blocks"][0].as_u64().unwrap();
+        assert!((20..=25).contains(&blocks), "{metric}");
+        assert!(metric["ratio"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn a_slower_build_is_worse_in_the_phase_that_is_slower() {
+    let dir = tempfile::tempdir().unwrap();
+    let slow = "ISOBENCH_INJECT=process/startup/clone3=30ms exec ISOBENCH \"$@\"";
+    let slow = script(dir.path(), "slow", slow);
+    let output = ab(&build(), &slow, &["--blocks", "30", "--format", "json"]);
+    let found = json(&output);
+    assert_eq!(status(&output), 1, "{found:#}");
+    let metrics = found["metrics"].as_array().unwrap();
+    let startup = metrics.iter().find(|m| m["metric"] == "startup").unwrap();
+    assert_eq!(startup["verdict"], "worse");
+    assert_eq!(startup["parts"][0]["name"], "clone3");
+    let difference = startup["parts"][0]["difference"].as_f64().unwrap();
+    assert!((25e6..60e6).contains(&difference), "{difference}");
+    assert_eq!(
+        found["injected"][0],
+        "HEAD: process/startup/clone3=30000000ns"
+    );
+    // The other way round it is an improvement, and passes.
+    let output = ab(&slow, &build(), &["--blocks", "30", "--format", "junit"]);
+    assert_eq!(status(&output), 0, "{}", stdout(&output));
+    quick_junit::Report::deserialize_from_str(&stdout(&output)).unwrap();
+}
+
+#[test]
+fn what_is_no_build_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let nothing = dir.path().join("nothing");
+    let mute = script(dir.path(), "mute", "exit 7");
+    let other = script(dir.path(), "other", "echo hello; sleep 1");
+    let newer =
+        "echo '{\"protocol\":2,\"version\":\"9\",\"commit\":\"x\",\"payload\":\"y\"}'; sleep 1";
+    let newer = script(dir.path(), "newer", newer);
+    let foreign =
+        "echo '{\"protocol\":1,\"version\":\"9\",\"commit\":\"x\",\"payload\":\"y\"}'; sleep 1";
+    let foreign = script(dir.path(), "foreign", foreign);
+    for (head, said) in [
+        (&nothing, "cannot start"),
+        (&mute, "exit status: 7"),
+        (&other, "no answer"),
+        (&newer, "protocol 2"),
+        (&foreign, "payload.sha256"),
+    ] {
+        let output = ab(&build(), head, &["--blocks", "1"]);
+        assert_eq!(status(&output), 2, "{said}: {}", stderr(&output));
+        assert!(stderr(&output).contains(said), "{}", stderr(&output));
+        assert!(stdout(&output).is_empty());
+    }
+    for (flag, bad) in [
+        ("--blocks", "0"),
+        ("--max-time", "0s"),
+        ("--threshold", "NaN"),
+        ("--profile", "huge"),
+        ("--workloads", "idle"),
+    ] {
+        let output = ab(&build(), &build(), &[flag, bad]);
+        assert_eq!(status(&output), 2, "{flag}");
+        assert!(stderr(&output).contains(flag), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_build_that_ends_on_the_way_is_a_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let short = script(dir.path(), "short", "ISOBENCH worker | sed -u 6q");
+    let output = ab(&build(), &short, &["--blocks", "50"]);
+    assert_eq!(status(&output), 4, "{}", stderr(&output));
+    assert!(stderr(&output).contains("short"), "{}", stderr(&output));
+}
+
+#[test]
+fn nothing_is_left_after_an_interrupt() {
+    let mut command = isobench();
+    command
+        .arg("ab")
+        .arg("--base")
+        .arg(build())
+        .arg("--head")
+        .arg(build());
+    command.args([
+        "--backends",
+        "process",
+        "--max-time",
+        "60s",
+        "--blocks",
+        "100000",
+    ]);
+    let child = start(&mut command);
+    let pid = child.id();
+    let workers = || {
+        left_behind(pid)
+            .iter()
+            .filter(|l| l.starts_with("process"))
+            .count()
+    };
+    support::until("two workers", || workers() == 2);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    support::signal(&child, nix::sys::signal::Signal::SIGINT);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(status(&output), 130, "{}", stderr(&output));
+    support::until("no workers", || workers() == 0);
+}
