@@ -188,11 +188,14 @@ impl Instance {
 
     fn spec(&self, order: &Order<'_>, seccomp: bool) -> io::Result<Vec<u8>> {
         let parent = self.shared.endpoint.parent.as_ref();
-        let group = parent.map(|parent| parent.join(&self.name));
+        let group = match parent {
+            Some(parent) => Some(parent.join(&self.name)),
+            None => self.shared.groups.as_ref().map(|g| g.path(&self.name)),
+        };
         let wishes = Wishes {
             // Below the bundle that the shim makes.
             root: "rootfs".into(),
-            group: Some(group.unwrap_or_else(|| Path::new("/isobench").join(&self.name))),
+            group,
             seccomp,
             user: None,
         };
