@@ -7,6 +7,7 @@ use super::args::{ExplainArgs, Format, RunArgs};
 use super::error::CliError;
 use crate::backend::Provided;
 use crate::backend::configuration::{Configuration, ConfigurationError};
+use crate::backend::engine::EngineKind;
 use crate::backend::engine::own::OwnBackend;
 use crate::measure::plan::{
     Plan, density, ladder_rounds, ladder_time, max_time, rounds, stack_time, target,
@@ -84,13 +85,7 @@ pub fn validate(
         },
         Some(text) => duration("--max-time", text)?,
     };
-    // A kernel on an emulated machine takes half a minute to its first process.
-    let boots = |c: &Configuration| matches!(c, Configuration::LinuxVm(_));
-    let deadline = Duration::from_secs(if configurations.iter().any(boots) {
-        120
-    } else {
-        30
-    });
+    let deadline = deadline(&configurations, &own);
     Ok(RunPlan {
         plan: Plan {
             configurations,
@@ -115,6 +110,21 @@ pub fn validate(
         ladder,
         has_own_time: args.max_time.is_some(),
     })
+}
+
+/// How long a trial may take, whatever it is.
+pub(super) fn deadline(configurations: &[Configuration], own: &[OwnBackend]) -> Duration {
+    let of = |one: &Configuration| match one {
+        // A kernel on an emulated machine takes half a minute to its first process.
+        Configuration::LinuxVm(_) => Duration::from_secs(120),
+        Configuration::Engine(EngineKind::Own(name)) => {
+            let own = own.iter().find(|own| own.name == *name);
+            own.map_or(Duration::ZERO, |own| own.timeout)
+        }
+        _ => Duration::ZERO,
+    };
+    let longest = configurations.iter().map(of).max().unwrap_or_default();
+    longest.max(Duration::from_secs(30))
 }
 
 /// Checks the flags of `explain`: what shall be run, and where.

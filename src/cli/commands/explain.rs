@@ -21,6 +21,7 @@ use crate::workload::{known_answer, payload};
 pub fn explain(args: &ExplainArgs) -> Result<u8, CliError> {
     let own = config::load(args.config.as_deref())?;
     let (configurations, tasks) = plan::explain(args, &own)?;
+    let deadline = plan::deadline(&configurations, &own);
     let provided = args.sockets.provided(None, own);
     let mut services = Services::default();
     interrupt::install().map_err(|e| CliError::System(super::run::WATCH, e))?;
@@ -44,10 +45,7 @@ pub fn explain(args: &ExplainArgs) -> Result<u8, CliError> {
     let mut status = 0;
     for task in tasks {
         let answer = known_answer(&task).map_err(RunError::from)?;
-        let launch = Launch {
-            task,
-            deadline: Duration::from_secs(30),
-        };
+        let launch = Launch { task, deadline };
         for (configuration, backend) in &mut opened {
             // What is loaded and faulted in once is no part of a trial: in a run, too, the first
             // trial of each only warms up.
