@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use isobench::store::document::{Run, Status};
 use isobench::store::record::Record;
@@ -163,6 +163,22 @@ fn doctor_and_list_tell_of_every_engine() {
     }
 }
 
+/// A harness that has started some idle instances of an engine.
+fn holding(id: &str, out: &Path, temporary: &Path) -> Child {
+    let flags = ["--backends", id, "--workloads", "idle", "--profile", "full"];
+    let child = start(run_into(&flags, out).env("TMPDIR", temporary));
+    until("some instances", || {
+        marked_by(child.id()).len() >= 4 && out.join("run.json").exists()
+    });
+    child
+}
+
+/// Processes that are there on behalf of a harness.
+fn marked_by(harness: u32) -> Vec<u32> {
+    let name = format!("isobench-{harness}-");
+    isobench_guardian::marked(|mark| mark.starts_with(&name))
+}
+
 /// Kills or interrupts a harness that has started some idle instances.
 fn ended_by(test: &str, id: &str, how: Signal) {
     if !has(test, id) {
@@ -170,16 +186,8 @@ fn ended_by(test: &str, id: &str, how: Signal) {
     }
     let dir = tempfile::tempdir().unwrap();
     let temporary = tempfile::tempdir().unwrap();
-    let out = dir.path().join("out");
-    let flags = ["--backends", id, "--workloads", "idle", "--profile", "full"];
-    let mut command = run_into(&flags, &out);
-    let mut child = start(command.env("TMPDIR", temporary.path()));
+    let mut child = holding(id, &dir.path().join("out"), temporary.path());
     let number = child.id();
-    let name = format!("isobench-{number}-");
-    until("some instances", || {
-        isobench_guardian::marked(|mark| mark.starts_with(&name)).len() >= 4
-            && out.join("run.json").exists()
-    });
     signal(&child, how);
     if how == Signal::SIGKILL {
         child.wait().unwrap();
@@ -215,21 +223,13 @@ fn the_next_start_removes_what_nobody_guarded() {
         }
         let dir = tempfile::tempdir().unwrap();
         let temporary = tempfile::tempdir().unwrap();
-        let out = dir.path().join("out");
-        let flags = ["--backends", id, "--workloads", "idle", "--profile", "full"];
-        let mut command = run_into(&flags, &out);
-        let mut child = start(command.env("TMPDIR", temporary.path()));
+        let mut child = holding(id, &dir.path().join("out"), temporary.path());
         let number = child.id();
-        let name = format!("isobench-{number}-");
-        let marked = || isobench_guardian::marked(|mark| mark.starts_with(&name));
-        until("some instances", || {
-            marked().len() >= 4 && out.join("run.json").exists()
-        });
         let guardian = guardian_of(number);
         kill(Pid::from_raw(guardian), Signal::SIGKILL).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(!marked().is_empty() && !is_empty(temporary.path()));
+        assert!(!marked_by(number).is_empty() && !is_empty(temporary.path()));
         let again = isobench()
             .args(["explain", "--backends", id])
             .env("TMPDIR", temporary.path())

@@ -9,6 +9,7 @@ use super::history_plan::recorded_in;
 use super::reference::Keep;
 use crate::backend::Provided;
 use crate::backend::configuration::{Configuration, ConfigurationError};
+use crate::backend::engine::EngineKind;
 use crate::backend::engine::own::OwnBackend;
 use crate::measure::plan::{
     Plan, density, ladder_rounds, ladder_time, max_time, rounds, stack_time, target,
@@ -100,7 +101,7 @@ pub fn validate(
         let hint = Some("--backends process,… beside the others".to_owned());
         return Err(CliError::usage(SAVE, problem, hint));
     }
-    let deadline = deadline(&configurations);
+    let deadline = deadline(&configurations, &own);
     Ok(RunPlan {
         plan: Plan {
             configurations,
@@ -129,16 +130,21 @@ pub fn validate(
     })
 }
 
-/// When a trial has taken too long, if one of these is among those that run. A kernel on an emulated
-/// machine takes half a minute to its first process.
-fn deadline(configurations: &[Configuration]) -> Duration {
-    let boots = |c: &Configuration| match c {
-        Configuration::LinuxVm(_) => true,
-        Configuration::Engine(kind) => kind.boots(),
-        _ => false,
+/// How long a trial may take, whatever it is.
+fn deadline(configurations: &[Configuration], own: &[OwnBackend]) -> Duration {
+    // A kernel on an emulated machine takes half a minute to its first process.
+    const BOOT: Duration = Duration::from_secs(120);
+    let of = |one: &Configuration| match one {
+        Configuration::LinuxVm(_) => BOOT,
+        Configuration::Engine(kind) if kind.boots() => BOOT,
+        Configuration::Engine(EngineKind::Own(name)) => {
+            let own = own.iter().find(|own| own.name == *name);
+            own.map_or(Duration::ZERO, |own| own.timeout)
+        }
+        _ => Duration::ZERO,
     };
-    let long = configurations.iter().any(boots);
-    Duration::from_secs(if long { 120 } else { 30 })
+    let longest = configurations.iter().map(of).max().unwrap_or_default();
+    longest.max(Duration::from_secs(30))
 }
 
 /// What the flags give to backends. A socket may be told as `unix://PATH`.
@@ -185,7 +191,7 @@ pub fn explain(args: &ExplainArgs, own: Vec<OwnBackend>) -> Result<ExplainPlan, 
     }
     let tasks = selected.tasks.into_iter().map(|(task, _)| task);
     Ok(ExplainPlan {
-        deadline: deadline(&configurations),
+        deadline: deadline(&configurations, &own),
         configurations,
         tasks: tasks.collect(),
         provided: provided(&args.given, own),

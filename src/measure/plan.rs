@@ -174,8 +174,8 @@ pub fn engines_time<'a>(
     configurations: impl Iterator<Item = &'a Configuration>,
 ) -> Duration {
     let (tasks, blocks) = match profile {
-        Profile::Smoke => (profile.tasks().len(), 3),
-        Profile::Quick => (profile.tasks().len(), 8),
+        Profile::Smoke => (profile.tasks().len(), 6),
+        Profile::Quick => (profile.tasks().len(), 12),
         Profile::Full => (profile.tasks().len(), 40),
     };
     let trials = u32::try_from(tasks * blocks).unwrap_or(u32::MAX);

@@ -465,6 +465,15 @@ fn notes(run: &Run) -> Vec<String> {
                 engine.differences.join("; ")
             ));
         }
+        // Of a ladder it is a finding.
+        if !backend.daemons.is_empty() && run.ladder.is_none() {
+            let daemons = stack::resident(&backend.daemons).join(", ");
+            notes.push(format!(
+                "{} stands in front of daemons that run whether or not there is an instance (PSS at the \
+                 end of the run): {daemons}.",
+                backend.id
+            ));
+        }
         for limitation in &backend.limitations {
             notes.push(format!("{} ran without {limitation}", backend.id));
         }

@@ -3,6 +3,7 @@
 use super::figure::Figure;
 use super::format::quantity;
 use super::ladder::{LadderTable, LadderView, amount, excludes_zero, unit_of};
+use crate::backend::engine::DaemonFacts;
 use crate::metric::{PRIVATE, Unit};
 use crate::store::document::{BackendResult, LadderResult, RungResult};
 
@@ -138,8 +139,20 @@ fn findings(ladder: &LadderResult, backends: &[BackendResult]) -> Vec<String> {
             format!("All layers up to {} add {all} {what}{parts}.", ladder.top)
         })
         .collect();
+    let known = resident(backends.iter().flat_map(|backend| &backend.daemons));
+    if !known.is_empty() {
+        said.push(format!(
+            "Resident whether or not there is an instance (PSS at the end of the run): {}.",
+            known.join(", ")
+        ));
+    }
+    said
+}
+
+/// Each daemon once, with its memory.
+pub(super) fn resident<'a>(daemons: impl IntoIterator<Item = &'a DaemonFacts>) -> Vec<String> {
     let mut known: Vec<String> = Vec::new();
-    for daemon in backends.iter().flat_map(|backend| &backend.daemons) {
+    for daemon in daemons {
         let memory = daemon
             .memory
             .map(|bytes| quantity(bytes.0 as f64, Unit::Bytes));
@@ -149,13 +162,7 @@ fn findings(ladder: &LadderResult, backends: &[BackendResult]) -> Vec<String> {
             known.push(text);
         }
     }
-    if !known.is_empty() {
-        said.push(format!(
-            "Resident whether or not there is an instance (PSS at the end of the run): {}.",
-            known.join(", ")
-        ));
-    }
-    said
+    known
 }
 
 /// Whether a layer is on the way to the top: what it stands on is, and it is what the next stands on.

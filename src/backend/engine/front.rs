@@ -22,6 +22,11 @@ pub trait Remover {
         as_shell(exit)
     }
 
+    /// Processes of the instance that do not carry its name, told those that do.
+    fn beside(&self, _marked: &[u32]) -> Vec<u32> {
+        Vec::new()
+    }
+
     /// Whether everything that the command has started has its standard error, too, and ends with it or
     /// soon after.
     fn goes_silently(&self) -> bool {
@@ -153,7 +158,9 @@ impl Running for Front {
     }
 
     fn processes(&self) -> Result<Vec<u32>, Failure> {
-        Ok(isobench_guardian::marked(|mark| mark == self.name))
+        let mut all = isobench_guardian::marked(|mark| mark == self.name);
+        all.extend(self.remover.beside(&all));
+        Ok(all)
     }
 
     fn failure(&mut self, how: EngineEnd) -> EngineFailure {

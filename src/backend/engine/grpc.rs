@@ -19,9 +19,10 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic_prost::ProstCodec;
 
+use super::CLEAN_UP;
 use super::command::{Impatience, Patience};
 use crate::sys::fd;
-use crate::trial::{EngineEnd, EngineFailure, Failure};
+use crate::trial::{EngineEnd, EngineFailure, Failure, PhaseLog};
 
 type Job = Box<dyn FnOnce(Channel) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
@@ -113,6 +114,31 @@ impl Grpc {
             how: error.into(),
         })?;
         call.wait(patience)
+    }
+}
+
+impl Grpc {
+    /// A step of clean-up, timed. What is not there any more was removed already.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn undo<Q, A>(
+        &self,
+        phase: &'static str,
+        method: &'static str,
+        request: Q,
+        teardown: &mut PhaseLog,
+    ) -> Result<Option<A>, NoAnswer>
+    where
+        Q: Message + Send + Sync + 'static,
+        A: Message + Default + Send + Sync + 'static,
+    {
+        let patience = Patience::to_clean_up(CLEAN_UP);
+        match teardown.time(phase, || self.ask(method, request, patience)) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(NoAnswer::NotFound) => Ok(None),
+            Err(why) => Err(why),
+        }
     }
 }
 

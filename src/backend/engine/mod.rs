@@ -114,7 +114,7 @@ pub trait Engine {
         Vec::new()
     }
 
-    /// The longest that a trial may take, where the engine's user has said so.
+    /// The longest that a trial may take, the first launch among them, where that is known of the engine.
     fn timeout(&self) -> Option<Duration> {
         None
     }
@@ -294,10 +294,9 @@ impl Engined {
 
     /// What is found out by one launch need not fail in every trial.
     fn first_launch(&mut self) -> Result<(), Unavailable> {
-        let launch = Launch {
-            deadline: self.engine.first_deadline(),
-            ..super::launcher::probe()
-        };
+        let mut launch = super::launcher::probe();
+        let own = self.engine.timeout();
+        launch.deadline = own.unwrap_or_else(|| self.engine.first_deadline());
         let mut first = self.trial(&launch);
         while let Err(failure) = &first
             && self.engine.compromise(failure)
@@ -360,8 +359,10 @@ impl Backend for Engined {
         talk.remove(&mut teardown)?;
         let t5 = clock::now();
         answers.append(&mut talk.transcript.take_answers());
+        // Ended in any case; what the payload did comes first.
+        let leftovers = talk.look_for_leftovers();
         talk.verdict(exit)?;
-        talk.look_for_leftovers()?;
+        leftovers?;
         let (ready, t2, report) = talk.transcript.finish()?;
         let clock = talk.clock();
         let instants = Instants {
@@ -475,8 +476,9 @@ impl Instance for Held {
         self.talk.until_exit(deadline)?;
         let exit = self.talk.exit(&mut teardown)?;
         self.talk.remove(&mut teardown)?;
+        let leftovers = self.talk.look_for_leftovers();
         self.talk.verdict(exit)?;
-        self.talk.look_for_leftovers()?;
+        leftovers?;
         match self.talk.transcript.replied() {
             Some(_) => Ok(()),
             None => Err(Failure::Protocol("the payload did not answer the request")),

@@ -14,10 +14,19 @@ pub fn parent(pid: u32) -> Option<u32> {
     parent.parse().ok().filter(|pid| *pid > 1)
 }
 
+/// The process above this one, if that is a shim of containerd's.
+#[must_use]
+pub fn shim(pid: u32) -> Option<u32> {
+    let parent = parent(pid)?;
+    let name = fs::read_to_string(format!("/proc/{parent}/comm")).ok()?;
+    // Cut off behind 15 bytes (proc_pid_comm(5)).
+    name.starts_with("containerd-shim").then_some(parent)
+}
+
 /// A payload and its shim.
 #[must_use]
 pub fn with_shim(pid: u32) -> Vec<u32> {
-    [Some(pid), parent(pid)].into_iter().flatten().collect()
+    [Some(pid), shim(pid)].into_iter().flatten().collect()
 }
 
 /// The first process of the control group with this path, in whichever hierarchy it is.

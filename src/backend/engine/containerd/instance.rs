@@ -188,11 +188,14 @@ impl Instance {
 
     fn spec(&self, order: &Order<'_>, seccomp: bool) -> io::Result<Vec<u8>> {
         let parent = self.shared.endpoint.parent.as_ref();
-        let group = parent.map(|parent| parent.join(&self.name));
+        let group = match parent {
+            Some(parent) => Some(parent.join(&self.name)),
+            None => self.shared.groups.as_ref().map(|g| g.path(&self.name)),
+        };
         let wishes = Wishes {
             // Below the bundle that the shim makes.
             root: "rootfs".into(),
-            group: Some(group.unwrap_or_else(|| Path::new("/isobench").join(&self.name))),
+            group,
             seccomp,
             user: None,
         };
@@ -220,17 +223,12 @@ impl Instance {
         request: Q,
         teardown: &mut PhaseLog,
     ) -> Result<(), Failure> {
-        let patience = Patience::to_clean_up(CLEAN_UP);
-        let undone = teardown.time(phase, || {
-            self.shared.grpc.ask::<_, Empty>(method, request, patience)
-        });
-        match undone {
-            Ok(_) | Err(NoAnswer::NotFound) => Ok(()),
-            Err(why) => {
-                self.forsaken = self.forsaken || why.is_unreachable();
-                Err(self.failed(why))
-            }
-        }
+        let grpc = &self.shared.grpc;
+        let undone = grpc.undo::<_, Empty>(phase, method, request, teardown);
+        undone.map(drop).map_err(|why| {
+            self.forsaken = self.forsaken || why.is_unreachable();
+            self.failed(why)
+        })
     }
 
     /// Ends what still runs, so that the task can be deleted.

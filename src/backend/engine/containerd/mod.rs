@@ -22,6 +22,7 @@ use instance::Instance;
 
 use super::command::Patience;
 use super::endpoint::{Endpoint, Endpoints};
+use super::groups::EngineGroups;
 use super::grpc::Grpc;
 use super::workspace::Workspace;
 use super::{CLEAN_UP, DaemonFacts, Engine, EngineFacts, Order, Running};
@@ -51,6 +52,8 @@ pub struct Shared {
     version: String,
     image: Image,
     workspace: Rc<Workspace>,
+    /// Where containers' control groups are, if not below the daemon's own.
+    groups: Option<EngineGroups>,
     /// The daemon lives as long as this.
     _endpoints: Rc<Endpoints>,
 }
@@ -74,8 +77,10 @@ impl Containerd {
             (&["/payload"], &[]),
             &workspace,
         )?;
+        let mut limitations = workspace.limitations();
+        let groups = EngineGroups::find(&mut limitations).ok();
         Ok(Self {
-            limitations: workspace.limitations(),
+            limitations,
             seccomp: true,
             shared: Rc::new(Shared {
                 grpc,
@@ -83,6 +88,7 @@ impl Containerd {
                 version,
                 image,
                 workspace,
+                groups,
                 _endpoints: endpoints,
             }),
         })

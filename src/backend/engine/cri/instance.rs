@@ -216,17 +216,12 @@ impl Instance {
         request: Q,
         teardown: &mut PhaseLog,
     ) -> Result<(), Failure> {
-        let patience = Patience::to_clean_up(CLEAN_UP);
-        let undone = teardown.time(phase, || {
-            self.shared.grpc.ask::<_, Empty>(method, request, patience)
-        });
-        match undone {
-            Ok(_) | Err(NoAnswer::NotFound) => Ok(()),
-            Err(why) => {
-                self.forsaken = self.forsaken || why.is_unreachable();
-                Err(self.failed(why))
-            }
-        }
+        let grpc = &self.shared.grpc;
+        let undone = grpc.undo::<_, Empty>(phase, method, request, teardown);
+        undone.map(drop).map_err(|why| {
+            self.forsaken = self.forsaken || why.is_unreachable();
+            self.failed(why)
+        })
     }
 
     /// How it ended, if it has.

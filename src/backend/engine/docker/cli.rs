@@ -1,23 +1,20 @@
 //! `docker run` in front of the same daemon.
 
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use isobench_guardian::MARK;
 
-use super::super::command::{Invocation, Patience, Started, as_shell, input};
+use super::super::command::{Invocation, Patience};
 use super::super::detect::Found;
+use super::super::front::{Front, Remover};
 use super::super::kind::EngineNetwork;
 use super::super::workspace::Workspace;
-use super::super::{CLEAN_UP, DaemonFacts, Engine, EngineFacts, Order, Running, Sources, pids};
+use super::super::{CLEAN_UP, DaemonFacts, Engine, EngineFacts, Order, Running, pids};
 use super::api::{Docker, TASKS, mode};
 use crate::backend::container::{PAYLOAD_ID, memory_limit};
 use crate::backend::services::Services;
 use crate::backend::{Provided, Unavailable};
-use crate::sys::fd;
-use crate::sys::pidfd::Exit;
-use crate::trial::{EngineEnd, EngineFailure, Failure, PhaseLog};
+use crate::trial::{Failure, PhaseLog};
 
 /// What to type where there is no client.
 const REMEDY: &str = "apt-get install --no-install-recommends docker.io";
@@ -116,127 +113,34 @@ impl Engine for Client {
         order: &Order<'_>,
         log: &mut PhaseLog,
     ) -> Result<Box<dyn Running>, Failure> {
-        let (stdin, kept) = input(order.hold)?;
-        let pipe = log.time("pipe", fd::pipe);
-        let (stdout, write) = pipe.map_err(|error| Failure::setup("pipe", error))?;
-        log.open("run");
-        let run = self.run(order).start(stdin, write.into())?;
-        Ok(Box::new(Run {
-            docker: Rc::clone(&self.docker),
-            remove: self
+        let remover = Remove {
+            command: self
                 .command(order.name)
                 .with(["rm", "--force", "--volumes", order.name]),
-            name: order.name.to_owned(),
-            run,
-            stdin: kept,
-            stdout: Some(stdout),
-            removed: false,
-            forsaken: false,
-        }))
-    }
-}
-
-/// `docker run` under way.
-struct Run {
-    docker: Rc<Docker>,
-    remove: Invocation,
-    name: String,
-    run: Started,
-    stdin: Option<OwnedFd>,
-    stdout: Option<OwnedFd>,
-    removed: bool,
-    forsaken: bool,
-}
-
-impl Running for Run {
-    fn sources(&self) -> Sources<'_> {
-        Sources {
-            output: self.stdout.as_ref().map(AsFd::as_fd),
-            noise: self.run.noise(),
-            ends: [self.run.end(), None],
-        }
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(stdout) = &self.stdout else {
-            return Ok(0);
         };
-        let n = fd::read(stdout.as_fd(), buffer)?;
-        if n == 0 {
-            self.stdout = None;
-        }
-        Ok(n)
-    }
-
-    fn listen(&mut self) {
-        self.run.listen();
-    }
-
-    fn ended(&mut self) -> Result<bool, Failure> {
-        Ok(true)
-    }
-
-    fn wake(&mut self) -> Result<(), Failure> {
-        self.stdin = None;
-        Ok(())
-    }
-
-    fn exit(&mut self, teardown: &mut PhaseLog) -> Result<Exit, Failure> {
-        let exit = teardown.time("wait", || self.run.reap())?;
-        match as_shell(exit) {
-            // The client's own trouble, not the payload's end (docker-run(1), "exit status").
-            Exit::Status(125..=127) => Err(self.run.failure(exit.into()).into()),
-            other => Ok(other),
-        }
-    }
-
-    fn remove(&mut self, teardown: &mut PhaseLog) -> Result<(), Failure> {
-        if self.removed {
-            return Ok(());
-        }
-        let ended = self.run.kill();
-        (self.stdin, self.stdout) = (None, None);
-        if self.forsaken {
-            self.removed = true;
-            return ended;
-        }
-        let patience = Patience::to_clean_up(CLEAN_UP);
-        let removed = teardown.time("rm", || self.remove.run(patience));
-        match removed {
-            Ok(_) => {}
-            // Never made. (With --force newer clients say so with status 0.)
-            Err(Failure::Engine(failure)) if failure.tail.contains("No such container") => {}
-            Err(failure) => {
-                self.forsaken = true;
-                return Err(failure);
-            }
-        }
-        self.removed = true;
-        ended
-    }
-
-    fn processes(&self) -> Result<Vec<u32>, Failure> {
-        let payload = self.docker.process(&self.name)?;
-        let mut all = pids::with_shim(payload);
-        all.extend(self.run.pid());
-        Ok(all)
-    }
-
-    fn failure(&mut self, how: EngineEnd) -> EngineFailure {
-        self.run.failure(how)
-    }
-
-    fn set_apart(&mut self) {
-        let pipes = [&mut self.stdin, &mut self.stdout];
-        pipes.into_iter().flatten().for_each(fd::set_apart);
-        self.run.set_apart();
+        let front = Front::start(&self.run(order), order, log, Box::new(remover))?;
+        Ok(Box::new(front))
     }
 }
 
-impl Drop for Run {
-    fn drop(&mut self) {
-        if let Err(failure) = self.remove(&mut PhaseLog::new()) {
-            tracing::error!(name = self.name, %failure, "container left behind");
+/// `docker rm`.
+struct Remove {
+    command: Invocation,
+}
+
+impl Remover for Remove {
+    fn remove(&mut self, _: bool, teardown: &mut PhaseLog) -> Result<(), Failure> {
+        let patience = Patience::to_clean_up(CLEAN_UP);
+        match teardown.time("rm", || self.command.run(patience)) {
+            Ok(_) => Ok(()),
+            // Never made. (With --force newer clients say so with status 0.)
+            Err(Failure::Engine(failure)) if failure.tail.contains("No such container") => Ok(()),
+            Err(failure) => Err(failure),
         }
+    }
+
+    /// The shim, which has its daemon's mark.
+    fn beside(&self, marked: &[u32]) -> Vec<u32> {
+        marked.iter().filter_map(|pid| pids::shim(*pid)).collect()
     }
 }
