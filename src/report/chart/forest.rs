@@ -107,12 +107,9 @@ impl Forest {
         let mut ground = axis.grid(22.0, y + 4.0, APART);
         ground.push(Shape::line((one, 18.0), (one, y + 4.0), Ink::Muted, 1.4));
         let words = |x, text: &str, anchor| Shape::text((x, 9.0), text, SMALL, anchor, Ink::Muted);
-        ground.push(words(one - 8.0, &format!("‹ {}", self.better), Anchor::End));
-        ground.push(words(
-            one + 8.0,
-            &format!("{} ›", self.worse),
-            Anchor::Start,
-        ));
+        let (less, more) = (format!("‹ {}", self.better), format!("{} ›", self.worse));
+        ground.push(words(axis.left, &less, Anchor::Start));
+        ground.push(words(axis.right, &more, Anchor::End));
         let mut foot = axis.labels(y + 14.0, (APART, SMALL), |value| {
             format!("{} ×", format::trimmed(value))
         });
