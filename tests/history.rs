@@ -543,7 +543,17 @@ fn kill_at_any_moment_leaves_nothing_corrupt() {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        std::thread::sleep(std::time::Duration::from_micros((state >> 33) % 900_000));
+        let chance = state >> 33;
+        // Half of them whenever, half once trials are being written.
+        let pause = if kill % 2 == 0 {
+            chance % 600_000
+        } else {
+            while !out.join("run.json").exists() && child.try_wait().unwrap().is_none() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            chance % 200_000
+        };
+        std::thread::sleep(std::time::Duration::from_micros(pause));
         let _ = child.kill();
         let output = child.wait_with_output().unwrap();
         let lines = fs::read_to_string(out.join("trials.jsonl")).unwrap_or_default();

@@ -17,10 +17,10 @@ pub struct Args {
 }
 
 const EXIT_CODES: &str = "Exit status: 0 done; 2 bad input; 3 this host cannot; 4 something \
-                          failed; 5 inconclusive (selftest, `compare --gate`, a run in which a \
+                          failed; 5 inconclusive (selftest, `--gate`, a run in which a \
                           configuration got no number); 130 or 143 \
                           interrupted (what was measured is kept and marked); 1 something is \
-                          worse (only with `compare --gate`).\n\
+                          worse (only with `compare --gate` and `ab --gate`).\n\
                           Results go to standard output, everything else to standard error.";
 
 /// The subcommands.
