@@ -85,11 +85,21 @@ pub enum Command {
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Sockets {
     /// Socket of a dockerd to use instead of a private one
-    #[arg(long, value_name = "SOCKET", env = "DOCKER_HOST")]
+    #[arg(
+        long,
+        value_name = "SOCKET",
+        env = "DOCKER_HOST",
+        hide_env_values = true
+    )]
     pub docker_socket: Option<String>,
 
     /// Socket of a containerd to use instead of a private one, for cri, too
-    #[arg(long, value_name = "SOCKET", env = "CONTAINERD_ADDRESS")]
+    #[arg(
+        long,
+        value_name = "SOCKET",
+        env = "CONTAINERD_ADDRESS",
+        hide_env_values = true
+    )]
     pub containerd_socket: Option<String>,
 }
 

@@ -12,7 +12,7 @@ use crate::backend::configuration::{Configuration, ConfigurationError};
 use crate::backend::engine::EngineKind;
 use crate::backend::engine::own::OwnBackend;
 use crate::measure::plan::{
-    Plan, density, ladder_rounds, ladder_time, max_time, rounds, stack_time, target,
+    Plan, density, ladder_rounds, ladder_time, max_time, rounds, stack_rounds, stack_time, target,
 };
 use crate::workload::profile::Profile;
 use crate::workload::{Task, Workload};
@@ -70,9 +70,13 @@ pub fn validate(
         mut tasks,
         idle,
         probe,
-    } = if ladder.is_some() {
+    } = if let Some(name) = ladder {
+        let rounds = match name {
+            LadderName::Namespaces => ladder_rounds(profile),
+            LadderName::Docker => stack_rounds(profile),
+        };
         Selected {
-            tasks: vec![(profile.task(Workload::Noop, 0), ladder_rounds(profile))],
+            tasks: vec![(profile.task(Workload::Noop, 0), rounds)],
             idle: false,
             probe: false,
         }

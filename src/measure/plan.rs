@@ -227,9 +227,9 @@ pub fn ladder_density(profile: Profile, ladder: &Ladder) -> Density {
 #[must_use]
 pub fn stack_density(profile: Profile) -> Density {
     let (rounds, seconds) = match profile {
-        Profile::Smoke => (6, 25),
-        Profile::Quick => (8, 70),
-        Profile::Full => (30, 300),
+        Profile::Smoke => (6, 40),
+        Profile::Quick => (8, 110),
+        Profile::Full => (30, 400),
     };
     Density {
         instances: Some(2),
@@ -237,6 +237,16 @@ pub fn stack_density(profile: Profile) -> Density {
         growth: Bytes(0),
         rounds,
         budget: Duration::from_secs(seconds),
+    }
+}
+
+/// Most blocks of a stack ladder's run: launches take up to a second each, and memory is to have its share.
+#[must_use]
+pub const fn stack_rounds(profile: Profile) -> u32 {
+    match profile {
+        Profile::Smoke => 8,
+        Profile::Quick => 30,
+        Profile::Full => 300,
     }
 }
 

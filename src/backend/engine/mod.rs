@@ -262,6 +262,13 @@ pub fn open(
         EngineKind::Containerd => Box::new(containerd::Containerd::open(provided, services)?),
         #[cfg(feature = "engines")]
         EngineKind::Cri => Box::new(cri::Cri::open(provided, services)?),
+        #[cfg(not(feature = "engines"))]
+        EngineKind::Containerd | EngineKind::Cri => {
+            return Err(Unavailable {
+                reason: format!("this isobench was built without {kind}"),
+                remedy: "cargo build --release --features engines".to_owned(),
+            });
+        }
         EngineKind::Dockerd(network) => Box::new(docker::Api::open(*network, provided, services)?),
         EngineKind::Docker(network) => {
             Box::new(docker::Client::open(*network, provided, services)?)

@@ -1,9 +1,6 @@
 //! Processes of an instance of a daemon: the payload and the shim above it.
 
 use std::fs;
-use std::path::Path;
-
-use super::groups::EngineGroups;
 
 /// The process above this one (`/proc/PID/stat`, field 4), unless it is the system's first.
 #[must_use]
@@ -27,17 +24,6 @@ pub fn shim(pid: u32) -> Option<u32> {
 #[must_use]
 pub fn with_shim(pid: u32) -> Vec<u32> {
     [Some(pid), shim(pid)].into_iter().flatten().collect()
-}
-
-/// The first process of the control group with this path, in whichever hierarchy it is.
-#[must_use]
-pub fn in_group(path: &Path) -> Option<u32> {
-    let groups = EngineGroups::look().ok()?;
-    let name = path.strip_prefix(groups.path("")).ok()?;
-    groups.all(&name.to_string_lossy()).find_map(|directory| {
-        let text = fs::read_to_string(directory.join("cgroup.procs")).ok()?;
-        text.lines().find_map(|line| line.parse().ok())
-    })
 }
 
 #[cfg(test)]

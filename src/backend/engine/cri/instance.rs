@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use isobench_guardian::MARK;
 use prost::Message;
 
 use super::super::command::{Patience, as_shell};
+use super::super::groups::EngineGroups;
 use super::super::grpc::{Call, NoAnswer};
 use super::super::{CLEAN_UP, Order, Running, Sources, leftover, pids};
 use super::Shared;
@@ -126,7 +127,7 @@ impl Instance {
         Ok(folder)
     }
 
-    fn sandbox_config(&self, folder: &std::path::Path) -> SandboxConfig {
+    fn sandbox_config(&self, folder: &Path) -> SandboxConfig {
         let parent = self.shared.endpoint.parent.as_ref();
         SandboxConfig {
             metadata: Some(SandboxMetadata {
@@ -275,6 +276,16 @@ fn namespaces() -> Namespaces {
     }
 }
 
+/// The first process of the control group with this path, in whichever hierarchy it is.
+fn in_group(path: &Path) -> Option<u32> {
+    let groups = EngineGroups::look().ok()?;
+    let name = path.strip_prefix(groups.path("")).ok()?;
+    groups.all(&name.to_string_lossy()).find_map(|directory| {
+        let text = fs::read_to_string(directory.join("cgroup.procs")).ok()?;
+        text.lines().find_map(|line| line.parse().ok())
+    })
+}
+
 impl Running for Instance {
     fn sources(&self) -> Sources<'_> {
         let fifo = self.fifo.as_ref().map(AsFd::as_fd);
@@ -381,7 +392,7 @@ impl Running for Instance {
     fn processes(&self) -> Result<Vec<u32>, Failure> {
         let group = |id: &Option<String>| {
             let parent = self.shared.endpoint.parent.as_ref()?;
-            pids::in_group(&parent.join(id.as_ref()?))
+            in_group(&parent.join(id.as_ref()?))
         };
         let unknown = || Failure::setup("processes", io::Error::other("no such control group"));
         let payload = group(&self.container).ok_or_else(unknown)?;

@@ -39,41 +39,48 @@ impl Attached {
         self.stream.as_ref().map(AsFd::as_fd)
     }
 
-    /// What the container wrote to its standard output, now that something has come; 0 is the end.
+    /// What the container wrote to its standard output, now that something has come; 0 is the end. All
+    /// that has come is handed on, as far as there is room: what stays behind makes nothing readable.
     ///
     /// # Errors
     /// The connection breaks off, or brings no such parts.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            if let Some((start, end)) = part(&self.received)? {
-                let is_output = self.received[0] == STDOUT;
-                let n = (end - start).min(buffer.len());
-                if !is_output || n == 0 {
-                    self.received.drain(..end);
-                    continue;
-                }
-                buffer[..n].copy_from_slice(&self.received[start..start + n]);
-                if n == end - start {
-                    self.received.drain(..end);
-                } else {
-                    // The rest keeps a header.
-                    let rest = u32::try_from(end - start - n).unwrap_or(0);
-                    self.received.drain(8..8 + n);
-                    self.received[4..8].copy_from_slice(&rest.to_be_bytes());
-                }
+            let n = self.hand_on(buffer)?;
+            let Some(stream) = self.stream.as_mut().filter(|_| n == 0) else {
                 return Ok(n);
-            }
-            let Some(stream) = &mut self.stream else {
-                return Ok(0);
             };
             let mut more = [0; 4096];
-            let n = stream.read(&mut more)?;
-            if n == 0 {
-                self.stream = None;
-                return Ok(0);
+            match stream.read(&mut more)? {
+                0 => self.stream = None,
+                n => self.received.extend_from_slice(&more[..n]),
             }
-            self.received.extend_from_slice(&more[..n]);
         }
+    }
+
+    /// Whole parts that have come.
+    fn hand_on(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while let Some((start, end)) = part(&self.received)? {
+            let room = &mut buffer[filled..];
+            let is_output = self.received[0] == STDOUT;
+            let n = if is_output {
+                (end - start).min(room.len())
+            } else {
+                0
+            };
+            room[..n].copy_from_slice(&self.received[start..start + n]);
+            filled += n;
+            if is_output && n < end - start {
+                // The rest keeps a header.
+                let rest = u32::try_from(end - start - n).unwrap_or(0);
+                self.received.drain(start..start + n);
+                self.received[4..start].copy_from_slice(&rest.to_be_bytes());
+                break;
+            }
+            self.received.drain(..end);
+        }
+        Ok(filled)
     }
 
     /// The end of the container's input.
@@ -127,6 +134,20 @@ mod tests {
         }
         assert_eq!(said, b"hello!");
         assert!(attached.output().is_none());
+    }
+
+    /// Two messages that come at once are heard at once: nothing more may ever make the connection
+    /// readable.
+    #[test]
+    fn nothing_that_has_come_stays_behind() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut attached = Attached::new(ours, Vec::new()).unwrap();
+        theirs
+            .write_all(b"\x01\0\0\0\0\0\0\x05ready\x01\0\0\0\0\0\0\x05waits")
+            .unwrap();
+        let mut buffer = [0; 64];
+        assert_eq!(attached.read(&mut buffer).unwrap(), 10);
+        assert_eq!(&buffer[..10], b"readywaits");
     }
 
     #[test]
