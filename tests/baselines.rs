@@ -102,6 +102,46 @@ fn a_baseline_says_what_its_run_says() {
 }
 
 #[test]
+fn a_run_is_kept_when_it_ends_well() {
+    let place = Place::new();
+    let run = |out: &str, flags: &[&str]| {
+        let mut command = place.isobench();
+        command.arg("run").args(["--out", out]).args(flags);
+        command.output().unwrap()
+    };
+    let output = run("one", &[&SHORT[..], &["--save-baseline", "one"]].concat());
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("the baseline"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(place.path("data/isobench/baselines/one.json").exists());
+    assert_eq!(status(&run("two", &SHORT)), 0);
+    // A process alone has nothing that is relative to it.
+    let output = place.gate("one", "two", &[]);
+    assert_eq!(status(&output), 2, "{}", stderr(&output));
+    assert!(stderr(&output).contains("./one"));
+    fs::remove_dir_all(place.path("one")).unwrap();
+    let output = place.gate("one", "two", &[]);
+    assert_eq!(status(&output), 5, "{}", stdout(&output));
+    assert!(
+        stdout(&output).contains("nothing in common"),
+        "{}",
+        stdout(&output)
+    );
+    let flags = ["--backends", "container", "--save-baseline", "x"];
+    let output = run("three", &flags);
+    assert_eq!(status(&output), 2);
+    assert!(
+        stderr(&output).contains("ratios to process"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!place.path("three").exists());
+}
+
+#[test]
 fn what_is_not_there_is_an_error_and_lenient_passes_only_that() {
     let place = Place::new();
     place.run(&head());

@@ -551,7 +551,7 @@ fn kill_at_any_moment_leaves_nothing_corrupt() {
             while !out.join("run.json").exists() && child.try_wait().unwrap().is_none() {
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
-            chance % 200_000
+            chance % 500_000
         };
         std::thread::sleep(std::time::Duration::from_micros(pause));
         let _ = child.kill();
