@@ -10,7 +10,7 @@
 //!   report ◄──────── second serial port ────── steps, one after the other
 //! ```
 //!
-//! There are three such machines, a test each. To add a check, add a [`steps::Step`] to one of them; to
+//! There are four such machines, a test each. To add a check, add a [`steps::Step`] to one of them; to
 //! give it a file, add that to [`image`]. `ISOBENCH_NESTED_STEPS=WORD,…` does only the steps whose names
 //! contain one of the words; `ISOBENCH_NESTED_FULL=1` kills at each phase a hundred times and soaks in full.
 // Helpers of tests are tests: they state their expectations with panic.
@@ -55,6 +55,11 @@ fn cgroup2() {
 #[test]
 fn linux() {
     run(&steps::LINUX);
+}
+
+#[test]
+fn qemu() {
+    run(&steps::QEMU);
 }
 
 fn run(bed: &'static Bed) {

@@ -133,7 +133,7 @@ impl Qemu {
             .with(["-smp", "1", "-m", &format!("{}k", memory >> 10)])
             .with(["-nodefaults", "-no-user-config", "-no-reboot"])
             .with(["-display", "none", "-sandbox", "on"])
-            .with(["-chardev", "file,id=log,path=/dev/fd/2"])
+            .with(["-chardev", "file,id=log,path=/proc/self/fd/2"])
             .with(["-serial", "chardev:log"])
             .with(["-chardev", "stdio,id=port,signal=off"])
             .with(["-device", second])
