@@ -87,6 +87,12 @@ pub trait Backend {
         Vec::new()
     }
 
+    /// From now on with or without its seccomp filter, which may end a payload that asks; whether that
+    /// could be done.
+    fn set_filter(&mut self, _on: bool) -> bool {
+        false
+    }
+
     /// Which engine this is, where it is somebody else's.
     fn engine(&self) -> Option<EngineFacts> {
         None

@@ -7,10 +7,9 @@ use super::args::{ExplainArgs, Format, Given, RunArgs};
 use super::error::CliError;
 use crate::backend::Provided;
 use crate::backend::configuration::{Configuration, ConfigurationError};
+use crate::backend::engine::EngineKind;
 use crate::backend::engine::own::OwnBackend;
-use crate::measure::plan::{
-    Plan, density, engines_time, ladder_rounds, ladder_time, max_time, rounds, target,
-};
+use crate::measure::plan::{Plan, density, ladder_rounds, ladder_time, max_time, rounds, target};
 use crate::workload::profile::Profile;
 use crate::workload::{Task, Workload};
 
@@ -25,6 +24,8 @@ pub struct RunPlan {
     pub out: Option<PathBuf>,
     /// What to print.
     pub format: Format,
+    /// Whether the time was given by the user, and is not the profile's.
+    pub has_own_time: bool,
     /// Whether the configurations are those of the namespace ladder, which depend on what this
     /// host has.
     pub ladder: bool,
@@ -68,10 +69,10 @@ pub fn validate(
     let seed = seed(args.seed.as_deref(), random_seed)?;
     let max_time = match &args.max_time {
         None if ladder => ladder_time(profile),
-        None => max_time(profile) + engines_time(profile, &configurations),
+        None => max_time(profile),
         Some(text) => duration("--max-time", text)?,
     };
-    let deadline = deadline(&configurations);
+    let deadline = deadline(&configurations, &own);
     Ok(RunPlan {
         plan: Plan {
             configurations,
@@ -94,19 +95,25 @@ pub fn validate(
         out: args.out.clone(),
         format: args.format,
         ladder,
+        has_own_time: args.max_time.is_some(),
     })
 }
 
-/// When a trial has taken too long, if one of these is among those that run. A kernel on an emulated
-/// machine takes half a minute to its first process.
-fn deadline(configurations: &[Configuration]) -> Duration {
-    let boots = |c: &Configuration| match c {
-        Configuration::LinuxVm(_) => true,
-        Configuration::Engine(kind) => kind.boots(),
-        _ => false,
+/// How long a trial may take, whatever it is.
+fn deadline(configurations: &[Configuration], own: &[OwnBackend]) -> Duration {
+    // A kernel on an emulated machine takes half a minute to its first process.
+    const BOOT: Duration = Duration::from_secs(120);
+    let of = |one: &Configuration| match one {
+        Configuration::LinuxVm(_) => BOOT,
+        Configuration::Engine(EngineKind::Own(name)) => {
+            let own = own.iter().find(|own| own.name == *name);
+            own.map_or(Duration::ZERO, |own| own.timeout)
+        }
+        Configuration::Engine(kind) if kind.boots() => BOOT,
+        _ => Duration::ZERO,
     };
-    let long = configurations.iter().any(boots);
-    Duration::from_secs(if long { 120 } else { 30 })
+    let longest = configurations.iter().map(of).max().unwrap_or_default();
+    longest.max(Duration::from_secs(30))
 }
 
 /// What the flags give to backends.
@@ -145,7 +152,7 @@ pub fn explain(args: &ExplainArgs, own: Vec<OwnBackend>) -> Result<ExplainPlan, 
     }
     let tasks = selected.tasks.into_iter().map(|(task, _)| task);
     Ok(ExplainPlan {
-        deadline: deadline(&configurations),
+        deadline: deadline(&configurations, &own),
         configurations,
         tasks: tasks.collect(),
         provided: provided(&args.given, own),
@@ -375,9 +382,10 @@ mod tests {
             out,
             format,
             ladder,
+            has_own_time,
         } = plan(&[]).unwrap();
         assert_eq!(provided, Provided::default());
-        assert!(!ladder);
+        assert!(!ladder && !has_own_time);
         assert_eq!(plan.configurations, Configuration::defaults());
         assert_eq!(
             (plan.seed, plan.profile, out, format),
@@ -447,11 +455,9 @@ mod tests {
     }
 
     #[test]
-    fn all_is_every_backend_and_takes_more_time() {
+    fn all_is_every_backend() {
         let every = plan(&["--backends", "all"]).unwrap().plan;
         assert_eq!(every.configurations, Configuration::all());
-        let default = plan(&[]).unwrap().plan;
-        assert!(every.max_time > default.max_time);
         assert!(plan(&["--backends", "all,process"]).is_err());
     }
 

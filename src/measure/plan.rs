@@ -164,14 +164,17 @@ pub const fn max_time(profile: Profile) -> Duration {
 /// What engines need beside that: each of their trials takes longer than all of the project's own in a
 /// block, and every task is to have some blocks of them.
 #[must_use]
-pub fn engines_time(profile: Profile, configurations: &[Configuration]) -> Duration {
+pub fn engines_time<'a>(
+    profile: Profile,
+    configurations: impl Iterator<Item = &'a Configuration>,
+) -> Duration {
     let (tasks, blocks) = match profile {
-        Profile::Smoke => (profile.tasks().len(), 3),
-        Profile::Quick => (profile.tasks().len(), 8),
+        Profile::Smoke => (profile.tasks().len(), 6),
+        Profile::Quick => (profile.tasks().len(), 12),
         Profile::Full => (profile.tasks().len(), 40),
     };
     let trials = u32::try_from(tasks * blocks).unwrap_or(u32::MAX);
-    let engines = configurations.iter().filter_map(|one| match one {
+    let engines = configurations.filter_map(|one| match one {
         Configuration::Engine(kind) => Some(kind.typical_time()),
         _ => None,
     });
@@ -284,6 +287,17 @@ mod tests {
         assert_eq!(of(Profile::Smoke), [10.0, 10.0]);
         assert_eq!(of(Profile::Quick), [3.7, 1.9]);
         assert_eq!(of(Profile::Full), [2.0, 1.9]);
+    }
+
+    #[test]
+    fn engines_get_time_of_their_own() {
+        let of = |names: &[&str]| {
+            let all: Vec<Configuration> = names.iter().map(|n| n.parse().unwrap()).collect();
+            engines_time(Profile::Smoke, all.iter())
+        };
+        assert_eq!(of(&["process", "container"]), Duration::ZERO);
+        assert!(of(&["process", "podman"]) > of(&["process", "bwrap"]));
+        assert_eq!(of(&["crun", "runc"]), of(&["crun"]) + of(&["runc"]));
     }
 
     #[test]

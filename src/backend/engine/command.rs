@@ -268,6 +268,12 @@ impl Started {
         self.tail.take_in();
     }
 
+    /// The end of what it has printed.
+    #[must_use]
+    pub fn printed(&self) -> String {
+        self.tail.text()
+    }
+
     /// Waits until every process that was given its standard error has closed it, which is when the last of
     /// them has ended; not for long, as one of them may be meant to stay.
     pub fn wait_for_silence(&mut self) {

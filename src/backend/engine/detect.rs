@@ -30,7 +30,18 @@ impl Found {
     /// It is not there, or it does not answer.
     pub fn engine(kind: &EngineKind) -> Result<Self, Unavailable> {
         let path = path_of(kind)?;
-        let asked = Invocation::of(&path).with(["--version"]);
+        Self::asked(path, |asked| asked)
+    }
+
+    /// A program at this path, asked for its version by a command that `with` makes of the plain one.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn asked(
+        path: PathBuf,
+        with: impl FnOnce(Invocation) -> Invocation,
+    ) -> Result<Self, Unavailable> {
+        let asked = with(Invocation::of(&path)).with(["--version"]);
         let answer = asked
             .run(Patience::until(Deadline::after(PATIENCE)))
             .map_err(|failure| Unavailable {

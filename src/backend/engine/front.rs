@@ -17,6 +17,11 @@ pub trait Remover {
     /// What is left, or what the engine says.
     fn remove(&mut self, by_force: bool, teardown: &mut PhaseLog) -> Result<(), Failure>;
 
+    /// How the payload ended, told by how the command did and by what it printed last.
+    fn payload_exit(&self, exit: Exit, _printed: &str) -> Exit {
+        as_shell(exit)
+    }
+
     /// Whether everything that the command has started has its standard error, too, and ends with it or
     /// soon after.
     fn goes_silently(&self) -> bool {
@@ -128,7 +133,8 @@ impl Running for Front {
     }
 
     fn exit(&mut self, teardown: &mut PhaseLog) -> Result<Exit, Failure> {
-        teardown.time("wait", || self.command.reap().map(as_shell))
+        let exit = teardown.time("wait", || self.command.reap())?;
+        Ok(self.remover.payload_exit(exit, &self.command.printed()))
     }
 
     fn remove(&mut self, teardown: &mut PhaseLog) -> Result<(), Failure> {

@@ -94,12 +94,7 @@ pub trait Engine {
         None
     }
 
-    /// How long a first launch may take.
-    fn first_deadline(&self) -> Duration {
-        super::launcher::probe().deadline
-    }
-
-    /// The longest that a trial may take, where the engine's user has said so.
+    /// The longest that a trial may take, the first launch among them, where that is known of the engine.
     fn timeout(&self) -> Option<Duration> {
         None
     }
@@ -107,6 +102,11 @@ pub trait Engine {
     /// After a first launch that failed: goes without what may have failed it, and says so as a
     /// limitation. Whether another try is worth it.
     fn compromise(&mut self, _failure: &Failure) -> bool {
+        false
+    }
+
+    /// From now on with or without its seccomp filter; whether that could be done.
+    fn set_filter(&mut self, _on: bool) -> bool {
         false
     }
 
@@ -253,10 +253,8 @@ impl Engined {
 
     /// What is found out by one launch need not fail in every trial.
     fn first_launch(&mut self) -> Result<(), Unavailable> {
-        let launch = Launch {
-            deadline: self.engine.first_deadline(),
-            ..super::launcher::probe()
-        };
+        let mut launch = super::launcher::probe();
+        launch.deadline = self.engine.timeout().unwrap_or(launch.deadline);
         let mut first = self.trial(&launch);
         while let Err(failure) = &first
             && self.engine.compromise(failure)
@@ -319,8 +317,10 @@ impl Backend for Engined {
         talk.remove(&mut teardown)?;
         let t5 = clock::now();
         answers.append(&mut talk.transcript.take_answers());
+        // Ended in any case; what the payload did comes first.
+        let leftovers = talk.look_for_leftovers();
         talk.verdict(exit)?;
-        talk.look_for_leftovers()?;
+        leftovers?;
         let (ready, t2, report) = talk.transcript.finish()?;
         let clock = talk.clock();
         let instants = Instants {
@@ -363,6 +363,10 @@ impl Backend for Engined {
         self.engine.limitations()
     }
 
+    fn set_filter(&mut self, on: bool) -> bool {
+        self.engine.set_filter(on)
+    }
+
     fn engine(&self) -> Option<EngineFacts> {
         Some(self.engine.facts())
     }
@@ -390,6 +394,7 @@ fn remedy(failure: &Failure) -> Option<&'static str> {
             "setting up uid map",
             "sysctl -w kernel.unprivileged_userns_clone=1, or run as root",
         ),
+        ("cannot resolve", "set HOME to a directory that exists"),
         ("Operation not permitted", "run as root"),
         ("permission denied", "run as root"),
     ];
@@ -425,8 +430,9 @@ impl Instance for Held {
         self.talk.until_exit(deadline)?;
         let exit = self.talk.exit(&mut teardown)?;
         self.talk.remove(&mut teardown)?;
+        let leftovers = self.talk.look_for_leftovers();
         self.talk.verdict(exit)?;
-        self.talk.look_for_leftovers()?;
+        leftovers?;
         match self.talk.transcript.replied() {
             Some(_) => Ok(()),
             None => Err(Failure::Protocol("the payload did not answer the request")),

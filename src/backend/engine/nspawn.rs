@@ -14,6 +14,7 @@ use super::{Engine, EngineFacts, EngineKind, Failure, Limitation, Order, PhaseLo
 use crate::backend::Unavailable;
 use crate::backend::container::is_privileged;
 use crate::backend::services::Services;
+use crate::sys::pidfd::Exit;
 
 /// systemd-nspawn, found.
 pub struct Nspawn {
@@ -44,7 +45,7 @@ impl Nspawn {
             .map_err(|why| found.unusable(&why, "mount the control groups"))?;
         let command = found
             .command()
-            .with(["--quiet", "--pipe", "--read-only", "--directory"])
+            .with(["--pipe", "--read-only", "--directory"])
             .with([&root])
             .with(["--private-network", "--register=no", "--keep-unit"])
             .with(["--timezone=off", "--resolv-conf=off", "--link-journal=no"])
@@ -113,7 +114,23 @@ struct Remove {
     name: String,
 }
 
+/// The signal that nspawn says ended the payload.
+fn signal_of(printed: &str) -> Option<i32> {
+    let (_, behind) = printed.rsplit_once(" terminated by signal ")?;
+    let name = behind.split(['.', ' ']).next()?;
+    let signal: nix::sys::signal::Signal = format!("SIG{name}").parse().ok()?;
+    Some(signal as i32)
+}
+
 impl Remover for Remove {
+    /// nspawn has status 1 for every payload that was ended by a signal, and says which one.
+    fn payload_exit(&self, exit: Exit, printed: &str) -> Exit {
+        match (exit, signal_of(printed)) {
+            (Exit::Status(1), Some(signal)) => Exit::Signal(signal),
+            _ => exit,
+        }
+    }
+
     fn goes_silently(&self) -> bool {
         true
     }
@@ -124,5 +141,18 @@ impl Remover for Remove {
             None => Ok(()),
             Some(path) => Err(Failure::Leftover(path.display().to_string())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signal_is_read_from_what_nspawn_says() {
+        let said = "Spawning container x on /r. | Container x terminated by signal SYS.";
+        assert_eq!(signal_of(said), Some(libc::SIGSYS));
+        assert_eq!(signal_of("Container x exited successfully."), None);
+        assert_eq!(signal_of("Container x terminated by signal 99."), None);
     }
 }

@@ -1,13 +1,16 @@
 //! `podman`: without a daemon, with its monitor conmon and an OCI runtime; with a store of its own, so
 //! that the user's is never touched.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use isobench_guardian::MARK;
 
 use super::command::{Invocation, Patience};
-use super::detect::{Found, on_path};
+use super::detect::{Found, on_path, path_of};
 use super::front::{Front, Remover};
 use super::groups::EngineGroups;
 use super::workspace::Workspace;
@@ -16,9 +19,13 @@ use super::{
     leftover,
 };
 use crate::backend::Unavailable;
+use crate::backend::child::Deadline;
 use crate::backend::container::cgroup::Limits;
 use crate::backend::container::{PAYLOAD_ID, is_privileged, memory_limit};
 use crate::backend::services::Services;
+
+/// How long podman may take to make a store.
+const FIRST: Duration = Duration::from_secs(20);
 
 /// podman, found.
 pub struct Podman {
@@ -29,7 +36,8 @@ pub struct Podman {
     /// Everything that says which store it is.
     podman: Invocation,
     groups: Option<EngineGroups>,
-    /// Name of the group above those of the instances.
+    /// Name of what belongs to the run: the group above those of the instances, for an ordinary user the
+    /// process that holds the user namespace.
     parent: String,
     /// The runtime to try if podman's own choice cannot run here.
     other_runtime: Option<&'static str>,
@@ -42,22 +50,37 @@ impl Podman {
     /// # Errors
     /// It is not there, or there is no place for its store.
     pub fn open(services: &mut Services) -> Result<Self, Unavailable> {
-        let found = Found::engine(&EngineKind::Podman)?;
+        let path = path_of(&EngineKind::Podman)?;
         let workspace = services.get(Workspace::new)?;
         // podman makes directories in a root that it mounts on.
         let prepared = workspace.folder("podman").and_then(|folder| {
             let root = workspace.copy_of_root("podman-root", &[])?;
+            let private = fs::Permissions::from_mode(0o700);
+            fs::set_permissions(&folder, private)?;
             Ok((folder, root, workspace.short()?.join("podman")))
         });
-        let (folder, root, short) =
-            prepared.map_err(|error| found.unusable(&error.to_string(), "free space"))?;
-        let mut limitations = workspace.limitations();
+        let (folder, root, short) = prepared.map_err(|error| Unavailable {
+            reason: format!("found {}, but {error}", path.display()),
+            remedy: "free space".to_owned(),
+        })?;
         let privileged = is_privileged();
+        // An ordinary user's podman keeps things there, whatever else it is told.
+        let at_home = |podman: Invocation| {
+            if privileged {
+                podman
+            } else {
+                podman
+                    .env("HOME", &short)
+                    .env("XDG_RUNTIME_DIR", &short)
+                    .env("TMPDIR", &short)
+            }
+        };
+        let found = Found::asked(path, at_home)?;
+        let mut limitations = workspace.limitations();
         let groups = privileged
             .then(|| EngineGroups::find(&mut limitations).ok())
             .flatten();
-        let mut podman = found
-            .command()
+        let podman = at_home(found.command())
             .with([
                 "--cgroup-manager=cgroupfs",
                 "--events-backend=none",
@@ -69,12 +92,21 @@ impl Podman {
             .with([short.join("run")])
             .with(["--tmpdir"])
             .with([short.join("tmp")]);
+        let parent = workspace.new_name();
         if !privileged {
-            podman = podman.env("HOME", &folder).env("XDG_RUNTIME_DIR", &folder);
+            // What podman does first is to start a process that holds the user namespace for all that
+            // come: it is the run's and no instance's.
+            let first = podman.clone().marked(&parent).with(["ps"]);
+            let answer = first.run(Patience::until(Deadline::after(FIRST)));
+            answer.map_err(|failure| {
+                leftover::end(&parent);
+                let remedy = super::remedy(&failure).unwrap_or("see what it printed");
+                found.unusable(&failure.to_string(), remedy)
+            })?;
         }
         Ok(Self {
             found,
-            parent: workspace.new_name(),
+            parent,
             _workspace: workspace,
             folder,
             root,
@@ -127,6 +159,8 @@ impl Engine for Podman {
     ) -> Result<Box<dyn Running>, Failure> {
         let task = &order.launch.task;
         let limits = Limits::with_memory(memory_limit(task));
+        // An ordinary user may have no other id to give than their own, which is 0 inside.
+        let user = if is_privileged() { PAYLOAD_ID } else { 0 };
         let mut command = self
             .podman
             .clone()
@@ -138,7 +172,7 @@ impl Engine for Podman {
                 "--passwd=false",
             ])
             .with(["--cap-drop=all", "--security-opt=no-new-privileges"])
-            .with([format!("--user={PAYLOAD_ID}:{PAYLOAD_ID}")])
+            .with([format!("--user={user}:{user}")])
             .with(["--read-only", "--read-only-tmpfs=false", "--systemd=false"])
             // The harness keeps what the payload writes; podman's own limits may be above the host's.
             .with(["--log-driver=none", "--ulimit=nofile=1024:1024"])
@@ -189,6 +223,7 @@ impl Remover for Remove {
 
 impl Drop for Podman {
     fn drop(&mut self) {
+        leftover::end(&self.parent);
         if let Some(groups) = &self.groups {
             groups.sweep(&self.parent);
         }

@@ -20,7 +20,7 @@ use crate::host::noise::{Moment, Noise};
 use crate::measure::clock::{Clock, ClockError};
 use crate::measure::ladder::estimate::estimate;
 use crate::measure::ladder::{self, Ladder};
-use crate::measure::plan::{Plan, bursts, ladder_density};
+use crate::measure::plan::{Plan, bursts, engines_time, ladder_density};
 use crate::measure::session::{self, EndedEarly, Observer, Opened, RunError};
 use crate::measure::stored::RUNNING;
 use crate::measure::summary::{Count, Summary, summarise};
@@ -42,6 +42,7 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
         out,
         format,
         ladder,
+        has_own_time,
     } = validate(
         args,
         config::load(args.given.config.as_deref())?,
@@ -55,6 +56,10 @@ pub fn run(args: &RunArgs) -> Result<u8, CliError> {
         opened = climb(&mut plan);
     }
     opened.extend(open(&plan.configurations, &provided));
+    if !ladder && !has_own_time {
+        let usable = opened.iter().filter(|o| o.backend.is_ok());
+        plan.max_time += engines_time(plan.profile, usable.map(|o| &o.configuration));
+    }
     let reasons = unavailable(&opened);
     if reasons.len() == opened.len() {
         return Err(CliError::NothingRuns(reasons));

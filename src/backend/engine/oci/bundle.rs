@@ -204,8 +204,7 @@ pub fn differences(wishes: &Wishes) -> Vec<String> {
             .to_owned(),
         "all of /proc is there (of its own pid namespace), and the devices that a runtime adds itself"
             .to_owned(),
-        "its network namespace has a loopback interface that the runtime brings up or not as it likes"
-            .to_owned(),
+        "its environment has one variable, by which the guardian finds it".to_owned(),
         "its control group is in every hierarchy that is mounted, with a list of devices".to_owned(),
     ];
     if wishes.group.is_none() {

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::command::{Invocation, Patience, Started, as_shell};
 use super::super::front::read_until_end;
@@ -16,7 +16,7 @@ use crate::sys::fd;
 use crate::sys::pidfd::{self, Exit};
 use crate::trial::{EngineEnd, EngineFailure, Failure, PhaseLog};
 
-/// How long the kernel may call a group busy after its last process was reaped.
+/// How long something may be seen after the runtime has removed it.
 const BUSY: Duration = Duration::from_secs(1);
 
 /// The container. Dropping it removes it.
@@ -104,10 +104,20 @@ impl Instance {
         self.first = Some(run);
     }
 
-    /// After a start that failed.
+    /// After a start that failed: there may be a container, a part of one, or none.
     pub fn give_up(&mut self) {
-        if let Err(failure) = self.remove(&mut PhaseLog::new()) {
-            tracing::error!(name = self.name, %failure, "instance left behind");
+        self.removed = true;
+        if let Err(failure) = self.end_by_force() {
+            tracing::error!(name = self.name, %failure, "payload left behind");
+        }
+        if self.left().is_some()
+            && let Err(failure) = self.delete(true)
+        {
+            tracing::debug!(name = self.name, %failure, "its runtime does not remove it");
+        }
+        self.sweep();
+        if let Err(error) = fs::remove_dir_all(&self.bundle) {
+            tracing::error!(path = %self.bundle.display(), %error, "bundle left behind");
         }
     }
 
@@ -160,7 +170,9 @@ impl Instance {
     /// Removes what a runtime leaves that was killed or failed.
     fn sweep(&self) {
         leftover::end(&self.name);
-        if let Some(groups) = &self.groups {
+        if let Some(groups) = &self.groups
+            && groups.left(&self.name).is_some()
+        {
             groups.sweep(&self.name);
         }
         let removed = fs::remove_dir_all(&self.state);
@@ -243,10 +255,10 @@ impl Running for Instance {
             teardown.time("delete", || self.delete(is_running))
         };
         (self.stdin, self.stdout) = (None, None);
+        let end = Instant::now() + BUSY;
         let mut left = self.left();
-        if left.is_some() && deleted.is_ok() {
-            // The kernel may still be letting go of a group.
-            std::thread::sleep(BUSY / 100);
+        while left.is_some() && deleted.is_ok() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
             left = self.left();
         }
         if left.is_some() {
@@ -269,13 +281,11 @@ impl Running for Instance {
     }
 
     fn processes(&self) -> Result<Vec<u32>, Failure> {
-        let run = self.first.as_ref().and_then(Started::pid);
-        let payload = match &self.payload {
-            Some(payload) => payload.pid,
-            None => super::pid_of(&self.bundle.join("pid"))
-                .map_err(|error| Failure::setup("pid_file", error))?,
-        };
-        Ok([Some(payload), run].into_iter().flatten().collect())
+        Ok(match &self.payload {
+            Some(payload) => vec![payload.pid],
+            // `run` and what it has started.
+            None => isobench_guardian::marked(|mark| mark == self.name),
+        })
     }
 
     fn group(&self) -> Option<GroupAccounts> {

@@ -166,8 +166,6 @@ impl Oci {
             .command(order.name)
             .with(["run", "--bundle"])
             .with([bundle])
-            .with(["--pid-file"])
-            .with([bundle.join("pid")])
             .with([order.name]);
         let (stdin, stdout) = instance.pipes(order.hold)?;
         log.open("run");
@@ -187,6 +185,11 @@ impl Engine for Oci {
 
     fn limitations(&self) -> Vec<Limitation> {
         self.limitations.clone()
+    }
+
+    fn set_filter(&mut self, on: bool) -> bool {
+        self.wishes.seccomp = on;
+        true
     }
 
     /// A runtime that cannot make control groups here may still run without.
