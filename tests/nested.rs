@@ -10,7 +10,7 @@
 //!   report ◄──────── second serial port ────── steps, one after the other
 //! ```
 //!
-//! There are four such machines, a test each. To add a check, add a [`steps::Step`] to one of them; to
+//! There are three such machines, a test each. To add a check, add a [`steps::Step`] to one of them; to
 //! give it a file, add that to [`image`]. `ISOBENCH_NESTED_STEPS=WORD,…` does only the steps whose names
 //! contain one of the words; `ISOBENCH_NESTED_FULL=1` kills at each phase a hundred times and soaks in full.
 // Helpers of tests are tests: they state their expectations with panic.
@@ -57,11 +57,6 @@ fn linux() {
     run(&steps::LINUX);
 }
 
-#[test]
-fn qemu() {
-    run(&steps::QEMU);
-}
-
 fn run(bed: &'static Bed) {
     if bed.chosen().next().is_none() {
         eprintln!("skipped: nested {}: no step is chosen", bed.name);
@@ -75,7 +70,7 @@ fn run(bed: &'static Bed) {
         }
     };
     let mut folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let image = image::write(&kit, bed, folder.path());
+    let image = image::write(&kit, folder.path());
     let mut log = File::create(folder.path().join("steps.log")).unwrap();
     let begun = Instant::now();
     let limit = LIMIT * if steps::full() { 20 } else { 1 };

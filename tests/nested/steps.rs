@@ -76,8 +76,6 @@ const LINUX_RUN: &str = "isobench run --backends process,linux-vm:keep=console -
 /// In two steps, so that each is done in time on a busy host, too.
 const LINUX_VM: &str = "linux_vm --nocapture --skip a_disk_and_a_console";
 const LINUX_DEVICES: &str = "linux_vm --nocapture a_disk_and_a_console";
-const QEMU_RUN: &str = "isobench run --backends process,qemu:microvm,qemu:pc --workloads noop \
-                        --blocks 1 --seed 1 --max-time 5m --out /qemu --format json";
 /// The modules that touch the machine.
 const LIB: &str = "lib --nocapture backend:: host:: sys:: vmm:: --skip kill_tests";
 const KILLS: &str = "lib --nocapture backend::kill_tests";
@@ -90,19 +88,15 @@ const ROOTFS: &str = "rootfs --nocapture";
 /// A machine and what is done in it.
 pub struct Bed {
     pub name: &'static str,
-    /// Whether QEMU is there, to be run inside: emulating all of a guest there takes too long for a
-    /// `doctor` that looks at everything.
-    pub has_emulator: bool,
     steps: &'static [Step],
 }
 
 /// All of them, two at a time, so that each has a core of this host.
-pub const BEDS: [&Bed; 4] = [&SVM, &GROUPS, &LINUX, &QEMU];
+pub const BEDS: [&Bed; 3] = [&SVM, &GROUPS, &LINUX];
 
 /// What a micro-VM needs, and whole runs.
 pub const SVM: Bed = Bed {
     name: "svm",
-    has_emulator: false,
     steps: &[
         json("doctor", DOCTOR, everything_works),
         json("doctor-delegated", DOCTOR, everything_works).delegated(),
@@ -124,7 +118,6 @@ pub const SVM: Bed = Bed {
 /// Machines inside the machine, each with a kernel to boot.
 pub const LINUX: Bed = Bed {
     name: "linux",
-    has_emulator: false,
     steps: &[
         tests("linux-vm", LINUX_VM, 8, &[]),
         tests("linux-vm-devices", LINUX_DEVICES, 1, &[]),
@@ -132,17 +125,9 @@ pub const LINUX: Bed = Bed {
     ],
 };
 
-/// The same machines in somebody else's VMM.
-pub const QEMU: Bed = Bed {
-    name: "qemu",
-    has_emulator: true,
-    steps: &[json("qemu", QEMU_RUN, qemu_measured)],
-};
-
 /// What a container needs.
 pub const GROUPS: Bed = Bed {
     name: "cgroup2",
-    has_emulator: false,
     steps: &[
         json("doctor-groups", DOCTOR, everything_works).delegated(),
         tests("lib", LIB, 95, &[OLD_TIME]).delegated(),
@@ -283,26 +268,6 @@ fn kernel_measured(run: &Value) -> Result<String, String> {
         Some(version) if digest.len() == 64 => Ok(format!("guest kernel {version}")),
         _ => Err(format!("guest_kernel: {kernel}")),
     }
-}
-
-/// `run` with QEMU on KVM: a number, or that there is no QEMU here.
-fn qemu_measured(run: &Value) -> Result<String, String> {
-    this_bed(&run["host"])?;
-    let mut said = Vec::new();
-    for at in [1, 2] {
-        let vm = &run["backends"][at];
-        let id = vm["id"].as_str().unwrap_or_default();
-        let reason = vm["reason"].as_str().unwrap_or_default();
-        if reason.ends_with("is not on the path") {
-            said.push(format!("{id}: {reason}"));
-            continue;
-        }
-        let status = format!("{id}: status ({reason})");
-        must_be(&vm["status"], &"measured".into(), &status)?;
-        must_be(&vm["failures"], &0.into(), &format!("{id}: failures"))?;
-        said.push(format!("{id} measured"));
-    }
-    Ok(said.join(", "))
 }
 
 /// `run`: every backend gave a number for everything, but for a time namespace on an old kernel.
