@@ -70,7 +70,7 @@ fn run(bed: &'static Bed) {
         }
     };
     let mut folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let image = image::write(&kit, bed, folder.path());
+    let image = image::write(&kit, folder.path());
     let mut log = File::create(folder.path().join("steps.log")).unwrap();
     let begun = Instant::now();
     let limit = LIMIT * if steps::full() { 20 } else { 1 };

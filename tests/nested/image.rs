@@ -10,13 +10,12 @@ use std::process::Command;
 use isobench::vmm::initramfs::Initramfs;
 
 use crate::kit::Kit;
-use crate::steps::Bed;
 
 /// Where the modules lie, numbered in the order of loading.
 pub const MODULES: &str = "/modules";
 
-/// Writes the image of this bed into this folder.
-pub fn write(kit: &Kit, bed: &Bed, folder: &Path) -> PathBuf {
+/// Writes the image into this folder.
+pub fn write(kit: &Kit, folder: &Path) -> PathBuf {
     let mut tree = Initramfs::new();
     let mut libraries = BTreeSet::new();
     let read = |path: &Path| fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -35,20 +34,6 @@ pub fn write(kit: &Kit, bed: &Bed, folder: &Path) -> PathBuf {
     for (name, path) in &kit.tools {
         libraries.extend(needed(path));
         tree.file(&format!("/bin/{name}"), 0o755, read(path))
-            .unwrap();
-    }
-    let emulator = if bed.has_emulator {
-        &kit.emulator[..]
-    } else {
-        &[]
-    };
-    for (at, file) in emulator.iter().enumerate() {
-        // The program first; the rest is data.
-        let mode = if at == 0 { 0o755 } else { 0o644 };
-        if at == 0 {
-            libraries.extend(needed(file));
-        }
-        tree.file(&file.to_string_lossy(), mode, read(file))
             .unwrap();
     }
     for library in libraries {

@@ -155,7 +155,7 @@ fn perform(step: &Step, port: &Arc<Mutex<File>>) -> String {
         .process_group(0);
     command
         .env_clear()
-        .env("PATH", "/bin:/usr/bin")
+        .env("PATH", "/bin")
         .env("TMPDIR", "/tmp");
     command
         .env("ISOBENCH_BIN", "/bin/isobench")

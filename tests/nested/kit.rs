@@ -53,8 +53,6 @@ pub struct Kit {
     pub drivers: Vec<(String, PathBuf)>,
     /// Programs of this build by the name they get in the image.
     pub tools: Vec<(&'static str, PathBuf)>,
-    /// QEMU once more, to be run inside, and what it loads; nothing where it is not installed here.
-    pub emulator: Vec<PathBuf>,
     pub programs: BTreeMap<String, PathBuf>,
 }
 
@@ -103,27 +101,8 @@ impl Kit {
             modules,
             drivers,
             tools,
-            emulator: emulator(),
             programs: programs(),
         })
-    }
-}
-
-/// QEMU and the firmware of its machines, where Debian's packages put them.
-fn emulator() -> Vec<PathBuf> {
-    let files = [
-        "/usr/bin/qemu-system-x86_64",
-        "/usr/share/seabios/bios-256k.bin",
-        "/usr/share/qemu/bios-microvm.bin",
-        "/usr/share/qemu/kvmvapic.bin",
-        "/usr/share/qemu/linuxboot_dma.bin",
-        "/usr/share/qemu/pvh.bin",
-    ];
-    let files: Vec<_> = files.map(PathBuf::from).into();
-    if files.iter().all(|file| file.exists()) {
-        files
-    } else {
-        Vec::new()
     }
 }
 

@@ -104,11 +104,6 @@ pub trait Engine {
         None
     }
 
-    /// How long a first launch may take.
-    fn first_deadline(&self) -> Duration {
-        super::launcher::probe().deadline
-    }
-
     /// The daemons in front of which it stands, with what they take.
     fn daemons(&self) -> Vec<DaemonFacts> {
         Vec::new()
@@ -302,8 +297,7 @@ impl Engined {
     /// What is found out by one launch need not fail in every trial.
     fn first_launch(&mut self) -> Result<(), Unavailable> {
         let mut launch = super::launcher::probe();
-        let own = self.engine.timeout();
-        launch.deadline = own.unwrap_or_else(|| self.engine.first_deadline());
+        launch.deadline = self.engine.timeout().unwrap_or(launch.deadline);
         let mut first = self.trial(&launch);
         while let Err(failure) = &first
             && self.engine.compromise(failure)

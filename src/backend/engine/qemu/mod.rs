@@ -47,7 +47,7 @@ use crate::workload::payload;
 
 /// A kernel that is emulated instruction by instruction takes seconds to its first process, and more on a
 /// busy host.
-const FIRST_DEADLINE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// QEMU, found, with a kernel.
 pub struct Qemu {
@@ -133,7 +133,7 @@ impl Qemu {
             .with(["-smp", "1", "-m", &format!("{}k", memory >> 10)])
             .with(["-nodefaults", "-no-user-config", "-no-reboot"])
             .with(["-display", "none", "-sandbox", "on"])
-            .with(["-chardev", "file,id=log,path=/dev/fd/2"])
+            .with(["-chardev", "file,id=log,path=/proc/self/fd/2"])
             .with(["-serial", "chardev:log"])
             .with(["-chardev", "stdio,id=port,signal=off"])
             .with(["-device", second])
@@ -194,8 +194,8 @@ impl Engine for Qemu {
         Some(self.guest.clone())
     }
 
-    fn first_deadline(&self) -> Duration {
-        FIRST_DEADLINE
+    fn timeout(&self) -> Option<Duration> {
+        Some(TIMEOUT)
     }
 
     fn start(
