@@ -21,7 +21,7 @@ pub enum Place {
     /// have no room for such a path; named by [`Owner::new_link_name`].
     Folders(PathBuf),
     /// Processes of the harness's own user that carry [`MARK`](crate::MARK) with a name of
-    /// [`Owner::new_name`].
+    /// [`Owner::new_name`], and monitors with such a name on their command line.
     Processes,
     /// Interfaces of the network namespace that the harness is in; named by [`Owner::new_link_name`].
     Links,
@@ -110,7 +110,11 @@ impl Place {
             }
             Self::Processes => {
                 // Whether it has gone is for the next look to tell.
-                for pid in end_marked(|name| Owner::of(name).is_some_and(&whose)) {
+                let is_theirs = |name: &str| {
+                    let owner = Owner::of(name).or_else(|| Owner::of_link(name));
+                    owner.is_some_and(&whose)
+                };
+                for pid in end_marked(is_theirs) {
                     let busy = io::Error::from(io::ErrorKind::ResourceBusy);
                     note(format!("process {pid}"), Err(busy));
                 }

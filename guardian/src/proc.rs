@@ -44,9 +44,14 @@ pub(crate) fn has_our_clock(pid: u32) -> bool {
 /// Name of the environment variable by which a process that outlives its harness is known.
 pub const MARK: &str = "ISOBENCH_INSTANCE";
 
+/// Programs that have not the environment of whoever started them, and are known by a word of their command
+/// line: podman's monitor, and the podman that this starts in the end.
+const MONITORS: [&str; 2] = ["conmon", "podman"];
+
 /// Processes that were started with [`MARK`] set to a name that is looked for
 /// (`/proc/PID/environ`, proc_pid_environ(5)): an engine's own and, where it hands its environment on,
-/// the payload. Those of other users cannot be read and are left out, as is the calling process.
+/// the payload; and monitors with such a name on their command line. Those of other users cannot be read
+/// and are left out, as is the calling process.
 pub fn marked(wanted: impl Fn(&str) -> bool) -> Vec<u32> {
     let own = std::process::id();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -62,12 +67,26 @@ pub(crate) fn is_marked(pid: u32, wanted: impl Fn(&str) -> bool) -> bool {
         let value = variable.strip_prefix(MARK.as_bytes())?;
         std::str::from_utf8(value.strip_prefix(b"=")?).ok()
     });
-    mark.is_some_and(wanted)
+    mark.is_some_and(&wanted) || is_monitor(pid) && is_named(pid, &wanted)
+}
+
+fn is_monitor(pid: u32) -> bool {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    MONITORS.contains(&name.trim_end())
+}
+
+/// Whether a word of its command line, or a part of a path there, is such a name (`/proc/PID/cmdline`).
+fn is_named(pid: u32, wanted: impl Fn(&str) -> bool) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut words = line.split(|byte| matches!(byte, 0 | b'/' | b'='));
+    words.any(|word| std::str::from_utf8(word).is_ok_and(&wanted))
 }
 
 /// Ends the processes that are marked by such a name; their ids. They may take a moment to go.
 pub fn end_marked(wanted: impl Fn(&str) -> bool) -> Vec<u32> {
     let mut ended = marked(&wanted);
+    // A monitor that sees its payload end starts something.
+    ended.sort_by_key(|pid| !is_monitor(*pid));
     ended.retain(|pid| {
         // Only who is marked after the descriptor is known to be the one that it names.
         Process::open(*pid).is_ok_and(|process| is_marked(*pid, &wanted) && process.kill().is_ok())
@@ -100,6 +119,31 @@ mod tests {
         assert_eq!(other.try_wait().unwrap(), None);
         other.kill().unwrap();
         other.wait().unwrap();
+    }
+
+    /// A monitor is known by its command line, another program with the same words is not.
+    #[test]
+    fn a_monitor_is_found_by_its_command_line() {
+        use std::os::unix::process::CommandExt;
+        let folder = std::env::temp_dir().join(format!("guardian-monitor-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let name = crate::Owner::current().unwrap().new_name();
+        let start = |program: &str| {
+            fs::copy("/bin/sleep", folder.join(program)).unwrap();
+            let mut command = std::process::Command::new(folder.join(program));
+            command.arg0(format!("--root=/tmp/{name}/store")).arg("60");
+            command.spawn().unwrap()
+        };
+        let [mut conmon, mut other] = ["conmon", "other"].map(start);
+        while marked(|word| word == name).is_empty() {
+            std::thread::yield_now();
+        }
+        assert_eq!(end_marked(|word| word == name), [conmon.id()]);
+        conmon.wait().unwrap();
+        assert!(marked(|word| word == name).is_empty());
+        other.kill().unwrap();
+        other.wait().unwrap();
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

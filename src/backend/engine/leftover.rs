@@ -23,36 +23,41 @@ pub fn none_of(name: &str) -> Result<(), Failure> {
     Err(Failure::Leftover(format!("processes {left:?} of {name}")))
 }
 
-/// Waits for the end of processes that carry this name, which are about to end by themselves; `by_force`
+/// Waits for the end of processes that carry such a name, which are about to end by themselves; `by_force`
 /// they are ended.
-pub fn wait(name: &str, by_force: bool) {
+pub fn wait(wanted: impl Fn(&str) -> bool, by_force: bool) {
     let until = Instant::now() + PATIENCE;
-    while !by_force && !marked(|mark| mark == name).is_empty() {
+    while !by_force && !marked(&wanted).is_empty() {
         if Instant::now() > until {
             break;
         }
         std::thread::sleep(Duration::from_millis(1));
     }
     if by_force {
-        end(name);
+        end_all(&wanted);
     }
 }
 
 /// Ends the processes that carry this name, and waits for their end.
 pub fn end(name: &str) {
+    end_all(|mark| mark == name);
+}
+
+fn end_all(wanted: impl Fn(&str) -> bool) {
     /// Looks without a find, one after the other, before it is believed once there was one: a process
     /// that is just becoming another program cannot be recognised.
     const CALM: u32 = 3;
     let until = Instant::now() + PATIENCE;
     let mut calm = CALM - 1;
     while calm < CALM {
-        if end_marked(|mark| mark == name).is_empty() {
+        let ended = end_marked(&wanted);
+        if ended.is_empty() {
             calm += 1;
         } else {
             calm = 0;
         }
         if Instant::now() > until {
-            tracing::error!(name, "processes left behind");
+            tracing::error!(?ended, "processes left behind");
             return;
         }
         if calm < CALM {

@@ -159,12 +159,14 @@ impl Engine for Podman {
     ) -> Result<Box<dyn Running>, Failure> {
         let task = &order.launch.task;
         let limits = Limits::with_memory(memory_limit(task));
+        let id = self.folder.join(order.name);
         // An ordinary user may have no other id to give than their own, which is 0 inside.
         let user = if is_privileged() { PAYLOAD_ID } else { 0 };
         let mut command = self
             .podman
             .clone()
-            .with(["run", "--interactive", "--name", order.name])
+            .with(["run", "--interactive", "--name", order.name, "--cidfile"])
+            .with([&id])
             .with([
                 "--network=none",
                 "--hostname=isobench",
@@ -192,6 +194,7 @@ impl Engine for Podman {
         let remover = Remove {
             podman: self.podman.clone(),
             name: order.name.to_owned(),
+            id,
         };
         let front = Front::start(&command, order, log, Box::new(remover))?;
         Ok(Box::new(front))
@@ -201,10 +204,14 @@ impl Engine for Podman {
 struct Remove {
     podman: Invocation,
     name: String,
+    /// The file with podman's own name for it.
+    id: PathBuf,
 }
 
 impl Remover for Remove {
     fn remove(&mut self, by_force: bool, teardown: &mut PhaseLog) -> Result<(), Failure> {
+        // podman's own name for it, which is all that the podman started by the monitor has.
+        let id = fs::read_to_string(&self.id).unwrap_or_default();
         let rm = self.podman.clone().marked(&self.name).with(["rm"]);
         let rm = if by_force {
             // Also where podman was ended before it had made a container.
@@ -215,8 +222,11 @@ impl Remover for Remove {
         let removed = teardown.time("rm", || {
             rm.with([&self.name]).run(Patience::to_clean_up(CLEAN_UP))
         });
-        // The monitor ends a moment after its container.
-        teardown.time("monitor_exit", || leftover::wait(&self.name, by_force));
+        // The monitor ends a moment after its container, and what it starts then.
+        let is_its = |word: &str| word == self.name || (word == id && !id.is_empty());
+        teardown.time("monitor_exit", || leftover::wait(is_its, by_force));
+        // There is none where podman was ended before it had made a container.
+        let _ = fs::remove_file(&self.id);
         removed.map(drop)
     }
 }

@@ -243,7 +243,9 @@ impl Remover for Stop {
         };
         // What was detached and has nobody to stop it is ended.
         let by_force = by_force || self.detached && stopped.is_err();
-        teardown.time("processes_end", || leftover::wait(&self.name, by_force));
+        teardown.time("processes_end", || {
+            leftover::wait(|mark| mark == self.name, by_force)
+        });
         if let Some(fifo) = self.fifo.take() {
             let removed = std::fs::remove_file(&fifo);
             removed.map_err(|error| Failure::Leftover(format!("{}: {error}", fifo.display())))?;
