@@ -56,7 +56,11 @@ impl Bars {
         });
         let bands = bands.collect();
         let mut foot = axis.labels(bottom + 12.0, (APART, SMALL), axis::quantity(Unit::Bytes));
-        let words = "memory of one more idle instance, by account; the line marks the whole";
+        let words = if narrow {
+            "memory of one more idle instance, by account"
+        } else {
+            "memory of one more idle instance, by account; the line marks the whole"
+        };
         let at = ((left + right) / 2.0, bottom + 30.0);
         foot.push(Shape::text(at, words, SMALL, Anchor::Middle, Ink::Muted));
         Scene {

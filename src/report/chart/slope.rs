@@ -71,7 +71,11 @@ impl Slopes {
             ground.push(Shape::text(place, name, SMALL, Anchor::End, Ink::Muted));
         }
         let mut foot = across.labels(bottom + 14.0, (60.0, SMALL), format::trimmed);
-        let words = "idle instances at once; memory gone since the first count of each round";
+        let words = if narrow {
+            "idle instances at once"
+        } else {
+            "idle instances at once; memory gone since the first count of each round"
+        };
         let middle = ((left + right) / 2.0, bottom + 32.0);
         foot.push(Shape::text(
             middle,
