@@ -93,7 +93,7 @@ fn a_run_is_never_written_over() {
 }
 
 /// Every kind of backend, in the order in which they are shown.
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 24] = [
     "process",
     "container",
     "microvm",
@@ -101,6 +101,23 @@ const KINDS: [&str; 7] = [
     "microvm:snapshot",
     "microvm:pool",
     "linux-vm",
+    "crun",
+    "runc",
+    "youki",
+    "bwrap",
+    "podman",
+    "nspawn",
+    "containerd",
+    "cri",
+    "dockerd",
+    "dockerd:network=bridge",
+    "docker",
+    "docker:network=bridge",
+    "qemu:tcg",
+    "qemu:microvm",
+    "qemu:pc",
+    "firecracker",
+    "cloud-hypervisor",
 ];
 
 #[test]
@@ -151,9 +168,9 @@ fn doctor_names_the_kvm_kind_and_every_backend() {
         if backend["usable"] == false {
             assert!(!backend["reason"].as_str().unwrap().is_empty());
             assert!(!backend["remedy"].as_str().unwrap().is_empty());
-            assert!(text.contains(&format!("{id:<16} cannot run: ")), "{text}");
+            assert!(text.contains(&format!("{id:<22} cannot run: ")), "{text}");
         } else {
-            assert!(text.contains(&format!("{id:<16} usable")), "{text}");
+            assert!(text.contains(&format!("{id:<22} usable")), "{text}");
             usable.push(id);
         }
     }

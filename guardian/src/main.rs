@@ -11,6 +11,9 @@ use isobench_guardian::{Harness, Place, fork, ignore_signals};
 
 /// How long the kernel may call a group busy after its processes were killed.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Rounds in which nothing is found, one after the other, before it is believed: a process that is just
+/// becoming another program cannot be recognised.
+const CALM: u32 = 5;
 /// Between two tries: doubled from the first to the second of these.
 const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
 
@@ -46,13 +49,24 @@ fn main() -> ExitCode {
     }
     let end = Instant::now() + PATIENCE;
     let mut pause = Pauses::new();
-    loop {
-        places.retain(|place| !place.sweep(|owner| owner == harness.owner).left.is_empty());
-        if places.is_empty() || Instant::now() > end {
-            return ExitCode::SUCCESS;
+    let wanted = if places.contains(&Place::Processes) {
+        CALM
+    } else {
+        1
+    };
+    let mut calm = 0;
+    while calm < wanted && Instant::now() < end {
+        let swept = places
+            .iter()
+            .map(|place| place.sweep(|owner| owner == harness.owner));
+        // Every place in every round: what is ended last may have made something anew.
+        let found = swept.filter(|swept| !swept.is_empty()).count();
+        calm = if found == 0 { calm + 1 } else { 0 };
+        if calm < wanted {
+            pause.next();
         }
-        pause.next();
     }
+    ExitCode::SUCCESS
 }
 
 struct Pauses(Duration);

@@ -36,6 +36,14 @@ pub struct Swept {
     pub left: Vec<(String, io::Error)>,
 }
 
+impl Swept {
+    /// Whether there was nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.removed.is_empty() && self.left.is_empty()
+    }
+}
+
 impl Place {
     /// As a record of the guardian's pipe, without the NUL that ends it: no path has one.
     #[must_use]
@@ -88,13 +96,16 @@ impl Place {
                 for path in entries(directory, &whose).into_iter().filter(own) {
                     note(path.display().to_string(), remove_folder(&path));
                 }
-                let own_link = |path: &PathBuf| {
-                    fs::symlink_metadata(path)
-                        .is_ok_and(|facts| facts.is_symlink() && facts.uid() == kernel::user())
-                };
-                let links = named(directory, |name| Owner::of_link(name).is_some_and(&whose));
-                for path in links.into_iter().filter(own_link) {
-                    note(path.display().to_string(), fs::remove_file(&path));
+                let is_theirs = |name: &str| Owner::of_link(name).is_some_and(&whose);
+                for path in named(directory, is_theirs) {
+                    // A program that outlived the folder may have made one by this name.
+                    let removed = match fs::symlink_metadata(&path) {
+                        Ok(facts) if facts.uid() != kernel::user() => continue,
+                        Ok(facts) if facts.is_symlink() => fs::remove_file(&path),
+                        Ok(facts) if facts.is_dir() => remove_folder(&path),
+                        _ => continue,
+                    };
+                    note(path.display().to_string(), removed);
                 }
             }
             Self::Processes => {
@@ -187,6 +198,7 @@ fn is_absent(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::ffi::OsStr;
 
     use super::*;
 
@@ -258,20 +270,20 @@ mod tests {
         // A link of the right name to what is not ours.
         let named = own.new_name();
         std::os::unix::fs::symlink(&canary, scratch.0.join(&named)).unwrap();
-        // A short name for a folder is ours as a link, and only as a link.
-        let short = scratch.0.join(own.new_link_name());
+        // A short name for a folder, and what somebody has made by such a name.
+        let [short, made, file] = [0; 3].map(|_| scratch.0.join(own.new_link_name()));
         std::os::unix::fs::symlink(&mine, &short).unwrap();
-        let folder = own.new_link_name();
-        fs::create_dir(scratch.0.join(&folder)).unwrap();
+        fs::create_dir_all(made.join("below")).unwrap();
+        fs::write(&file, "no folder").unwrap();
         let swept = Place::Folders(scratch.0.clone()).sweep(|owner| owner == own);
-        assert_eq!(
-            swept.removed,
-            [mine, short].map(|path| path.display().to_string())
-        );
+        let removed: BTreeSet<_> = swept.removed.iter().cloned().collect();
+        let ours = [mine, short, made].map(|path| path.display().to_string());
+        assert_eq!(removed, BTreeSet::from(ours));
+        let file = file.file_name().and_then(OsStr::to_str).unwrap();
         assert!(swept.left.is_empty());
         let expected = others
             .into_iter()
-            .chain(["canary", &named, &folder])
+            .chain(["canary", &named, file])
             .map(str::to_owned);
         assert_eq!(scratch.names(), expected.collect());
         assert_eq!(fs::read(canary.join("file")).unwrap(), b"here");

@@ -93,8 +93,9 @@ fn sweep(place: &Place, observer: Owner) {
         for what in &swept.removed {
             tracing::info!(%what, "left by a dead harness, removed");
         }
-        let is_busy = |error: &io::Error| error.kind() == io::ErrorKind::ResourceBusy;
-        if !swept.left.iter().any(|(_, error)| is_busy(error)) || Instant::now() > end {
+        let stays = |(_, error): &(String, io::Error)| error.kind() != io::ErrorKind::ResourceBusy;
+        // What is ended last may have made something anew: until nothing is found that will go.
+        if swept.removed.is_empty() && swept.left.iter().all(stays) || Instant::now() > end {
             break swept;
         }
         std::thread::sleep(Duration::from_millis(1));

@@ -66,9 +66,12 @@ pub enum Command {
 /// `isobench run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// Backends to compare, comma separated: process, container, microvm, crun, podman, …; or all.
-    /// `isobench list backends` has them and their options, as in `container:without=net`, and
-    /// `isobench doctor` what can run here [default: process,container,microvm]
+    /// Backends to compare, comma separated: process, container, microvm, microvm:jailed,
+    /// microvm:snapshot, microvm:pool, linux-vm; crun, runc, youki, bwrap, podman, nspawn, containerd,
+    /// cri, dockerd, dockerd:network=bridge, docker, docker:network=bridge, qemu:tcg, qemu:microvm,
+    /// qemu:pc, firecracker, cloud-hypervisor; your own; or all. `isobench list backends` has their
+    /// options, as in `container:without=net`, and `isobench doctor` what can run here [default:
+    /// process,container,microvm]
     #[arg(long, value_name = "LIST")]
     pub backends: Option<String>,
 

@@ -40,12 +40,23 @@ pub fn wait(name: &str, by_force: bool) {
 
 /// Ends the processes that carry this name, and waits for their end.
 pub fn end(name: &str) {
+    /// Looks without a find, one after the other, before it is believed once there was one: a process
+    /// that is just becoming another program cannot be recognised.
+    const CALM: u32 = 3;
     let until = Instant::now() + PATIENCE;
-    while !end_marked(|mark| mark == name).is_empty() {
+    let mut calm = CALM - 1;
+    while calm < CALM {
+        if end_marked(|mark| mark == name).is_empty() {
+            calm += 1;
+        } else {
+            calm = 0;
+        }
         if Instant::now() > until {
             tracing::error!(name, "processes left behind");
             return;
         }
-        std::thread::sleep(Duration::from_millis(1));
+        if calm < CALM {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
