@@ -1,5 +1,7 @@
 //! How wide text is, by the font that pictures are drawn with.
 
+use std::sync::OnceLock;
+
 use ab_glyph::{Font, FontRef};
 
 use crate::report::draw::font::{BOLD, REGULAR};
@@ -7,35 +9,60 @@ use crate::report::draw::font::{BOLD, REGULAR};
 /// How much wider than that the font of a reader's browser may be, where a page's charts use it.
 pub const WIDER: f64 = 1.14;
 
-/// Width in units of a line of text whose body is `size` units high. Where the font cannot be read,
-/// which its test rules out, a typical width.
-#[must_use]
-pub fn width(text: &str, size: f64, bold: bool) -> f64 {
-    let bytes = if bold { BOLD } else { REGULAR };
-    let Ok(font) = FontRef::try_from_slice(bytes) else {
-        return text.chars().count() as f64 * size * 0.56;
-    };
-    let em = font.units_per_em().unwrap_or(2048.0);
-    let advance: f32 = text
-        .chars()
-        .map(|c| font.h_advance_unscaled(font.glyph_id(c)))
-        .sum();
-    f64::from(advance / em) * size
+/// Width of a letter as a share of the body's height. Where the font cannot be read, which its test
+/// rules out, a typical one.
+fn advance(letter: char, bold: bool) -> f64 {
+    static FONTS: OnceLock<[Option<FontRef<'static>>; 2]> = OnceLock::new();
+    let fonts = FONTS.get_or_init(|| [REGULAR, BOLD].map(|b| FontRef::try_from_slice(b).ok()));
+    fonts[usize::from(bold)].as_ref().map_or(0.56, |font| {
+        let em = font.units_per_em().unwrap_or(2048.0);
+        f64::from(font.h_advance_unscaled(font.glyph_id(letter)) / em)
+    })
 }
 
-/// Text that fits `room` units, its end cut and marked where it does not.
+/// Width in units of a line of text whose body is `size` units high.
+#[must_use]
+pub fn width(text: &str, size: f64, bold: bool) -> f64 {
+    text.chars()
+        .map(|letter| advance(letter, bold))
+        .sum::<f64>()
+        * size
+}
+
+/// Text that fits `room` units also in a wider font, its end cut and marked where it does not.
 #[must_use]
 pub fn fitted(text: &str, size: f64, room: f64) -> String {
     let room = room / WIDER;
     if width(text, size, false) <= room {
         return text.to_owned();
     }
-    let mut kept = text.to_owned();
-    while kept.pop().is_some() {
-        let cut = format!("{kept}…");
-        if width(&cut, size, false) <= room {
-            return cut;
+    let mut left = room - advance('…', false) * size;
+    let mut kept = String::new();
+    for letter in text.chars() {
+        left -= advance(letter, false) * size;
+        if left < 0.0 {
+            break;
         }
+        kept.push(letter);
     }
-    String::new()
+    if kept.is_empty() {
+        return kept;
+    }
+    kept.push('…');
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cut_fits_and_says_so() {
+        let text = "a name that is far too long for its column";
+        let cut = fitted(text, 13.0, 120.0);
+        assert!(cut.ends_with('…') && width(&cut, 13.0, false) <= 120.0);
+        assert!(text.starts_with(cut.trim_end_matches('…')));
+        assert_eq!(fitted("short", 13.0, 120.0), "short");
+        assert_eq!(fitted("short", 13.0, 1.0), "");
+    }
 }
