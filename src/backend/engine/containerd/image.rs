@@ -25,6 +25,8 @@ pub struct Image {
     pub name: String,
     /// Its one layer's snapshot: what containers' snapshots are prepared from.
     pub chain: String,
+    /// Digest of its configuration: under this name Kubernetes' plugin knows it, too.
+    id: String,
     namespace: &'static str,
     ctr: Found,
     endpoint: Endpoint,
@@ -46,12 +48,13 @@ impl Image {
         let ctr = Found::program("ctr", REMEDY)?;
         let refused = |why: String| ctr.unusable(&why, "see what it printed");
         let made = archive(name, arguments, environment);
-        let (archive, chain) = made.map_err(|error| refused(error.to_string()))?;
+        let (archive, chain, id) = made.map_err(|error| refused(error.to_string()))?;
         let path = workspace.path().join("image.tar");
         std::fs::write(&path, archive).map_err(|error| refused(error.to_string()))?;
         let image = Self {
             name: name.to_owned(),
             chain,
+            id,
             namespace,
             endpoint: endpoint.clone(),
             ctr,
@@ -85,15 +88,24 @@ impl Drop for Image {
         if self.endpoint.folder.is_some() {
             return;
         }
-        let removed = self.ctr(&["images", "remove", "--sync"], &[self.name.as_ref()]);
+        let mut names: Vec<&std::ffi::OsStr> = vec![self.name.as_ref()];
+        if self.namespace == super::super::cri::NAMESPACE {
+            names.push(self.id.as_ref());
+        }
+        let removed = self.ctr(&["images", "remove", "--sync"], &names);
         if let Err(failure) = removed {
             tracing::warn!(%failure, image = self.name, "image left behind");
         }
     }
 }
 
-/// An OCI image layout in a tar archive, and the digest of its layer (OCI image specification 1.0).
-fn archive(name: &str, arguments: &[&str], environment: &[&str]) -> io::Result<(Vec<u8>, String)> {
+/// An OCI image layout in a tar archive, the digest of its layer and that of its configuration (OCI image
+/// specification 1.0).
+fn archive(
+    name: &str,
+    arguments: &[&str],
+    environment: &[&str],
+) -> io::Result<(Vec<u8>, String, String)> {
     let layer = layer(payload::BYTES)?;
     let chain = digest(&layer);
     let config = json!({
@@ -126,7 +138,8 @@ fn archive(name: &str, arguments: &[&str], environment: &[&str]) -> io::Result<(
     for blob in [&layer, &config, &manifest] {
         add(&format!("blobs/sha256/{}", &digest(blob)[7..]), blob)?;
     }
-    Ok((builder.into_inner()?, chain))
+    let id = digest(&config);
+    Ok((builder.into_inner()?, chain, id))
 }
 
 fn descriptor(kind: &str, bytes: &[u8]) -> Value {

@@ -41,7 +41,7 @@ use crate::trial::{Failure, PhaseLog};
 use crate::workload::payload;
 
 /// Where Kubernetes keeps what is its own in containerd.
-const NAMESPACE: &str = "k8s.io";
+pub const NAMESPACE: &str = "k8s.io";
 
 /// containerd's side of the interface.
 pub struct Cri {
