@@ -26,6 +26,8 @@ impl Trials {
     /// # Errors
     /// The clock, or the payload, cannot be used.
     pub fn open() -> Result<Self, Box<dyn std::error::Error>> {
+        // criterion draws with the plotters of this build, which knows no font of the host.
+        isobench::report::draw::font::register()?;
         let mut backends = Vec::new();
         for configuration in Configuration::defaults() {
             match open(&configuration) {

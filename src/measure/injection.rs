@@ -10,6 +10,7 @@ use std::str::FromStr;
 use super::clock::Clock;
 use super::selftest::inject::{Delayed, Place};
 use super::session::Opened;
+use crate::backend::engine::{DaemonFacts, EngineFacts};
 use crate::backend::{Backend, Footprint, GuestKernel, Instance, Limitation};
 use crate::delay;
 use crate::exits::Crossings;
@@ -275,6 +276,18 @@ impl Backend for Injected {
 
     fn limitations(&self) -> Vec<Limitation> {
         self.inner.limitations()
+    }
+
+    fn daemons(&self) -> Vec<DaemonFacts> {
+        self.inner.daemons()
+    }
+
+    fn set_filter(&mut self, on: bool) -> bool {
+        self.inner.set_filter(on)
+    }
+
+    fn engine(&self) -> Option<EngineFacts> {
+        self.inner.engine()
     }
 }
 

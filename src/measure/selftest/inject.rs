@@ -3,6 +3,7 @@
 //! The self-test wraps backends in it, and so does `ISOBENCH_INJECT` ([`crate::measure::injection`]),
 //! whose runs say so.
 
+use crate::backend::engine::{DaemonFacts, EngineFacts};
 use crate::backend::{Backend, GuestKernel, Instance, Limitation};
 use crate::exits::Crossings;
 use crate::metric::Ticks;
@@ -114,6 +115,18 @@ impl<C: Fn() -> Ticks> Backend for Delayed<C> {
 
     fn limitations(&self) -> Vec<Limitation> {
         self.inner.limitations()
+    }
+
+    fn daemons(&self) -> Vec<DaemonFacts> {
+        self.inner.daemons()
+    }
+
+    fn set_filter(&mut self, on: bool) -> bool {
+        self.inner.set_filter(on)
+    }
+
+    fn engine(&self) -> Option<EngineFacts> {
+        self.inner.engine()
     }
 }
 

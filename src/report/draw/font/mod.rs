@@ -6,8 +6,10 @@ use plotters::style::{FontStyle, register_font};
 pub const REGULAR: &[u8] = include_bytes!("Roboto-Regular.ttf");
 /// Roboto Bold.
 pub const BOLD: &[u8] = include_bytes!("Roboto-Bold.ttf");
-/// The name it is registered by.
+/// The name by which our pictures ask for it.
 pub const NAME: &str = "Roboto, sans-serif";
+/// The name by which criterion's ask for one.
+const CRITERION: &str = "sans-serif";
 
 /// The embedded font cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,14 +17,17 @@ pub const NAME: &str = "Roboto, sans-serif";
 pub struct Unreadable;
 
 /// Makes the font known to plotters. Without it every picture is an error: with plotters' feature
-/// `ab_glyph` no font of the host is looked for. (Whoever draws with plotters in the same build, as
-/// criterion's own plots would, has to call this first.)
+/// `ab_glyph` no font of the host is looked for. (Whoever draws with plotters in the same build has to call
+/// this first; the benches do, for criterion's plots.)
 ///
 /// # Errors
 /// [`Unreadable`].
 pub fn register() -> Result<(), Unreadable> {
-    register_font(NAME, FontStyle::Normal, REGULAR).map_err(|_| Unreadable)?;
-    register_font(NAME, FontStyle::Bold, BOLD).map_err(|_| Unreadable)
+    for name in [NAME, CRITERION] {
+        register_font(name, FontStyle::Normal, REGULAR).map_err(|_| Unreadable)?;
+        register_font(name, FontStyle::Bold, BOLD).map_err(|_| Unreadable)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
