@@ -1,7 +1,6 @@
 //! `isobench.toml`: backends of the user's own. Read before anything else is done.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,13 +8,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::plan;
+use super::project_file::{self, NAME, Unread};
 use crate::backend::Configuration;
 use crate::backend::engine::own::{DefinitionError, OwnBackend, Template, program_path};
 
-/// Where it is looked for.
-pub const FILE: &str = "isobench.toml";
-/// Bytes of such a file: a thousand backends' worth.
-const MAX_BYTES: u64 = 1 << 20;
 /// Most backends of a file.
 const MAX_BACKENDS: usize = 64;
 /// Where none is given, as long as a trial may take.
@@ -66,39 +62,26 @@ enum RawCommand {
 /// # Errors
 /// It is no such file, with the key that is wrong.
 pub fn load(named: Option<&Path>) -> Result<Vec<OwnBackend>, ConfigError> {
-    let path = named.unwrap_or_else(|| Path::new(FILE));
+    let path = named.unwrap_or_else(|| Path::new(NAME));
     let fail = |problem: String| ConfigError {
         path: path.to_path_buf(),
         field: "file".to_owned(),
         problem,
     };
-    let text = match read(path) {
+    let text = match project_file::text(path) {
         Ok(text) => text,
-        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
+        Err(Unread::System(error))
+            if named.is_none() && error.kind() == io::ErrorKind::NotFound =>
+        {
             return Ok(Vec::new());
         }
-        Err(error) => return Err(fail(error.to_string())),
+        Err(why) => return Err(fail(why.to_string())),
     };
     parse(&text).map_err(|(field, problem)| ConfigError {
         path: path.to_path_buf(),
         field,
         problem,
     })
-}
-
-fn read(path: &Path) -> io::Result<String> {
-    // What is no file might not end, or wait for somebody to write to it.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(io::Error::other("larger than 1 MiB"));
-    }
-    String::from_utf8(bytes).map_err(|_| io::Error::other("not UTF-8"))
 }
 
 /// The key that is wrong, and what is wrong with it.
@@ -302,7 +285,10 @@ mod tests {
         assert!(error.contains("No such file"), "{error}");
         let error = load(Some(folder.path())).unwrap_err().to_string();
         assert!(error.contains("not a regular file"), "{error}");
-        File::create(&path).unwrap().set_len(100 << 20).unwrap();
+        std::fs::File::create(&path)
+            .unwrap()
+            .set_len(100 << 20)
+            .unwrap();
         let error = load(Some(&path)).unwrap_err().to_string();
         assert!(error.ends_with("file: larger than 1 MiB"), "{error}");
         std::fs::write(&path, b"\xff\xfe").unwrap();

@@ -12,21 +12,16 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::project_file::{self, NAME, Unread};
 use crate::measure::comparison::{Rule, Scope};
 use crate::metric::CATALOGUE;
 
-/// Its name, in the folder that isobench is started in.
-pub const NAME: &str = "isobench.toml";
-/// Largest file that is read.
-const MOST_BYTES: u64 = 1 << 20;
 /// Thresholds that can be asked for, percent.
 const THRESHOLDS: std::ops::RangeInclusive<f64> = 0.1..=1000.0;
 /// Levels that can be asked for. A level above proves nothing to anybody.
@@ -50,7 +45,7 @@ pub enum GateFileError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        problem: String,
+        problem: &'static str,
     },
     /// Not TOML, or not what is known here.
     #[error("{path}: {cause}")]
@@ -102,7 +97,16 @@ pub fn rule(path: Option<&Path>) -> Result<Rule, GateFileError> {
         None if Path::new(NAME).symlink_metadata().is_ok() => Path::new(NAME),
         None => return Ok(Rule::default()),
     };
-    let text = text(file)?;
+    let text = project_file::text(file).map_err(|why| match why {
+        Unread::System(cause) => GateFileError::Unreadable {
+            path: file.to_owned(),
+            cause,
+        },
+        Unread::Unfit(problem) => GateFileError::Unfit {
+            path: file.to_owned(),
+            problem,
+        },
+    })?;
     let parsed: File = toml::from_str(&text).map_err(|cause| GateFileError::Syntax {
         path: file.to_owned(),
         cause: Box::new(cause),
@@ -169,37 +173,6 @@ fn scope(key: &str) -> Result<Scope, String> {
     })
 }
 
-/// The text of a regular file. A FIFO must not make the program wait.
-fn text(path: &Path) -> Result<String, GateFileError> {
-    let unreadable = |cause| GateFileError::Unreadable {
-        path: path.to_owned(),
-        cause,
-    };
-    let unfit = |problem: String| GateFileError::Unfit {
-        path: path.to_owned(),
-        problem,
-    };
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-        .map_err(unreadable)?;
-    if !file.metadata().map_err(unreadable)?.is_file() {
-        return Err(unfit("not a regular file".to_owned()));
-    }
-    let mut text = String::new();
-    match file.take(MOST_BYTES + 1).read_to_string(&mut text) {
-        Ok(bytes) if bytes as u64 > MOST_BYTES => {
-            Err(unfit(format!("more than {MOST_BYTES} bytes")))
-        }
-        Ok(_) => Ok(text),
-        Err(error) if error.kind() == ErrorKind::InvalidData => {
-            Err(unfit("not UTF-8 text".to_owned()))
-        }
-        Err(error) => Err(unreadable(error)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,7 +231,12 @@ mod tests {
             assert!(error.contains(said), "{text}: {error}");
         }
         let long = format!("# {}", "x".repeat(2 << 20));
-        assert!(read(&long).unwrap_err().to_string().contains("more than"));
+        assert!(
+            read(&long)
+                .unwrap_err()
+                .to_string()
+                .contains("larger than 1 MiB")
+        );
         let absent = rule(Some(Path::new("/nonexistent/isobench.toml")));
         assert!(matches!(absent, Err(GateFileError::Unreadable { .. })));
         let folder = rule(Some(Path::new("/")));

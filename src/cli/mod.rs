@@ -10,6 +10,7 @@ pub mod history_plan;
 mod output;
 pub mod places;
 pub mod plan;
+mod project_file;
 pub mod reference;
 mod render;
 
