@@ -16,6 +16,7 @@ pub mod microvm;
 pub mod process;
 pub mod services;
 mod trace;
+pub mod wrapper;
 
 pub use configuration::{Configuration, MicroVmKind};
 pub(crate) use launcher::shortage;
