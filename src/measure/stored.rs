@@ -171,10 +171,14 @@ pub fn tasks(records: &[Record]) -> Vec<Task> {
 
 /// The configurations of a run, in its order.
 fn configurations(run: &Run) -> Result<Vec<Configuration>, Refusal> {
-    let known = |(index, id): (usize, &str)| {
-        id.parse().map_err(|error: ConfigurationError| {
-            Refusal::new(format!("backends[{index}].id"), error.to_string())
-        })
+    let known = |(index, id): (usize, &str)| match id.parse() {
+        Ok(configuration) => Ok(configuration),
+        // A user's own, whose definition is nowhere by now.
+        Err(ConfigurationError::Backend(name)) if name == id => Ok(Configuration::own(id)),
+        Err(error) => Err(Refusal::new(
+            format!("backends[{index}].id"),
+            error.to_string(),
+        )),
     };
     let ids = run.backends.iter().map(|b| b.id.as_str());
     ids.enumerate().map(known).collect()
