@@ -7,6 +7,7 @@ pub mod config;
 pub mod error;
 pub mod gate_file;
 pub mod history_plan;
+mod injected;
 mod output;
 pub mod places;
 pub mod plan;

@@ -4,11 +4,12 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::run::{WATCH, asked_for, random_seed};
+use super::run::{WATCH, random_seed};
 use crate::cli::args::AbArgs;
 use crate::cli::compare_plan::percent;
 use crate::cli::error::CliError;
 use crate::cli::gate_file;
+use crate::cli::injected::asked_for;
 use crate::cli::output::print;
 use crate::cli::plan;
 use crate::cli::render;
