@@ -252,8 +252,8 @@ fn dockerd(
 }
 
 fn with_dockerd(socket: &Path, out: &Path) -> std::process::Child {
-    let flags = ["--backends", "dockerd", "--docker-socket"];
-    start(run_into(&flags, out).arg(socket))
+    let mut run = run_into(&["--backends", "dockerd"], out);
+    start(run.arg("--docker-socket").arg(socket))
 }
 
 /// What a daemon was asked to make is there when it says so, and not when its asker gives up: only then
@@ -291,7 +291,9 @@ fn what_a_daemon_makes_behind_an_interrupt_is_removed() {
 fn an_interrupt_while_an_engine_is_looked_for_is_an_interrupt() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("docker.sock");
-    let asked = dockerd(&socket, |_| None);
+    let asked = dockerd(&socket, |request| {
+        (!request.starts_with("GET /version")).then(String::new)
+    });
     let child = with_dockerd(&socket, &dir.path().join("out"));
     until("a question", || !asked.lock().unwrap().is_empty());
     signal(&child, Signal::SIGINT);
