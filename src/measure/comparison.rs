@@ -227,6 +227,38 @@ pub struct Compared {
     pub parts: Vec<PartChange>,
 }
 
+impl Compared {
+    /// A metric of which nothing has been said yet.
+    pub(super) fn unjudged(
+        backend: &str,
+        workload: String,
+        metric: &Metric,
+        threshold: f64,
+        doubt: Doubt,
+    ) -> Self {
+        Self {
+            backend: backend.to_owned(),
+            workload,
+            metric: metric.name,
+            unit: metric.unit,
+            better: metric.better,
+            verdict: Word::Inconclusive,
+            doubt: Some(doubt),
+            relative: true,
+            ratio: None,
+            ci95: None,
+            p: None,
+            p_corrected: None,
+            threshold,
+            detectable: None,
+            needed: None,
+            blocks: [0; 2],
+            batches: [0; 2],
+            parts: Vec::new(),
+        }
+    }
+}
+
 /// What has changed inside a metric.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PartChange {
