@@ -40,11 +40,16 @@ pub enum Command {
     /// ptrace(2), since counting slows them down; KVM's own counters of a VM are read when its
     /// payload has ended.
     Explain(ExplainArgs),
-    /// Judge one build of isobench against another, both in the same blocks: the strongest gate
+    /// Judge one build of isobench or of a runtime against another, both in the same blocks: the
+    /// strongest gate
     Ab(AbArgs),
     /// Serve trials to `isobench ab`
     #[command(hide = true)]
-    Worker,
+    Worker {
+        /// Program of a runtime
+        #[arg(long, value_name = "BIN")]
+        runtime: Option<PathBuf>,
+    },
     /// Give a stored run a name to compare with, or make it a file to commit
     Baseline(BaselineArgs),
     /// Every run so far: the newest, the trend of each metric, and where it changed
@@ -235,6 +240,10 @@ pub struct HistoryArgs {
     )]
     pub limit: String,
 
+    /// Write one page with the trends as charts, for a browser, and print its name only
+    #[arg(long, value_name = "FILE", conflicts_with = "format")]
+    pub html: Option<PathBuf>,
+
     /// What to print on standard output
     #[arg(long, value_enum, default_value_t = HistoryFormat::Human)]
     pub format: HistoryFormat,
@@ -377,8 +386,9 @@ pub struct CompareArgs {
 ///
 /// Every block is one trial of each configuration from each build, in random order, so that whatever
 /// disturbs one build disturbs the other. Verdicts are made from the ratios HEAD/BASE inside blocks by
-/// the rule of `compare`. Both builds must have the same payload. Memory of idle instances is not
-/// compared: that takes two runs.
+/// the rule of `compare`. Builds of isobench, which must have the same payload, run process, container
+/// and microvm; builds of crun, runc or youki the runtime. Which they are is asked of their --version.
+/// Memory of idle instances is not compared: that takes two runs.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit status: 0 done; 2 bad input; 3 this host cannot; 4 a build failed. With \
@@ -393,7 +403,12 @@ pub struct AbArgs {
     #[arg(long, value_name = "BIN")]
     pub head: PathBuf,
 
-    /// Configurations, comma separated [default: process,container,microvm]
+    /// Both are builds of this runtime, whatever they say: crun, runc or youki
+    #[arg(long, value_name = "NAME")]
+    pub runtime: Option<String>,
+
+    /// Configurations, comma separated [default: process,container,microvm; of a runtime its name,
+    /// as in `crun` or `crun:run`]
     #[arg(long, value_name = "LIST")]
     pub backends: Option<String>,
 
