@@ -242,7 +242,7 @@ fn side(run: &Run) -> Side {
         id: run.id.clone(),
         started: run.started.clone(),
         profile: run.profile.clone(),
-        tool: format!("{} ({})", run.tool.version, run.tool.commit),
+        tool: format!("isobench {} ({})", run.tool.version, run.tool.commit),
         ended_early: run.ended_early.clone(),
     }
 }

@@ -154,7 +154,7 @@ pub struct Side {
     pub started: String,
     /// Profile.
     pub profile: String,
-    /// Version and commit of the program.
+    /// The program that measured, or of a runtime the program that was measured: name and version.
     pub tool: String,
     /// Why it ended early, if it did.
     pub ended_early: Option<String>,

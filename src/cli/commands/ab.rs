@@ -13,6 +13,7 @@ use crate::cli::output::print;
 use crate::cli::render;
 use crate::measure::ab::judge::judge;
 use crate::measure::ab::lane::Lane;
+use crate::measure::ab::protocol::Hello;
 use crate::measure::ab::subject::{Kind, Subject};
 use crate::measure::ab::worker::serve;
 use crate::measure::ab::{Raced, race};
@@ -75,7 +76,12 @@ pub fn ab(args: &AbArgs) -> Result<u8, CliError> {
         started: started.clone(),
         profile: profile.to_string(),
         tool: match subject.kind {
-            Kind::Isobench => format!("{} ({})", lane.hello().version, lane.hello().commit),
+            Kind::Isobench => {
+                let Hello {
+                    version, commit, ..
+                } = lane.hello();
+                format!("isobench {version} ({commit})")
+            }
             Kind::Runtime(_) => subject.version.clone(),
         },
         ended_early: ended.clone(),

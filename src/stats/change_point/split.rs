@@ -113,12 +113,12 @@ impl Scratch {
     /// The rows of `lanes` values from `first` on.
     fn sum_rows(&mut self, x: &[f64], first: usize, lanes: usize) {
         let mut sums = [0.0; LANES];
-        for lane in 0..lanes {
-            let (row, k) = (&mut self.rows[lane], first + lane);
+        let of_lanes = self.rows.iter_mut().zip(&mut sums).take(lanes);
+        for ((row, sum), k) in of_lanes.zip(first..) {
             row[k] = 0.0;
             for i in (first..k).rev() {
-                sums[lane] += (x[i] - x[k]).abs();
-                row[i] = sums[lane];
+                *sum += (x[i] - x[k]).abs();
+                row[i] = *sum;
             }
         }
         // Lanes without a value of their own repeat the last one's.
