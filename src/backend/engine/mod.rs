@@ -252,7 +252,7 @@ pub fn open(
 ) -> Result<Engined, Unavailable> {
     let engine: Box<dyn Engine> = match kind {
         EngineKind::Oci(runtime, lifecycle) => {
-            Box::new(oci::Oci::open(*runtime, *lifecycle, services)?)
+            Box::new(oci::Oci::open(*runtime, *lifecycle, provided, services)?)
         }
         #[cfg(feature = "engines")]
         EngineKind::Containerd => Box::new(containerd::Containerd::open(provided, services)?),

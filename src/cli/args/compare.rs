@@ -62,8 +62,9 @@ pub struct CompareArgs {
 ///
 /// Every block is one trial of each configuration from each build, in random order, so that whatever
 /// disturbs one build disturbs the other. Verdicts are made from the ratios HEAD/BASE inside blocks by
-/// the rule of `compare`. Both builds must have the same payload. Memory of idle instances is not
-/// compared: that takes two runs.
+/// the rule of `compare`. Builds of isobench, which must have the same payload, run process, container
+/// and microvm; builds of crun, runc or youki the runtime. Which they are is asked of their --version.
+/// Memory of idle instances is not compared: that takes two runs.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit status: 0 done; 2 bad input; 3 this host cannot; 4 a build failed. With \
@@ -78,7 +79,12 @@ pub struct AbArgs {
     #[arg(long, value_name = "BIN")]
     pub head: PathBuf,
 
-    /// Configurations, comma separated [default: process,container,microvm]
+    /// Both are builds of this runtime, whatever they say: crun, runc or youki
+    #[arg(long, value_name = "NAME")]
+    pub runtime: Option<String>,
+
+    /// Configurations, comma separated [default: process,container,microvm; of a runtime its name,
+    /// as in `crun` or `crun:run`]
     #[arg(long, value_name = "LIST")]
     pub backends: Option<String>,
 

@@ -54,6 +54,10 @@ pub struct HistoryArgs {
     )]
     pub limit: String,
 
+    /// Write one page with the trends as charts, for a browser, and print its name only
+    #[arg(long, value_name = "FILE", conflicts_with = "format")]
+    pub html: Option<PathBuf>,
+
     /// What to print on standard output
     #[arg(long, value_enum, default_value_t = HistoryFormat::Human)]
     pub format: HistoryFormat,

@@ -48,11 +48,16 @@ pub enum Command {
     /// ptrace(2), since counting slows them down; KVM's own counters of a VM are read when its
     /// payload has ended.
     Explain(ExplainArgs),
-    /// Judge one build of isobench against another, both in the same blocks: the strongest gate
+    /// Judge one build of isobench or of a runtime against another, both in the same blocks: the
+    /// strongest gate
     Ab(AbArgs),
     /// Serve trials to `isobench ab`
     #[command(hide = true)]
-    Worker,
+    Worker {
+        /// Program of a runtime
+        #[arg(long, value_name = "BIN")]
+        runtime: Option<PathBuf>,
+    },
     /// Give a stored run a name to compare with, or make it a file to commit
     Baseline(BaselineArgs),
     /// Every run so far: the newest, the trend of each metric, and where it changed

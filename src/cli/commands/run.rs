@@ -212,7 +212,7 @@ fn keep_baseline(
         );
         return Ok(());
     }
-    keep(SAVE, path, &Comparable::of_records(document, records)?)?;
+    keep(SAVE, path, &Comparable::of_records(document, &records)?)?;
     let _ = writeln!(err, "  {:<40} the baseline", path.display());
     Ok(())
 }

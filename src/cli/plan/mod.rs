@@ -168,6 +168,7 @@ pub(in crate::cli) fn provided(given: &Given, own: Vec<OwnBackend>) -> Provided 
         own,
         docker_socket: path(&given.sockets.docker_socket),
         containerd_socket: path(&given.sockets.containerd_socket),
+        runtime: None,
     }
 }
 
@@ -189,21 +190,25 @@ pub struct ExplainPlan {
 /// As [`validate`].
 pub fn explain(args: &ExplainArgs, own: Vec<OwnBackend>) -> Result<ExplainPlan, CliError> {
     let configurations = configurations(args.backends.as_deref(), &own)?;
-    let selected = tasks(Some(&args.workloads), profile(&args.profile)?)?;
-    if selected.idle || selected.probe {
-        return Err(CliError::usage(
-            "--workloads",
-            "idle is held and probe is asked: neither is timed".to_owned(),
-            Some("--workloads noop".to_owned()),
-        ));
-    }
-    let tasks = selected.tasks.into_iter().map(|(task, _)| task);
+    let timed = timed(&args.workloads, profile(&args.profile)?)?;
+    let tasks = timed.into_iter().map(|(task, _)| task);
     Ok(ExplainPlan {
         deadline: deadline(&configurations, &own),
         configurations,
         tasks: tasks.collect(),
         provided: provided(&args.given, own),
     })
+}
+
+/// `--workloads` of a command that only times, each with its blocks.
+pub(super) fn timed(list: &str, profile: Profile) -> Result<Vec<(Task, u32)>, CliError> {
+    let selected = tasks(Some(list), profile)?;
+    if selected.idle || selected.probe {
+        let problem = "idle is held and probe is asked: neither is timed";
+        let hint = Some("--workloads noop".to_owned());
+        return Err(CliError::usage("--workloads", problem, hint));
+    }
+    Ok(selected.tasks)
 }
 
 fn ladder(name: Option<&str>) -> Result<Option<LadderName>, CliError> {
