@@ -104,10 +104,10 @@ fn what_is_no_build_is_refused() {
     let silent = claims("silent", "echo hello; sleep 1");
     let gone = claims("gone", "exit 7");
     let newer =
-        "echo '{\"protocol\":2,\"version\":\"9\",\"commit\":\"x\",\"payload\":\"y\"}'; sleep 1";
+        "echo '{\"protocol\":3,\"version\":\"9\",\"commit\":\"x\",\"payload\":\"y\"}'; sleep 1";
     let newer = claims("newer", newer);
     let foreign =
-        "echo '{\"protocol\":1,\"version\":\"9\",\"commit\":\"x\",\"payload\":\"y\"}'; sleep 1";
+        "echo '{\"protocol\":2,\"version\":\"9\",\"commit\":\"x\",\"payload\":\"y\"}'; sleep 1";
     let foreign = claims("foreign", foreign);
     let runtime = script(dir.path(), "runtime", "echo runc version 99");
     for (head, said) in [
@@ -121,7 +121,7 @@ fn what_is_no_build_is_refused() {
         ),
         (&silent, "no answer"),
         (&gone, "exit status: 7"),
-        (&newer, "protocol 2"),
+        (&newer, "protocol 3"),
         (&foreign, "payload.sha256"),
     ] {
         let output = ab(&build(), head, &["--blocks", "1"]);
@@ -149,7 +149,7 @@ fn a_build_that_ends_on_the_way_is_a_failure() {
     let short = script(
         dir.path(),
         "short",
-        "[ \"$1\" = --version ] && exec ISOBENCH --version\nISOBENCH worker | sed -u 6q",
+        "[ \"$1\" = --version ] && exec ISOBENCH --version\nISOBENCH worker | { sed -u 6q; kill $$; }",
     );
     let output = ab(&build(), &short, &["--blocks", "50"]);
     assert_eq!(status(&output), 4, "{}", stderr(&output));

@@ -1,7 +1,6 @@
 //! From `ab`'s flags to a plan: every value checked, the two programs asked what they are.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::args::{AbArgs, CompareFormat};
 use super::compare_plan::percent;
@@ -10,14 +9,11 @@ use super::{gate_file, plan};
 use crate::backend::Configuration;
 use crate::backend::engine::EngineKind;
 use crate::backend::engine::kind::{Lifecycle, OciRuntime};
-use crate::measure::ab::Plan;
 use crate::measure::ab::subject::{Kind, Subject};
+use crate::measure::ab::{Plan, place};
 use crate::measure::comparison::Rule;
 use crate::measure::plan::max_time;
 use crate::workload::Profile;
-
-/// Each trial is ended by force after this time.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What `isobench ab` shall do.
 #[derive(Debug)]
@@ -71,7 +67,8 @@ pub fn validate(args: &AbArgs, random: u64) -> Result<AbPlan, CliError> {
             tasks,
             seed,
             max_time: most.unwrap_or_else(|| max_time(profile)),
-            deadline: DEADLINE,
+            cpus: place::cpus().map_err(|e| CliError::System("read the CPU affinity", e))?,
+            deadline: plan::deadline(&configurations, &[]),
         },
         subjects,
         profile,

@@ -139,7 +139,7 @@ pub fn validate(
 }
 
 /// How long a trial may take, whatever it is.
-fn deadline(configurations: &[Configuration], own: &[OwnBackend]) -> Duration {
+pub(super) fn deadline(configurations: &[Configuration], own: &[OwnBackend]) -> Duration {
     // A kernel on an emulated machine takes half a minute to its first process.
     const BOOT: Duration = Duration::from_secs(120);
     let of = |one: &Configuration| match one {

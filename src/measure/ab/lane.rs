@@ -2,9 +2,9 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,8 +13,12 @@ use super::protocol::{Hello, LONGEST, Opened, Order, PROTOCOL, Request, Seen};
 use super::subject::{Kind, Subject};
 use crate::workload::Task;
 
-/// How long a build may take to say who it is, or to make its configurations ready.
+/// How long a build may take to say who it is, and a trial beyond its deadline.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long it may take to make its configurations ready: daemons are started, kernels tried.
+const READY: Duration = Duration::from_secs(300);
+/// How long after its last word its end is waited for.
+const LAST: Duration = Duration::from_secs(1);
 
 /// A build cannot be compared.
 #[derive(Debug, thiserror::Error)]
@@ -141,14 +145,14 @@ impl Lane {
     /// # Errors
     /// [`LaneError::Lost`].
     pub fn open(&mut self, ids: &[String]) -> Result<Vec<Option<String>>, LaneError> {
-        let opened: Opened = self.ask(&Request::Open(ids.to_vec()), PATIENCE)?;
+        let opened: Opened = self.ask(&Request::Open(ids.to_vec()), READY)?;
         if opened.opened.len() == ids.len() {
             return Ok(opened.opened);
         }
         Err(self.lost("answered something else than it was asked".to_owned()))
     }
 
-    /// Runs one trial of a configuration that was opened.
+    /// Runs one trial of a configuration that was opened, begun on that CPU.
     ///
     /// # Errors
     /// [`LaneError::Lost`]. A trial that fails is an answer.
@@ -156,6 +160,7 @@ impl Lane {
         &mut self,
         configuration: usize,
         task: &Task,
+        cpu: usize,
         deadline: Duration,
     ) -> Result<Seen, LaneError> {
         let order = Order {
@@ -163,6 +168,7 @@ impl Lane {
             task: task.workload.name().to_owned(),
             size: task.size,
             reps: task.reps,
+            cpu,
             deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
         };
         self.ask(&Request::Trial(order), deadline + PATIENCE)
@@ -200,11 +206,26 @@ impl Lane {
         }
     }
 
+    /// Its end of the pipe is closed: it is about to end, if it has not.
     fn ended(&mut self) -> String {
-        // Its end of the pipe is closed: it is about to end, if it has not.
-        match self.child.wait() {
-            Ok(status) => format!("ended ({status})"),
-            Err(error) => format!("ended ({error})"),
+        match self.end() {
+            Some(Ok(status)) => format!("ended ({status})"),
+            Some(Err(error)) => format!("ended ({error})"),
+            None => "closed its output and goes on".to_owned(),
+        }
+    }
+
+    /// Its status, if it ends within [`LAST`].
+    fn end(&mut self) -> Option<io::Result<ExitStatus>> {
+        let until = Instant::now() + LAST;
+        loop {
+            match self.child.try_wait() {
+                Ok(None) if Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Ok(status) => return status.map(Ok),
+                Err(error) => return Some(Err(error)),
+            }
         }
     }
 
@@ -220,11 +241,8 @@ impl Drop for Lane {
     fn drop(&mut self) {
         // The end of its orders ends it; what does not listen is killed.
         drop(self.orders.take());
-        for _ in 0..100 {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
+        if self.end().is_some() {
+            return;
         }
         // Its guardian removes what it leaves.
         let _ = self.child.kill();

@@ -1,12 +1,13 @@
 //! Two builds in the same blocks, of isobench or of a runtime: the strongest gate there is.
 //!
 //! Each build of isobench serves trials in a process of its own ([`worker`]), over a pipe ([`lane`]). A block is
-//! one trial of every configuration from each of them, in random order, so that whatever disturbs
-//! one build disturbs the other. For a build of a runtime ([`subject`]) this isobench serves them, in a
+//! one trial of every configuration from each of them, in random order and begun on the
+//! same CPU ([`place`]), so that whatever disturbs one build disturbs the other. For a build of a runtime ([`subject`]) this isobench serves them, in a
 //! process for each, too: verdicts rest on the ratios HEAD/BASE inside blocks ([`judge`]).
 
 pub mod judge;
 pub mod lane;
+pub mod place;
 pub mod protocol;
 pub mod subject;
 pub mod worker;
@@ -33,6 +34,8 @@ pub struct Plan {
     pub seed: u64,
     /// No block is begun after this time.
     pub max_time: Duration,
+    /// CPUs on which blocks begin, in turn; at least one.
+    pub cpus: Vec<usize>,
     /// Each trial is ended by force after this time.
     pub deadline: Duration,
 }
@@ -68,7 +71,8 @@ pub fn race(
     let planned = schedule.len() as u64;
     let begun = Instant::now();
     let mut raced = Raced::new();
-    for (number, block) in schedule.iter().enumerate() {
+    let cpus = plan.cpus.iter().cycle();
+    for ((number, block), &cpu) in schedule.iter().enumerate().zip(cpus) {
         if let Some(signal) = interrupt::requested() {
             return Ok((raced, Some(EndedEarly::Interrupted(signal))));
         }
@@ -80,10 +84,11 @@ pub fn race(
         let mut seen: Vec<[Option<Seen>; 2]> = vec![[None, None]; plan.configurations.len()];
         for &place in &block.order {
             let (configuration, lane) = (place / 2, place % 2);
-            let outcome = lanes[lane].trial(configuration, &task, plan.deadline)?;
+            let outcome = lanes[lane].trial(configuration, &task, cpu, plan.deadline)?;
             seen[configuration][lane] = Some(outcome);
         }
-        if block.warmup {
+        // A block that was cut off is no block; the loop's head says so.
+        if block.warmup || interrupt::requested().is_some() {
             continue;
         }
         for (configuration, both) in plan.configurations.iter().zip(seen) {

@@ -1,10 +1,10 @@
 //! What a build that serves trials is asked and answers: one JSON object a line.
 //!
 //! ```text
-//! worker ► {"protocol":1,"version":…,"commit":…,"payload":…}
+//! worker ► {"protocol":2,"version":…,"commit":…,"payload":…}
 //! ab     ► {"open":["process","container"]}
 //! worker ► {"opened":[null,"why not"]}
-//! ab     ► {"trial":{"configuration":0,"task":"noop","size":0,"reps":1,"deadline_ms":30000}}
+//! ab     ► {"trial":{"configuration":0,"task":"noop","size":0,"reps":1,"cpu":0,"deadline_ms":30000}}
 //! worker ► {"measured":{…},"tainted":[]}     or {"failure":{…}}
 //! ```
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::store::record::{FailureRecord, Measured};
 
 /// Version of this protocol; builds of different ones are not compared.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// Longest line, in bytes.
 pub const LONGEST: u64 = 1 << 20;
 
@@ -55,6 +55,8 @@ pub struct Order {
     pub size: u64,
     /// Its repetitions.
     pub reps: u64,
+    /// CPU on which it begins: the same for both builds of a block.
+    pub cpu: usize,
     /// When it is ended by force.
     pub deadline_ms: u64,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::place;
 use super::protocol::{Hello, LONGEST, Opened, Order, PROTOCOL, Request, Seen};
 use crate::backend::services::Services;
 use crate::backend::{self, Backend, Configuration, Provided};
@@ -104,6 +105,15 @@ impl Worker<'_> {
     fn trial(&mut self, order: &Order) -> Seen {
         // Between trials is no trial's.
         drop(self.watch.look());
+        if let Err(cause) = place::begin_on(order.cpu) {
+            let failure = Failure::Setup {
+                phase: "sched_setaffinity",
+                cause,
+            };
+            return Seen::Failed {
+                failure: FailureRecord::from(&failure),
+            };
+        }
         match self.run(order) {
             Ok(measured) => Seen::Measured {
                 measured: Box::new(measured),
