@@ -24,6 +24,7 @@
 //! ([`crate::backend::services`]).
 
 mod bwrap;
+mod cloud_hypervisor;
 pub mod command;
 #[cfg(feature = "engines")]
 mod containerd;
@@ -33,18 +34,25 @@ mod cri;
 pub mod detect;
 mod docker;
 mod endpoint;
+#[cfg(test)]
+mod false_vmm;
+mod firecracker;
 mod front;
 pub(in crate::backend) mod groups;
 #[cfg(feature = "engines")]
 mod grpc;
+mod guest;
+mod http;
 mod image;
 pub mod kind;
 pub mod leftover;
+mod machine;
 mod nspawn;
 mod oci;
 pub mod own;
 mod pids;
 mod podman;
+mod prelude;
 mod qemu;
 pub mod tail;
 pub mod workspace;
@@ -140,8 +148,8 @@ pub trait Running {
     /// What is to be waited for. Asked anew before each wait.
     fn sources(&self) -> Sources<'_>;
 
-    /// Reads bytes that the payload wrote, now that there are some; 0 is their end, after which
-    /// [`Sources::output`] must be `None`.
+    /// Reads bytes that the payload wrote, now that there are some; 0 where none of what came is the
+    /// payload's. Behind their end [`Sources::output`] must be `None`.
     ///
     /// # Errors
     /// The stream cannot be read.
@@ -273,7 +281,10 @@ pub fn open(
         EngineKind::Nspawn => Box::new(nspawn::Nspawn::open(services)?),
         EngineKind::Qemu(machine) => Box::new(qemu::Qemu::open(*machine, provided, services)?),
         EngineKind::Own(name) => Box::new(own::Own::open(name, &provided.own, services)?),
-        other => return Err(detect::undriven(other)),
+        EngineKind::Firecracker => Box::new(firecracker::Firecracker::open(provided, services)?),
+        EngineKind::CloudHypervisor => {
+            Box::new(cloud_hypervisor::CloudHypervisor::open(provided, services)?)
+        }
     };
     Engined::new(engine, services)
 }
