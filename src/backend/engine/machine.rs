@@ -38,6 +38,10 @@ pub struct Machine {
     hold: bool,
     /// Until the payload's first message, where that shares its port with the kernel.
     prelude: Option<Prelude>,
+    /// The kernel prints where the payload speaks: at its end, too.
+    shared: bool,
+    /// The payload has said its last message there.
+    over: bool,
     /// The payload has said its first message and was told to go on.
     told: bool,
     /// The host's counter before anything that the guest has read since.
@@ -95,6 +99,8 @@ impl Machine {
             memory: Bytes(i64::try_from(memory).unwrap_or(i64::MAX)),
             hold: order.hold,
             prelude: (port == Port::Console).then(Prelude::default),
+            shared: port == Port::Console,
+            over: false,
             told: false,
             since,
             part: Vec::with_capacity(FRAME_BYTES),
@@ -206,9 +212,10 @@ impl Machine {
     }
 
     /// Takes note of each message's reading of the guest's counter; what is no message is judged
-    /// elsewhere.
-    fn witness(&mut self, mut bytes: &[u8], at: Ticks) -> io::Result<()> {
-        while !bytes.is_empty() {
+    /// elsewhere. How many bytes there are up to the payload's last.
+    fn witness(&mut self, all: &[u8], at: Ticks) -> io::Result<usize> {
+        let mut bytes = all;
+        while !bytes.is_empty() && !self.over {
             let (now, later) = bytes.split_at(bytes.len().min(FRAME_BYTES - self.part.len()));
             self.part.extend_from_slice(now);
             bytes = later;
@@ -230,12 +237,14 @@ impl Machine {
                 }
                 Message::Mark(_) | Message::Log(_) | Message::Fact(_) | Message::Fault(..) => {}
             }
+            let last = matches!(message, Message::Result(_) | Message::Fault(..));
+            self.over = last && self.shared;
             if !self.told {
                 self.told = true;
                 self.go_on()?;
             }
         }
-        Ok(())
+        Ok(all.len() - bytes.len())
     }
 
     /// Lets the payload go on behind its first message. One that shall not be held finds a second byte
@@ -269,8 +278,10 @@ impl Running for Machine {
         let n = read_until_end(&mut self.output, &mut buffer[..room])?;
         let at = now();
         let n = self.without_prelude(buffer, n);
-        self.witness(&buffer[..n], at)?;
-        Ok(n)
+        let said = self.witness(&buffer[..n], at)?;
+        // The kernel's own end, which it tells whatever it was told.
+        self.command.note(&buffer[said..n]);
+        Ok(said)
     }
 
     fn listen(&mut self) {

@@ -1,5 +1,5 @@
 //! A serial port that is the kernel's console until the payload speaks on it: what the kernel prints is
-//! told from the payload's first message, and everything behind that is the payload's.
+//! told from the payload's first message, and everything behind that is the payload's, up to its last.
 
 use isobench_abi::{FRAME_BYTES, Frame, MAGIC};
 

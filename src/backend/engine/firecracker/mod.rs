@@ -16,7 +16,8 @@
 //! (* only for a Firecracker that takes no bzImage)
 //!
 //! The port is shared: what comes before the payload's first message is the kernel's
-//! ([`super::prelude`]), and the payload has the kernel keep silent behind it.
+//! ([`super::prelude`]), and the payload has the kernel keep silent behind it. What comes behind the last is the
+//! kernel's again: that it restarts.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
