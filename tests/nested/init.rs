@@ -165,7 +165,7 @@ fn perform(step: &Step, port: &Arc<Mutex<File>>) -> String {
     let (kills, part) = if steps::full() {
         ("100", "1")
     } else {
-        ("1", "5")
+        ("1", "10")
     };
     command
         .env("ISOBENCH_KILLS", kills)
