@@ -102,7 +102,7 @@ fn start(backend: &mut dyn Backend, entries: Option<&Entries>) -> Start {
 
 fn tell(name: &str, start: &Start) {
     let millions = |ticks: i64| ticks as f64 / 1e6;
-    let phases: Vec<_> = start
+    let phases = start
         .seen
         .phases
         .iter()

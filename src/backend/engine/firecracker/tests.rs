@@ -134,7 +134,8 @@ fn started(replaced: &FalseVmm, script: &str) -> (Vec<String>, Failure) {
 fn the_payload_is_heard_behind_the_kernel_on_one_port() {
     let replaced = replaced();
     replaced.write_messages();
-    let restarts = "reboot: Restarting system, in more bytes than a message has, so that it is not one's beginning";
+    let restarts =
+        "reboot: Restarting system, in more bytes than a message has: no beginning of one";
     let script = "printf 'Linux says\\r\\nISOB'; cat {}/ready; read go; sleep 0.1; cat {}/result";
     let script = format!("{script}; echo '{restarts}'; sleep 0.1");
     let (requests, failure) = started(&replaced, &script);
