@@ -56,7 +56,8 @@
   }
   byId("reset")?.addEventListener("click", () => {
     for (const box of all("#tools input[type=checkbox]")) box.checked = true;
-    byId("fits").checked = true;
+    const fits = byId("fits");
+    if (fits) fits.checked = true;
     changed();
   });
   addEventListener("hashchange", () => { if (location.hash.includes("=")) { read(); closeUp(); } });

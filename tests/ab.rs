@@ -93,18 +93,34 @@ fn a_slower_build_is_worse_in_the_phase_that_is_slower() {
 fn what_is_no_build_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let nothing = dir.path().join("nothing");
+    let folder = dir.path().to_path_buf();
     let mute = script(dir.path(), "mute", "exit 7");
-    let other = script(dir.path(), "other", "echo hello; sleep 1");
+    let other = script(dir.path(), "other", "echo hello");
+    // What says that it is isobench, and then does not serve, or not as it should.
+    let claims = |name: &str, then: &str| {
+        let version = "[ \"$1\" = --version ] && { echo isobench 9; exit; }";
+        script(dir.path(), name, &format!("{version}\n{then}"))
+    };
+    let silent = claims("silent", "echo hello; sleep 1");
+    let gone = claims("gone", "exit 7");
     let newer =
         "echo '{\"protocol\":2,\"version\":\"9\",\"commit\":\"x\",\"payload\":\"y\"}'; sleep 1";
-    let newer = script(dir.path(), "newer", newer);
+    let newer = claims("newer", newer);
     let foreign =
         "echo '{\"protocol\":1,\"version\":\"9\",\"commit\":\"x\",\"payload\":\"y\"}'; sleep 1";
-    let foreign = script(dir.path(), "foreign", foreign);
+    let foreign = claims("foreign", foreign);
+    let runtime = script(dir.path(), "runtime", "echo runc version 99");
     for (head, said) in [
         (&nothing, "cannot start"),
-        (&mute, "exit status: 7"),
-        (&other, "no answer"),
+        (&folder, "cannot start"),
+        (&mute, "neither isobench nor one of the runtimes"),
+        (&other, "its --version says \"hello\""),
+        (
+            &runtime,
+            "is runc (runc version 99), and --base is isobench",
+        ),
+        (&silent, "no answer"),
+        (&gone, "exit status: 7"),
         (&newer, "protocol 2"),
         (&foreign, "payload.sha256"),
     ] {
@@ -119,6 +135,7 @@ fn what_is_no_build_is_refused() {
         ("--threshold", "NaN"),
         ("--profile", "huge"),
         ("--workloads", "idle"),
+        ("--runtime", "podman"),
     ] {
         let output = ab(&build(), &build(), &[flag, bad]);
         assert_eq!(status(&output), 2, "{flag}");
@@ -129,7 +146,11 @@ fn what_is_no_build_is_refused() {
 #[test]
 fn a_build_that_ends_on_the_way_is_a_failure() {
     let dir = tempfile::tempdir().unwrap();
-    let short = script(dir.path(), "short", "ISOBENCH worker | sed -u 6q");
+    let short = script(
+        dir.path(),
+        "short",
+        "[ \"$1\" = --version ] && exec ISOBENCH --version\nISOBENCH worker | sed -u 6q",
+    );
     let output = ab(&build(), &short, &["--blocks", "50"]);
     assert_eq!(status(&output), 4, "{}", stderr(&output));
     assert!(stderr(&output).contains("short"), "{}", stderr(&output));

@@ -7,11 +7,14 @@ mod synthetic;
 
 #[path = "browser/chromium.rs"]
 mod chromium;
+#[path = "history/place.rs"]
+mod place;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use chromium::{Chromium, Tab};
+use place::Place;
 use support::{isobench, skipped, status, stderr};
 use synthetic::Recipe;
 
@@ -175,4 +178,50 @@ fn the_page_works_without_javascript() {
     assert_eq!(seen(&mut tab, "table.glance tbody tr"), 2);
     tab.run("document.querySelectorAll('input[name=m]')[1].click()");
     assert_eq!((seen(&mut tab, "#d0"), seen(&mut tab, "#d1")), (0, 1));
+}
+
+/// The trends of a history: on a screen with its controls, and on a telephone.
+#[test]
+fn the_trends_load_clean_on_any_screen() {
+    let Some(mut browser) = browser("the_trends_load_clean_on_any_screen") else {
+        return;
+    };
+    let place = Place::filled();
+    let output = place.history(&["--html", "trends.html"]);
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    let page = place.path("trends.html");
+    let mut tab = browser.open(&page, "", (1280, 900));
+    let (charts, rows) = (
+        seen(&mut tab, "figure svg"),
+        seen(&mut tab, "#now tbody tr"),
+    );
+    assert!(charts >= 5 && rows > charts, "{charts} charts, {rows} rows");
+    assert_eq!(seen(&mut tab, "svg.narrow"), 0);
+    assert!(seen(&mut tab, "#changes li") >= 1);
+    // No text of a chart lies outside of it.
+    let outside = "[...document.querySelectorAll('svg.wide')].filter(svg => { const b = svg.getBoundingClientRect(); \
+        return [...svg.querySelectorAll('text')].some(t => { const r = t.getBoundingClientRect(); \
+        return r.left < b.left - 1 || r.right > b.right + 1 || r.top < b.top - 1 || r.bottom > b.bottom + 1; }); }).length";
+    assert_eq!(tab.number(outside), 0);
+    // A backend is taken out everywhere, and comes back.
+    tab.run("document.querySelector('#tools input[value=container]').click()");
+    assert_eq!(seen(&mut tab, "[data-b=container]"), 0);
+    assert!(seen(&mut tab, "#now tbody tr") < rows);
+    tab.run("document.getElementById('reset').click()");
+    assert_eq!(seen(&mut tab, "#now tbody tr"), rows);
+    // Pointing at a change tells what it is.
+    tab.run("const r = document.querySelector('svg.wide polygon'); r.dispatchEvent(new PointerEvent('pointermove', {bubbles: true, clientX: 9, clientY: 9}))");
+    assert!(
+        tab.text("document.getElementById('tip').textContent")
+            .contains("since 2026-02-12")
+    );
+    assert_eq!(tab.complaints(), Vec::<String>::new());
+
+    let mut tab = browser.open(&page, "", (390, 844));
+    let width = tab.number("document.documentElement.scrollWidth");
+    assert!(width <= 390, "{width} pixels");
+    assert_eq!(seen(&mut tab, "svg.wide"), 0);
+    assert_eq!(seen(&mut tab, "figure svg.narrow"), charts);
+    assert_eq!(tab.number(&outside.replace("svg.wide", "svg.narrow")), 0);
+    assert_eq!(tab.complaints(), Vec::<String>::new());
 }

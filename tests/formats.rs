@@ -164,6 +164,50 @@ fn junit_has_a_test_case_for_every_metric() {
     );
 }
 
+/// What `junit-10.xsd` allows: no element has an attribute that it does not know.
+#[test]
+fn junit_has_no_attribute_beyond_its_schema() {
+    let known = [
+        ("testsuites", "name time tests failures errors"),
+        (
+            "testsuite",
+            "name tests failures errors time skipped timestamp hostname id package",
+        ),
+        ("properties", ""),
+        ("property", "name value"),
+        ("testcase", "name time classname group"),
+        ("failure", "type message"),
+        ("error", "type message"),
+        ("system-out", ""),
+    ];
+    let text = Case::new().compare("junit");
+    let mut seen = BTreeSet::new();
+    for tag in text
+        .split('<')
+        .skip(1)
+        .filter(|tag| !tag.starts_with(['/', '?']))
+    {
+        let tag = tag.split('>').next().unwrap().trim_end_matches('/');
+        let (name, attributes) = tag.split_once(' ').unwrap_or((tag, ""));
+        let (_, allowed) = known.iter().find(|(known, _)| *known == name).unwrap();
+        for attribute in attributes
+            .split('"')
+            .step_by(2)
+            .filter(|part| !part.trim().is_empty())
+        {
+            let attribute = attribute.trim().trim_end_matches('=');
+            assert!(
+                allowed.split(' ').any(|a| a == attribute),
+                "{name} {attribute}"
+            );
+        }
+        seen.insert(name.to_owned());
+    }
+    for name in ["testsuites", "property", "failure", "error", "system-out"] {
+        assert!(seen.contains(name), "{name}: {seen:?}");
+    }
+}
+
 /// `::command key=value,key=value::message`, at most ten.
 #[test]
 fn annotations_are_commands_of_the_runner() {

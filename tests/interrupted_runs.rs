@@ -208,3 +208,96 @@ fn a_killed_run_is_read() {
         }
     }
 }
+
+/// A dockerd that answers with what `answer` makes of a request's first line, and keeps what it was
+/// asked.
+fn dockerd(
+    socket: &Path,
+    answer: impl Fn(&str) -> Option<String> + Send + 'static,
+) -> std::sync::Arc<std::sync::Mutex<Vec<String>>> {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+    let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let kept = std::sync::Arc::clone(&asked);
+    // Ends with the test: nobody but its isobench connects.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            loop {
+                let (mut head, mut length) = (Vec::new(), 0);
+                loop {
+                    let mut line = String::new();
+                    if stream.read_line(&mut line).unwrap_or(0) == 0 || line == "\r\n" {
+                        break;
+                    }
+                    if let Some(value) = line.strip_prefix("Content-Length: ") {
+                        length = value.trim().parse().unwrap();
+                    }
+                    head.push(line.trim().to_owned());
+                }
+                let Some(first) = head.first() else { break };
+                let first = first.trim_end_matches(" HTTP/1.1").to_owned();
+                stream.read_exact(&mut vec![0; length]).unwrap();
+                kept.lock().unwrap().push(first.clone());
+                let Some(body) = answer(&first) else { continue };
+                let length = body.len();
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
+                if stream.get_mut().write_all(answer.as_bytes()).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    asked
+}
+
+fn with_dockerd(socket: &Path, out: &Path) -> std::process::Child {
+    let mut run = run_into(&["--backends", "dockerd"], out);
+    start(run.arg("--docker-socket").arg(socket))
+}
+
+/// What a daemon was asked to make is there when it says so, and not when its asker gives up: only then
+/// it can be removed, by the name that it was given.
+#[test]
+fn what_a_daemon_makes_behind_an_interrupt_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("docker.sock");
+    let (creating, created) = std::sync::mpsc::channel();
+    let (interrupted, go_on) = std::sync::mpsc::channel::<()>();
+    let asked = dockerd(&socket, move |request| {
+        if request.starts_with("POST /containers/create") {
+            creating.send(()).unwrap();
+            go_on.recv().unwrap();
+            // The harness looks at its signals every tenth of a second.
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            return Some("{\"Id\":\"0123abc\"}".to_owned());
+        }
+        Some("{\"Version\":\"0\"}".to_owned())
+    });
+    let child = with_dockerd(&socket, &dir.path().join("out"));
+    created.recv().unwrap();
+    signal(&child, Signal::SIGINT);
+    interrupted.send(()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(status(&output), 130, "{}", stderr(&output));
+    let asked = asked.lock().unwrap();
+    let at = |wanted: &str| asked.iter().position(|request| request.starts_with(wanted));
+    assert!(at("DELETE /containers/0123abc?").is_some(), "{asked:?}");
+    assert_eq!(at("POST /containers/0123abc/start"), None, "{asked:?}");
+}
+
+/// It is the user who ended it, and not the host that cannot.
+#[test]
+fn an_interrupt_while_an_engine_is_looked_for_is_an_interrupt() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("docker.sock");
+    let asked = dockerd(&socket, |request| {
+        (!request.starts_with("GET /version")).then(String::new)
+    });
+    let child = with_dockerd(&socket, &dir.path().join("out"));
+    until("a question", || !asked.lock().unwrap().is_empty());
+    signal(&child, Signal::SIGINT);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(status(&output), 130, "{}", stderr(&output));
+    assert!(!dir.path().join("out").exists());
+}

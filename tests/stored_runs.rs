@@ -395,3 +395,88 @@ fn a_report_is_what_the_run_said() {
     assert!(report("markdown").contains("| container |"));
     assert!(report("csv").contains("container,noop,startup,ns,lower,"));
 }
+
+/// The harness was killed, and what its own backends were is written nowhere.
+#[test]
+fn a_killed_run_of_a_backend_of_ones_own_is_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = Recipe {
+        backends: &["process", "my-own"],
+        ..small()
+    };
+    recipe.write(dir.path());
+    let sealed = load(dir.path()).unwrap().run;
+    let path = dir.path().join("run.json");
+    let mut running = sealed.clone();
+    running.complete = false;
+    running.ended_early = Some("running".to_owned());
+    (running.metrics, running.ratios) = (Vec::new(), Vec::new());
+    fs::write(&path, isobench::store::folder::to_pretty_json(&running)).unwrap();
+    let read = load(dir.path()).unwrap().run;
+    let known = |run: &isobench::store::document::Run| {
+        let of = run.metrics.iter().filter(|m| m.backend == "my-own");
+        of.map(|m| (m.workload.clone(), m.metric.clone(), m.median.to_bits()))
+            .collect::<Vec<_>>()
+    };
+    assert!(!known(&read).is_empty());
+    if !sealed.metrics.is_empty() {
+        assert_eq!(known(&read), known(&sealed));
+    }
+    // A name that is none of anybody's is still refused by its options.
+    running.backends[1].id = "container:ns=none-such".to_owned();
+    fs::write(&path, isobench::store::folder::to_pretty_json(&running)).unwrap();
+    refused(dir.path(), "backends", "options that there are not");
+}
+
+/// Names of a ladder stand in tables and pictures.
+#[test]
+fn names_that_move_a_cursor_are_refused_in_a_ladder_too() {
+    use isobench::store::document::{LadderResult, RungResult};
+    let dir = tempfile::tempdir().unwrap();
+    small().write(dir.path());
+    let path = dir.path().join("run.json");
+    let good = load(dir.path()).unwrap().run;
+    let with = |mechanism: &str| {
+        let mut run = good.clone();
+        run.ladder = Some(LadderResult {
+            name: "docker".to_owned(),
+            base: "process".to_owned(),
+            top: "docker".to_owned(),
+            rungs: vec![RungResult {
+                mechanism: mechanism.to_owned(),
+                metric: "startup".to_owned(),
+                over: Some("process".to_owned()),
+                added: None,
+                alone: None,
+                left_out: None,
+                interaction: None,
+            }],
+            totals: Vec::new(),
+            debts: Vec::new(),
+        });
+        fs::write(&path, isobench::store::folder::to_pretty_json(&run)).unwrap();
+    };
+    with("runc");
+    load(dir.path()).unwrap();
+    with("runc\n```\n# not a rung");
+    refused(dir.path(), "ladder.rungs[0].mechanism", "a line end");
+}
+
+/// RFC 4180: what ends a field is quoted, whoever chose the name.
+#[test]
+fn a_backends_name_is_one_field_of_csv() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = Recipe {
+        backends: &["process", "a,\"b"],
+        ..small()
+    };
+    recipe.write(dir.path());
+    let output = isobench()
+        .args(["report", "--format", "csv"])
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.contains("\r\n\"a,\"\"b\",noop,startup,"), "{text}");
+}

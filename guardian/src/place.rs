@@ -153,6 +153,8 @@ fn named(directory: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
 /// # Errors
 /// Something stays mounted there, and with it the folder.
 pub fn remove_folder(path: &Path) -> io::Result<()> {
+    // As the list of mounts has it: a folder above may be a symbolic link.
+    let path = &fs::canonicalize(path)?;
     for point in mounted_below(path)?.iter().rev() {
         kernel::detach(point)?;
     }
@@ -291,6 +293,52 @@ mod tests {
             .map(str::to_owned);
         assert_eq!(scratch.names(), expected.collect());
         assert_eq!(fs::read(canary.join("file")).unwrap(), b"here");
+    }
+
+    const INNER: &str = "ISOBENCH_TEST_INNER";
+
+    /// What is mounted below is let go, and not emptied, also where the way there leads over a symbolic
+    /// link, which the list of mounts does not know.
+    #[test]
+    fn what_is_mounted_in_a_folder_is_not_emptied_with_it() {
+        let test = "place::tests::what_is_mounted_in_a_folder_is_not_emptied_with_it";
+        if std::env::var_os(INNER).is_none() {
+            let inner = std::process::Command::new("unshare")
+                .args(["--user", "--map-root-user", "--mount"])
+                .arg(std::env::current_exe().unwrap())
+                .args(["--exact", test, "--nocapture"])
+                .env(INNER, "1")
+                .output();
+            match inner {
+                Ok(output) if output.status.success() => {}
+                Ok(output) if String::from_utf8_lossy(&output.stderr).contains("unshare:") => {
+                    println!("skipped: {test}: no mount namespace can be made here");
+                }
+                other => panic!("{other:?}"),
+            }
+            return;
+        }
+        let scratch = Scratch::new("mounted");
+        let real = scratch.0.join("real");
+        let treasure = scratch.0.join("treasure");
+        for folder in [&real, &treasure] {
+            fs::create_dir(folder).unwrap();
+        }
+        fs::write(treasure.join("file"), "here").unwrap();
+        let short = scratch.0.join("short");
+        std::os::unix::fs::symlink(&real, &short).unwrap();
+        for way in [&real, &short] {
+            let folder = way.join("folder");
+            fs::create_dir_all(folder.join("mounted")).unwrap();
+            let bound = std::process::Command::new("mount")
+                .arg("--bind")
+                .args([&treasure, &folder.join("mounted")])
+                .status();
+            assert!(bound.unwrap().success());
+            remove_folder(&folder).unwrap();
+            assert!(!folder.exists());
+            assert_eq!(fs::read(treasure.join("file")).unwrap(), b"here");
+        }
     }
 
     #[test]

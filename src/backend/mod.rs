@@ -16,6 +16,7 @@ pub mod microvm;
 pub mod process;
 pub mod services;
 mod trace;
+pub mod wrapper;
 
 pub use configuration::{Configuration, MicroVmKind};
 pub(crate) use launcher::shortage;
@@ -114,6 +115,8 @@ pub struct Provided {
     pub containerd_socket: Option<PathBuf>,
     /// Socket of a dockerd of the user's; `None`: one of this run's own.
     pub docker_socket: Option<PathBuf>,
+    /// The program of an OCI runtime (`crun`, `runc`, `youki`); `None`: the one on the search path.
+    pub runtime: Option<PathBuf>,
     /// Backends of the user's own (`[[backend]]` in `isobench.toml`).
     pub own: Vec<OwnBackend>,
 }

@@ -13,6 +13,7 @@ use crate::stats::StatsError;
 use crate::store::folder::FolderError;
 use crate::store::history::HistoryError;
 use crate::store::read_error::ReadError;
+use crate::sys::interrupt;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,9 @@ pub enum CliError {
     /// No backend can run on this host; each with its reason.
     #[error("none of the backends can run on this host")]
     NothingRuns(Vec<String>),
+    /// The user has asked for an end before anything was measured: the signal.
+    #[error("interrupted")]
+    Interrupted(i32),
     /// The ruler cannot be trusted on this host.
     #[error("this host's clock cannot be used")]
     Clock(#[from] ClockError),
@@ -90,6 +94,12 @@ pub enum CliError {
     Stdout(#[source] std::io::Error),
 }
 
+/// Exit status of whoever is ended by a signal, as a shell reports it: 130 for SIGINT, 143 for SIGTERM.
+#[must_use]
+pub fn of_signal(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(130)
+}
+
 impl CliError {
     /// A flag's value is not what it must be.
     pub fn usage(field: &'static str, problem: impl Into<String>, hint: Option<String>) -> Self {
@@ -98,6 +108,12 @@ impl CliError {
             problem: problem.into(),
             hint,
         }
+    }
+
+    /// What a user who has asked for an end is to be told instead: what was under way was given up for it.
+    #[must_use]
+    pub fn or_interrupted(self) -> Self {
+        interrupt::requested().map_or(self, Self::Interrupted)
     }
 
     /// Exit status (design, "command line").
@@ -118,6 +134,7 @@ impl CliError {
             Self::Keep(_, FolderError::Foreign(_) | FolderError::Unusable { .. }) => 2,
             Self::Keep(..) => 4,
             Self::NothingRuns(_) | Self::Clock(_) | Self::Unavailable(_) => 3,
+            Self::Interrupted(signal) => of_signal(*signal),
             Self::History(_)
             | Self::Stats(_)
             | Self::Run(_)

@@ -1,5 +1,6 @@
 //! The command line: raw flags, a validated plan, one file per subcommand.
 
+mod ab_plan;
 pub mod args;
 mod commands;
 pub mod compare_plan;
@@ -7,6 +8,7 @@ pub mod config;
 pub mod error;
 pub mod gate_file;
 pub mod history_plan;
+mod injected;
 mod output;
 pub mod places;
 pub mod plan;
@@ -62,7 +64,7 @@ fn dispatch(args: Args) -> Result<u8, CliError> {
         Command::Explain(explain) => commands::explain::explain(&explain),
         Command::Compare(compare) => commands::compare::compare(&compare),
         Command::Ab(ab) => commands::ab::ab(&ab),
-        Command::Worker => commands::ab::worker(),
+        Command::Worker { runtime } => commands::ab::worker(runtime),
         Command::Baseline(baseline) => commands::baseline::baseline(&baseline),
         Command::Import(import) => commands::import::import(&import),
         Command::History(history) => commands::history::history(&history),

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use super::error::CliError;
 use super::history_plan::database;
 use super::places;
-use crate::measure::compare::Comparable;
-use crate::measure::stored::load;
+use crate::measure::compare::{Comparable, ComparableError};
 use crate::store::baseline;
 use crate::store::history::{Filter, History};
 
@@ -146,14 +145,19 @@ fn in_history(id: &str) -> Option<PathBuf> {
     entry.folder.map(PathBuf::from)
 }
 
-/// Finds and reads one side of a comparison.
-///
-/// # Errors
-/// As [`resolve`]; what was found is refused.
-pub fn comparable(flag: &'static str, name: &Path) -> Result<Comparable, CliError> {
-    match resolve(flag, name)? {
-        Found::Run(path) => Ok(Comparable::of(load(&path)?, flag)?),
-        Found::Baseline(path) => Ok(Comparable::from(baseline::read(&path)?)),
+impl Found {
+    /// Reads one side of a comparison.
+    ///
+    /// # Errors
+    /// What was found is refused.
+    pub fn read(&self, flag: &'static str) -> Result<Comparable, CliError> {
+        match self {
+            Self::Run(path) => Comparable::read(path, flag).map_err(|refused| match refused {
+                ComparableError::Read(error) => error.into(),
+                ComparableError::Compare(error) => error.into(),
+            }),
+            Self::Baseline(path) => Ok(Comparable::from(baseline::read(path)?)),
+        }
     }
 }
 

@@ -9,14 +9,15 @@ use super::comparison::{
     CompareError, Compared, Comparison, Difference, Doubt, Missing, REFERENCE, Rule, SCHEMA, Side,
     Word,
 };
-use super::series::{Key, Paired, Quantity, series};
-use super::stored::Stored;
+use super::series::{Gathered, Key, Paired, Quantity, series};
+use super::stored::{injected as injected_into, load_each};
 use crate::metric::{Better, STARTUP};
 use crate::stats::verdict;
 use crate::stats::{Sample, Verdict};
 use crate::store::document::{MetricResult, Run, Status};
+use crate::store::read_error::ReadError;
 use crate::store::record::Record;
-use std::path::PathBuf;
+use std::path::Path;
 
 /// One side of a comparison: a run, reduced to what is compared.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,29 +34,44 @@ impl Comparable {
     /// A run that has just been measured.
     ///
     /// # Errors
-    /// As [`Self::of`].
-    pub fn of_records(run: Run, records: Vec<Record>) -> Result<Self, CompareError> {
-        let stored = Stored {
-            folder: PathBuf::new(),
-            run,
-            records: Some(records),
-            cut_off: None,
-        };
-        Self::of(stored, "this run")
-    }
-
-    /// What is compared of a stored run. `name` is `BASE` or `HEAD`.
-    ///
-    /// # Errors
-    /// [`CompareError::NoTrials`], [`CompareError::NoReference`].
-    pub fn of(stored: Stored, name: &'static str) -> Result<Self, CompareError> {
-        let quantities = of_run(&stored, name)?;
+    /// [`CompareError::NoReference`].
+    pub fn of_records(run: Run, records: &[Record]) -> Result<Self, CompareError> {
+        let quantities = of_run(&run, &Gathered::of(records), "this run")?;
+        let notes = injected_into(&run).into_iter().collect();
         Ok(Self {
-            notes: stored.notes(),
-            run: stored.run,
+            run,
             quantities,
+            notes,
         })
     }
+
+    /// Reads what is compared of a stored run. `name` is `BASE` or `HEAD`.
+    ///
+    /// # Errors
+    /// [`ComparableError::Read`]; [`CompareError::NoTrials`], [`CompareError::NoReference`].
+    pub fn read(path: &Path, name: &'static str) -> Result<Self, ComparableError> {
+        let mut gathered = Gathered::default();
+        let (stored, any) = load_each(path, &mut |record| gathered.add(record))?;
+        if !any {
+            return Err(CompareError::NoTrials(name).into());
+        }
+        Ok(Self {
+            quantities: of_run(&stored.run, &gathered, name)?,
+            notes: stored.notes(),
+            run: stored.run,
+        })
+    }
+}
+
+/// Why a stored run cannot be one side of a comparison.
+#[derive(Debug, thiserror::Error)]
+pub enum ComparableError {
+    /// It was refused.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// It lacks what is compared.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
 }
 
 /// Compares two runs.
@@ -226,7 +242,7 @@ fn side(run: &Run) -> Side {
         id: run.id.clone(),
         started: run.started.clone(),
         profile: run.profile.clone(),
-        tool: format!("{} ({})", run.tool.version, run.tool.commit),
+        tool: format!("isobench {} ({})", run.tool.version, run.tool.commit),
         ended_early: run.ended_early.clone(),
     }
 }
@@ -260,15 +276,17 @@ fn must_agree(base: &Run, head: &Run) -> Result<(), CompareError> {
     Ok(())
 }
 
-fn of_run(stored: &Stored, name: &'static str) -> Result<Vec<Quantity>, CompareError> {
-    let records = stored.records.as_ref();
-    let records = records.ok_or(CompareError::NoTrials(name))?;
-    let mut backends = stored.run.backends.iter();
+fn of_run(
+    run: &Run,
+    gathered: &Gathered,
+    name: &'static str,
+) -> Result<Vec<Quantity>, CompareError> {
+    let mut backends = run.backends.iter();
     if !backends.any(|b| b.id == REFERENCE && b.status == Status::Measured) {
         return Err(CompareError::NoReference(name));
     }
-    let ids: Vec<&str> = stored.run.backends.iter().map(|b| b.id.as_str()).collect();
-    let all = series(records, &ids, REFERENCE).into_iter();
+    let ids: Vec<&str> = run.backends.iter().map(|b| b.id.as_str()).collect();
+    let all = series(gathered, &ids, REFERENCE).into_iter();
     Ok(all.map(Paired::quantity).collect())
 }
 
@@ -382,29 +400,16 @@ fn unjudged((base, head): &(&Quantity, &Quantity), rule: &Rule, early: &str) -> 
         backend,
         workload,
         metric,
-    } = base.key.clone();
+    } = &base.key;
     let blocks = [base.blocks, head.blocks];
     let batches = [base, head].map(|q| q.batches.as_ref().map(Sample::n));
-    let threshold = rule.threshold_of(&backend, &workload, metric, base.threshold);
+    let threshold = rule.threshold_of(backend, workload, metric, base.threshold);
+    let doubt = untested(blocks, batches, early);
     Compared {
-        backend,
-        workload,
-        metric,
-        unit: base.metric.unit,
-        better: base.metric.better,
-        verdict: Word::Inconclusive,
-        doubt: Some(untested(blocks, batches, early)),
         relative: base.relative,
-        ratio: None,
-        ci95: None,
-        p: None,
-        p_corrected: None,
-        threshold,
-        detectable: None,
-        needed: None,
         blocks,
         batches: batches.map(Option::unwrap_or_default),
-        parts: Vec::new(),
+        ..Compared::unjudged(backend, workload.clone(), &base.metric, threshold, doubt)
     }
 }
 

@@ -154,7 +154,7 @@ pub struct Side {
     pub started: String,
     /// Profile.
     pub profile: String,
-    /// Version and commit of the program.
+    /// The program that measured, or of a runtime the program that was measured: name and version.
     pub tool: String,
     /// Why it ended early, if it did.
     pub ended_early: Option<String>,
@@ -225,6 +225,38 @@ pub struct Compared {
     /// Of a metric that is better or worse: the parts whose change goes the same way and is beyond
     /// chance, the largest first. Phases of a start or teardown; accounts, of memory.
     pub parts: Vec<PartChange>,
+}
+
+impl Compared {
+    /// A metric of which nothing has been said yet.
+    pub(super) fn unjudged(
+        backend: &str,
+        workload: String,
+        metric: &Metric,
+        threshold: f64,
+        doubt: Doubt,
+    ) -> Self {
+        Self {
+            backend: backend.to_owned(),
+            workload,
+            metric: metric.name,
+            unit: metric.unit,
+            better: metric.better,
+            verdict: Word::Inconclusive,
+            doubt: Some(doubt),
+            relative: true,
+            ratio: None,
+            ci95: None,
+            p: None,
+            p_corrected: None,
+            threshold,
+            detectable: None,
+            needed: None,
+            blocks: [0; 2],
+            batches: [0; 2],
+            parts: Vec::new(),
+        }
+    }
 }
 
 /// What has changed inside a metric.

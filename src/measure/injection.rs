@@ -10,10 +10,9 @@ use std::str::FromStr;
 use super::clock::Clock;
 use super::selftest::inject::{Delayed, Place};
 use super::session::Opened;
-use crate::backend::engine::{DaemonFacts, EngineFacts};
-use crate::backend::{Backend, Footprint, GuestKernel, Instance, Limitation};
+use crate::backend::wrapper::Wrapper;
+use crate::backend::{Backend, Footprint, Instance};
 use crate::delay;
-use crate::exits::Crossings;
 use crate::metric::Bytes;
 use crate::store::record::{Record, TrialRecord};
 use crate::transcript::Answer;
@@ -252,7 +251,15 @@ pub struct Injected {
     pub leak: u64,
 }
 
-impl Backend for Injected {
+impl Wrapper for Injected {
+    fn inner(&self) -> &dyn Backend {
+        self.inner.as_ref()
+    }
+
+    fn inner_mut(&mut self) -> &mut dyn Backend {
+        self.inner.as_mut()
+    }
+
     fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
         let _armed = delay::arm(&self.phases);
         self.inner.hear(launch, answers)
@@ -264,30 +271,6 @@ impl Backend for Injected {
             inner,
             _leaked: touched(self.leak),
         }))
-    }
-
-    fn count(&mut self, launch: &Launch) -> Result<Option<Crossings>, Failure> {
-        self.inner.count(launch)
-    }
-
-    fn guest_kernel(&self) -> Option<GuestKernel> {
-        self.inner.guest_kernel()
-    }
-
-    fn limitations(&self) -> Vec<Limitation> {
-        self.inner.limitations()
-    }
-
-    fn daemons(&self) -> Vec<DaemonFacts> {
-        self.inner.daemons()
-    }
-
-    fn set_filter(&mut self, on: bool) -> bool {
-        self.inner.set_filter(on)
-    }
-
-    fn engine(&self) -> Option<EngineFacts> {
-        self.inner.engine()
     }
 }
 

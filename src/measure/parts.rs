@@ -2,11 +2,10 @@
 //! comparison looks among them for what explains a change.
 
 use super::balance;
-use super::summary::paired;
 use crate::metric::{MARGINAL, Metric, READY, REPLY, STARTUP, TEARDOWN, TOTAL};
 use crate::stats::Sample;
 use crate::stats::batch::batch_medians;
-use crate::store::record::{Measured, PhaseRecord, Record, TrialRecord};
+use crate::store::record::{Measured, PhaseRecord, Record};
 
 /// A part of a quantity.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,57 +17,113 @@ pub struct Part {
     pub batches: Sample,
 }
 
-/// The parts of one trial's metric, in the order they happen. They add up to the metric.
-pub(super) fn of_trial(metric: &Metric, m: &Measured) -> Vec<(String, f64)> {
-    let after = |until: i64| ("after the first instruction".to_owned(), until as f64);
-    let start = || {
-        let mut parts = sums(&m.phases);
-        parts.push(("unaccounted".to_owned(), m.unaccounted.0 as f64));
-        parts
-    };
-    let with = |last| {
-        let mut parts = start();
-        parts.push(last);
-        parts
+/// Calls `each` with the parts of one trial's metric, in the order they happen; a name may come twice
+/// and counts as the sum. They add up to the metric.
+fn of_trial(metric: &Metric, m: &Measured, each: &mut dyn FnMut(&str, f64)) {
+    const AFTER: &str = "after the first instruction";
+    let mut phases = |phases: &[PhaseRecord], rest: i64| {
+        for phase in phases {
+            each(&phase.name, phase.ns.0 as f64);
+        }
+        each("unaccounted", rest as f64);
     };
     match metric.name {
-        name if name == STARTUP.name => start(),
-        name if name == READY.name => with(after(m.t2.0 - m.t1.0)),
-        name if name == TOTAL.name => with(after(m.t4.0 - m.t1.0)),
-        name if name == REPLY.name => with(after(m.reply.map_or(0, |r| r.0 - m.t1.0))),
+        name if name == STARTUP.name => phases(&m.phases, m.unaccounted.0),
+        name if name == READY.name => {
+            phases(&m.phases, m.unaccounted.0);
+            each(AFTER, (m.t2.0 - m.t1.0) as f64);
+        }
+        name if name == TOTAL.name => {
+            phases(&m.phases, m.unaccounted.0);
+            each(AFTER, (m.t4.0 - m.t1.0) as f64);
+        }
+        name if name == REPLY.name => {
+            phases(&m.phases, m.unaccounted.0);
+            each(AFTER, m.reply.map_or(0, |r| r.0 - m.t1.0) as f64);
+        }
         name if name == TEARDOWN.name => {
-            let mut parts = sums(&m.teardown);
-            let named: f64 = parts.iter().map(|(_, ns)| ns).sum();
-            let rest = (m.t5.0 - m.t4.0) as f64 - named;
-            parts.push(("unaccounted".to_owned(), rest));
-            parts
+            let named: i64 = m.teardown.iter().map(|phase| phase.ns.0).sum();
+            phases(&m.teardown, m.t5.0 - m.t4.0 - named);
         }
-        _ => Vec::new(),
+        _ => {}
     }
 }
 
-/// Phases by name; one that occurs twice counts as the sum.
-fn sums(phases: &[PhaseRecord]) -> Vec<(String, f64)> {
-    let mut parts: Vec<(String, f64)> = Vec::new();
-    for phase in phases {
-        match parts.iter_mut().find(|(name, _)| *name == phase.name) {
-            Some((_, sum)) => *sum += phase.ns.0 as f64,
-            None => parts.push((phase.name.clone(), phase.ns.0 as f64)),
-        }
-    }
-    parts
+/// Amounts by name, a column each, a row for each of a number of trials or rounds. What a row does
+/// not name is 0 there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Columns {
+    rows: usize,
+    /// In the order in which names first came.
+    columns: Vec<(String, Vec<f64>)>,
 }
 
-/// The parts of a metric of trials. `reference` are the blocks' reference values.
-#[must_use]
-pub(super) fn of_trials(
-    metric: &Metric,
-    trials: &[&TrialRecord],
-    reference: &[(u64, f64)],
-) -> Vec<Part> {
-    let quiet = trials.iter().filter(|t| t.tainted.is_empty());
-    let split = quiet.filter_map(|t| Some((t.block, of_trial(metric, t.measured.as_ref()?))));
-    collect(split, reference)
+impl Columns {
+    /// Adds the parts of a trial's metric.
+    pub(super) fn add(&mut self, metric: &Metric, measured: &Measured) {
+        self.row(|each| of_trial(metric, measured, each));
+    }
+
+    /// Adds a row: `fill` names its amounts.
+    fn row(&mut self, fill: impl FnOnce(&mut dyn FnMut(&str, f64))) {
+        let (row, columns) = (self.rows, &mut self.columns);
+        self.rows += 1;
+        // Names mostly come in the order in which they came before.
+        let mut next = 0;
+        fill(&mut |name: &str, amount: f64| {
+            let here = |(known, _): &(String, Vec<f64>)| known == name;
+            let index = match columns.get(next) {
+                Some(column) if here(column) => next,
+                _ => columns.iter().position(here).unwrap_or_else(|| {
+                    columns.push((name.to_owned(), Vec::new()));
+                    columns.len() - 1
+                }),
+            };
+            next = index + 1;
+            let column = &mut columns[index].1;
+            column.resize(row + 1, 0.0);
+            column[row] += amount;
+        });
+    }
+
+    /// The names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The amounts by this name, row by row.
+    pub(super) fn amounts(&self, name: &str) -> impl Iterator<Item = f64> {
+        let column = self.columns.iter().find(|(known, _)| *known == name);
+        let column = column.map_or(&[][..], |(_, column)| column.as_slice());
+        (0..self.rows).map(move |row| column.get(row).copied().unwrap_or(0.0))
+    }
+
+    /// The sums of the rows.
+    pub(super) fn sums(&self) -> Vec<f64> {
+        let mut sums = vec![0.0; self.rows];
+        for (_, column) in &self.columns {
+            for (sum, amount) in sums.iter_mut().zip(column) {
+                *sum += amount;
+            }
+        }
+        sums
+    }
+
+    /// The parts: each column's amounts over its rows' references; rows without one are left out.
+    pub(super) fn parts(&self, references: &[Option<f64>]) -> Vec<Part> {
+        let of_name = |name: &str| {
+            let shares: Vec<f64> = self
+                .amounts(name)
+                .zip(references)
+                .filter_map(|(amount, reference)| Some(amount / (*reference)?))
+                .collect();
+            Some(Part {
+                name: name.to_owned(),
+                batches: batch_medians(&shares).ok()?,
+            })
+        };
+        self.names().filter_map(of_name).collect()
+    }
 }
 
 /// The accounts that the memory of one more instance goes into.
@@ -77,51 +132,13 @@ pub(super) fn of_memory(metric: &Metric, records: &[Record], id: &str) -> Vec<Pa
     if metric.name != MARGINAL.name {
         return Vec::new();
     }
-    let rounds = balance::rounds(records, id);
-    let one: Vec<(u64, f64)> = rounds
-        .keys()
-        .map(|round| (u64::from(*round), 1.0))
-        .collect();
-    let split = rounds.iter().map(|(round, steps)| {
-        let accounts = balance::accounts(steps).into_iter();
-        let parts = accounts.map(|(name, bytes)| (name.to_owned(), bytes));
-        (u64::from(*round), parts.collect::<Vec<_>>())
-    });
-    collect(split, &one)
-}
-
-/// Turns blocks into parts: each name's values over the reference of the same block. A block
-/// without a phase of some name spent nothing in it.
-fn collect(
-    blocks: impl Iterator<Item = (u64, Vec<(String, f64)>)>,
-    reference: &[(u64, f64)],
-) -> Vec<Part> {
-    let blocks: Vec<(u64, Vec<(String, f64)>)> = blocks.collect();
-    let mut names: Vec<&str> = Vec::new();
-    for (_, parts) in &blocks {
-        for (name, _) in parts {
-            if !names.contains(&name.as_str()) {
-                names.push(name);
+    let mut columns = Columns::default();
+    for steps in balance::rounds(records, id).values() {
+        columns.row(|each| {
+            for (name, bytes) in balance::accounts(steps) {
+                each(name, bytes);
             }
-        }
+        });
     }
-    let reference = reference.to_vec();
-    let of_name = |name: &str| {
-        let values: Vec<(u64, f64)> = blocks
-            .iter()
-            .map(|(block, parts)| {
-                let found = parts.iter().find(|(n, _)| n == name);
-                (*block, found.map_or(0.0, |(_, value)| *value))
-            })
-            .collect();
-        let shares: Vec<f64> = paired(&reference, &values)
-            .into_iter()
-            .map(|(reference, value)| value / reference)
-            .collect();
-        Some(Part {
-            name: name.to_owned(),
-            batches: batch_medians(&shares).ok()?,
-        })
-    };
-    names.into_iter().filter_map(of_name).collect()
+    columns.parts(&vec![Some(1.0); columns.rows])
 }

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 
 use super::change::batches;
 use super::comparison::threshold;
-use super::parts::{self, Part};
-use super::stored::tasks;
-use super::summary::{MEMORY, Series, memory_series, metrics_of, paired, tried};
+use super::parts::{self, Columns, Part};
+use super::summary::{ByBlock, MEMORY, Series, Value, memory_series, metrics_of, paired};
 use crate::metric::Metric;
 use crate::stats::Sample;
 use crate::stats::quantile::median;
@@ -121,54 +120,155 @@ pub fn defaults(workload: &str, metric: &Metric) -> Option<(f64, bool)> {
     Some((threshold(task, metric), relative))
 }
 
+/// What of a run's records its quantities are made of. Filled record by record, so that a run of a
+/// million trials need not be held whole.
+#[derive(Default)]
+pub struct Gathered {
+    tasks: Vec<OfTask>,
+    memory: Vec<Record>,
+}
+
+/// The trials of one task, warm-ups left out.
+struct OfTask {
+    id: String,
+    task: Task,
+    metrics: Vec<(Metric, Value)>,
+    /// By configuration.
+    ran: BTreeMap<String, Ran>,
+}
+
+/// The trials of one task on one configuration.
+#[derive(Default)]
+struct Ran {
+    trials: usize,
+    /// Those of them that gave no number or were disturbed from outside.
+    failed: usize,
+    /// Block of every other.
+    blocks: Vec<u64>,
+    /// A list a metric: its value in each of these blocks, and what it is made of.
+    metrics: Vec<(Vec<Option<f64>>, Columns)>,
+}
+
+impl Gathered {
+    /// Those of records that are at hand.
+    #[must_use]
+    pub fn of(records: &[Record]) -> Self {
+        let mut gathered = Self::default();
+        records.iter().for_each(|record| gathered.add(record));
+        gathered
+    }
+
+    /// Takes what is needed of one record.
+    pub fn add(&mut self, record: &Record) {
+        match record {
+            Record::Trial(trial) if !trial.warmup => self.trial(trial),
+            Record::Memory(_) => self.memory.push(record.clone()),
+            _ => {}
+        }
+    }
+
+    fn trial(&mut self, trial: &TrialRecord) {
+        let known = self.tasks.iter().position(|of| of.id == trial.workload);
+        let Some(index) = known.or_else(|| self.task(&trial.workload)) else {
+            return;
+        };
+        let of = &mut self.tasks[index];
+        if !of.ran.contains_key(&trial.backend) {
+            let mut ran = Ran::default();
+            ran.metrics.resize_with(of.metrics.len(), Default::default);
+            of.ran.insert(trial.backend.clone(), ran);
+        }
+        let Some(ran) = of.ran.get_mut(&trial.backend) else {
+            return;
+        };
+        ran.trials += 1;
+        match &trial.measured {
+            Some(measured) if trial.tainted.is_empty() => {
+                ran.blocks.push(trial.block);
+                for ((metric, value), (values, parts)) in of.metrics.iter().zip(&mut ran.metrics) {
+                    values.push(value(measured));
+                    parts.add(metric, measured);
+                }
+            }
+            _ => ran.failed += 1,
+        }
+    }
+
+    /// A place for a task that has had no trial yet; none for what is no timed task.
+    fn task(&mut self, id: &str) -> Option<usize> {
+        let found = Task::select(id, Profile::default()).ok()?;
+        let [task] = found[..] else { return None };
+        if task.workload == Workload::Idle {
+            return None;
+        }
+        self.tasks.push(OfTask {
+            id: id.to_owned(),
+            task,
+            metrics: metrics_of(&task),
+            ran: BTreeMap::new(),
+        });
+        Some(self.tasks.len() - 1)
+    }
+}
+
+impl Ran {
+    /// Values of a metric, by its place, in the blocks that have one.
+    fn series(&self, metric: usize) -> Series {
+        let values = self.metrics.get(metric).map(|(values, _)| values);
+        let values = values.into_iter().flatten().zip(&self.blocks);
+        values
+            .filter_map(|(value, block)| Some((*block, (*value)?)))
+            .collect()
+    }
+
+    /// The parts of a metric, by its place, as shares of their blocks' references.
+    fn parts(&self, metric: usize, reference: &ByBlock) -> Vec<Part> {
+        let references = self.blocks.iter().map(|block| reference.at(*block));
+        let references: Vec<Option<f64>> = references.collect();
+        let parts = self.metrics.get(metric);
+        parts.map_or_else(Vec::new, |(_, parts)| parts.parts(&references))
+    }
+}
+
 /// Every quantity of a run that has a value, in the order of the run; the reference's own are left
 /// out.
 #[must_use]
-pub fn series(records: &[Record], backends: &[&str], reference: &str) -> Vec<Paired> {
-    let mut by_task: BTreeMap<(&str, &str), Vec<&TrialRecord>> = BTreeMap::new();
-    for trial in tried(records) {
-        let key = (trial.workload.as_str(), trial.backend.as_str());
-        by_task.entry(key).or_default().push(trial);
-    }
+pub fn series(gathered: &Gathered, backends: &[&str], reference: &str) -> Vec<Paired> {
+    let Gathered { tasks, memory } = gathered;
+    let others = || backends.iter().filter(move |id| **id != reference);
+    let nothing = Ran::default();
     let mut all = Vec::new();
-    for task in tasks(records) {
-        let name = task.to_string();
-        let of = |backend: &str| -> Vec<&TrialRecord> {
-            let key = (name.as_str(), backend);
-            by_task.get(&key).cloned().unwrap_or_default()
-        };
-        for (metric, value) in metrics_of(&task) {
-            let values = |backend: &str| -> Series {
-                let of_trial = |t: &TrialRecord| Some((t.block, value(t.measured.as_ref()?)?));
-                let quiet = of(backend).into_iter().filter(|t| t.tainted.is_empty());
-                quiet.filter_map(of_trial).collect()
-            };
-            let base = values(reference);
-            for backend in backends.iter().filter(|b| **b != reference) {
+    for OfTask {
+        id,
+        task,
+        metrics,
+        ran,
+    } in tasks
+    {
+        let of = |backend: &str| ran.get(backend).unwrap_or(&nothing);
+        let of_reference = of(reference);
+        for (place, (metric, _)) in metrics.iter().enumerate() {
+            let base = ByBlock::of(&of_reference.series(place));
+            for backend in others() {
                 let own = of(backend);
-                let parts = parts::of_trials(&metric, &own, &base);
-                let ran: Vec<&TrialRecord> = [own, of(reference)].concat();
                 all.push(Paired {
-                    key: key(backend, &name, &metric),
-                    metric,
-                    threshold: threshold(&task, &metric),
-                    pairs: paired(&base, &values(backend)),
+                    key: key(backend, id, metric),
+                    metric: *metric,
+                    threshold: threshold(task, metric),
+                    pairs: base.paired(&own.series(place)),
                     relative: true,
-                    trials: ran.len(),
-                    failed: ran
-                        .iter()
-                        .filter(|t| t.measured.is_none() || !t.tainted.is_empty())
-                        .count(),
-                    parts,
+                    trials: own.trials + of_reference.trials,
+                    failed: own.failed + of_reference.failed,
+                    parts: own.parts(place, &base),
                 });
             }
         }
     }
     for (metric, value) in MEMORY {
-        let base = memory_series(records, reference, value);
-        for backend in backends.iter().filter(|b| **b != reference) {
-            let values = memory_series(records, backend, value);
-            let (rounds, failed) = rounds(records, &[backend, reference]);
+        let base = memory_series(memory, reference, value);
+        for backend in others() {
+            let values = memory_series(memory, backend, value);
+            let (rounds, failed) = rounds(memory, &[backend, reference]);
             all.push(Paired {
                 key: key(backend, Workload::Idle.name(), &metric),
                 metric,
@@ -177,7 +277,7 @@ pub fn series(records: &[Record], backends: &[&str], reference: &str) -> Vec<Pai
                 relative: false,
                 trials: rounds,
                 failed,
-                parts: parts::of_memory(&metric, records, backend),
+                parts: parts::of_memory(&metric, memory, backend),
             });
         }
     }

@@ -118,27 +118,28 @@ pub fn load(path: &Path) -> Result<Stored, ReadError> {
     })
 }
 
-/// Reads a run for its pictures. Of a sealed one each trial is let go as soon as its values are taken,
-/// so that a million of them fit.
+/// Reads a run record by record, each handed to `take`. Of a sealed one each is let go then, so that a
+/// million of them fit. Whether there were any to read: else only a `run.json` was kept.
 ///
 /// # Errors
 /// See [`load`].
-pub fn load_samples(path: &Path) -> Result<(Stored, Option<Samples>), ReadError> {
+pub fn load_each(path: &Path, take: &mut dyn FnMut(&Record)) -> Result<(Stored, bool), ReadError> {
     let Head { folder, run, lines } = read_head(path)?;
     let (Some(lines), true) = (lines, run.ended_early.as_deref() != Some(RUNNING)) else {
         let mut stored = load(path)?;
         let records = stored.records.take();
-        return Ok((stored, records.as_deref().map(Samples::of)));
+        records.iter().flatten().for_each(take);
+        return Ok((stored, records.is_some()));
     };
     let refused = |refusal| ReadError::Field {
         path: folder.join("run.json"),
         line: None,
         refusal,
     };
-    let (mut found, mut samples) = (Found::of(&run), Samples::default());
+    let mut found = Found::of(&run);
     let cut_off = each(&lines, MOST_STREAMED_BYTES, &mut |record| {
         found.add(&run, &record).map_err(refused)?;
-        samples.add(&record);
+        take(&record);
         Ok(())
     })?;
     found.agrees(&run).map_err(refused)?;
@@ -148,17 +149,34 @@ pub fn load_samples(path: &Path) -> Result<(Stored, Option<Samples>), ReadError>
         records: None,
         cut_off,
     };
-    Ok((stored, Some(samples)))
+    Ok((stored, true))
+}
+
+/// Reads a run for its pictures.
+///
+/// # Errors
+/// See [`load`].
+pub fn load_samples(path: &Path) -> Result<(Stored, Option<Samples>), ReadError> {
+    let mut samples = Samples::default();
+    let (stored, any) = load_each(path, &mut |record| samples.add(record))?;
+    Ok((stored, any.then_some(samples)))
 }
 
 /// The tasks of trials, in order of appearance.
 #[must_use]
 pub fn tasks(records: &[Record]) -> Vec<Task> {
     let mut tasks: Vec<Task> = Vec::new();
+    let mut seen: Vec<&str> = Vec::new();
     for record in records {
-        if let Record::Trial(trial) = record
-            // A task that was read back is one task: reading checks it.
-            && let Ok(found) = Task::select(&trial.workload, Profile::default())
+        let Record::Trial(trial) = record else {
+            continue;
+        };
+        if seen.contains(&trial.workload.as_str()) {
+            continue;
+        }
+        seen.push(&trial.workload);
+        // A task that was read back is one task: reading checks it.
+        if let Ok(found) = Task::select(&trial.workload, Profile::default())
             && let [task] = found[..]
             && task.workload != Workload::Idle
             && !tasks.contains(&task)
@@ -171,10 +189,14 @@ pub fn tasks(records: &[Record]) -> Vec<Task> {
 
 /// The configurations of a run, in its order.
 fn configurations(run: &Run) -> Result<Vec<Configuration>, Refusal> {
-    let known = |(index, id): (usize, &str)| {
-        id.parse().map_err(|error: ConfigurationError| {
-            Refusal::new(format!("backends[{index}].id"), error.to_string())
-        })
+    let known = |(index, id): (usize, &str)| match id.parse() {
+        Ok(configuration) => Ok(configuration),
+        // A user's own, whose definition is nowhere by now.
+        Err(ConfigurationError::Backend(name)) if name == id => Ok(Configuration::own(id)),
+        Err(error) => Err(Refusal::new(
+            format!("backends[{index}].id"),
+            error.to_string(),
+        )),
     };
     let ids = run.backends.iter().map(|b| b.id.as_str());
     ids.enumerate().map(known).collect()

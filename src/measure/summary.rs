@@ -322,11 +322,34 @@ fn ratio(pairs: &[(f64, f64)]) -> Option<(f64, Option<[f64; 2]>)> {
 
 /// Values of both series in the blocks that have both: (reference, value).
 pub(super) fn paired(reference: &Series, series: &Series) -> Vec<(f64, f64)> {
-    let by_block: BTreeMap<u64, f64> = reference.iter().copied().collect();
-    series
-        .iter()
-        .filter_map(|(block, value)| Some((*by_block.get(block)?, *value)))
-        .collect()
+    ByBlock::of(reference).paired(series)
+}
+
+/// A series, ready to be asked for the value of a block.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct ByBlock(Series);
+
+impl ByBlock {
+    /// A series; of two values of one block the later counts.
+    pub(super) fn of(series: &Series) -> Self {
+        let mut sorted = series.clone();
+        // Trials mostly lie in the order of their blocks already.
+        sorted.sort_by_key(|(block, _)| *block);
+        Self(sorted)
+    }
+
+    /// The value of a block.
+    pub(super) fn at(&self, block: u64) -> Option<f64> {
+        let end = self.0.partition_point(|(known, _)| *known <= block);
+        let (found, value) = self.0.get(end.checked_sub(1)?)?;
+        (*found == block).then_some(*value)
+    }
+
+    /// Values of both in the blocks that have both: (this, value).
+    pub(super) fn paired(&self, series: &Series) -> Vec<(f64, f64)> {
+        let pair = |(block, value): &(u64, f64)| Some((self.at(*block)?, *value));
+        series.iter().filter_map(pair).collect()
+    }
 }
 
 /// Median of each phase over the trials of a configuration, in the order they happen; then what

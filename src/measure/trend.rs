@@ -1,5 +1,8 @@
 //! One line a metric through the runs of a history, with the changes marked.
 
+use std::collections::HashMap;
+use std::num::NonZero;
+
 use serde::Serialize;
 
 use crate::metric::{Better, Unit};
@@ -32,6 +35,8 @@ pub struct Trend {
     pub values: Vec<Point>,
     /// Where it changed.
     pub changes: Vec<Change>,
+    /// Median of the values before the first change, between changes, and behind the last.
+    pub medians: Vec<f64>,
 }
 
 /// A run's value.
@@ -75,6 +80,9 @@ pub struct Trends {
     pub foreign: usize,
     /// Runs that say of themselves that nothing should rest on them, or ended early.
     pub doubtful: usize,
+    /// Ids of the runs that they go through, the oldest first.
+    #[serde(skip)]
+    pub line: Vec<String>,
 }
 
 /// Makes trends of runs, the newest first, each with its estimates. Those of the newest run's
@@ -99,24 +107,61 @@ pub fn trends(runs: &[Entry]) -> Result<Trends, StatsError> {
     }
     line.reverse();
     trends.through = line.len();
+    trends.line = line.iter().map(|run| run.id.clone()).collect();
     let Some(last) = line.last() else {
         return Ok(trends);
     };
-    for estimate in &last.estimates {
-        trends.trends.push(trend(estimate, &line)?);
-    }
+    let line: Vec<Measured<'_>> = line.iter().copied().map(Measured::of).collect();
+    trends.trends = in_parallel(&last.estimates, |of| trend(of, &line))?;
     Ok(trends)
 }
 
-fn trend(of: &Estimate, line: &[&Entry]) -> Result<Trend, StatsError> {
+/// Looks at each on as many processors as there are, in order: a trend with a change takes some
+/// hundred searches through all of its values.
+fn in_parallel<T: Sync, R: Send, E: Send>(
+    all: &[T],
+    look: impl Fn(&T) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let share = all.len().div_ceil(processors).max(1);
+    let look = &look;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = all
+            .chunks(share)
+            .map(|part| scope.spawn(move || part.iter().map(look).collect::<Vec<_>>()))
+            .collect();
+        let results = threads.into_iter().flat_map(|thread| {
+            let ended = thread.join();
+            ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        results.collect()
+    })
+}
+
+/// A run with its estimates by what they are of.
+struct Measured<'a> {
+    run: &'a Entry,
+    estimates: HashMap<[&'a str; 3], &'a Estimate>,
+}
+
+/// What an estimate is of.
+fn key(of: &Estimate) -> [&str; 3] {
+    [&of.backend, &of.workload, &of.metric]
+}
+
+impl<'a> Measured<'a> {
+    fn of(run: &'a Entry) -> Self {
+        let estimates = run.estimates.iter().map(|e| (key(e), e)).collect();
+        Self { run, estimates }
+    }
+}
+
+fn trend(of: &Estimate, line: &[Measured<'_>]) -> Result<Trend, StatsError> {
     let relative = of.ratio.is_some();
     let found: Vec<(&Entry, f64)> = line
         .iter()
-        .filter_map(|run| {
-            let same = |e: &&Estimate| {
-                (&e.backend, &e.workload, &e.metric) == (&of.backend, &of.workload, &of.metric)
-            };
-            let estimate = run.estimates.iter().find(same)?;
+        .filter_map(|Measured { run, estimates }| {
+            let estimate = estimates.get(&key(of))?;
             let value = if relative {
                 estimate.ratio?
             } else {
@@ -127,18 +172,17 @@ fn trend(of: &Estimate, line: &[&Entry]) -> Result<Trend, StatsError> {
         .collect();
     let values: Vec<f64> = found.iter().map(|(_, value)| *value).collect();
     let points = change_points(&values, &Policy::default(), SEED)?;
-    let ends: Vec<usize> = points
-        .iter()
-        .map(|c| c.index)
-        .chain([values.len()])
-        .collect();
-    let mut start = 0;
+    let starts = points.iter().map(|c| c.index);
+    let ends = starts.clone().chain([values.len()]);
+    let medians = [0]
+        .into_iter()
+        .chain(starts)
+        .zip(ends)
+        .map(|(start, end)| Ok(median(&Sample::new(&values[start..end])?)))
+        .collect::<Result<Vec<f64>, StatsError>>()?;
     let mut changes = Vec::new();
-    for (point, end) in points.iter().zip(&ends[1..]) {
-        let middle = |part: &[f64]| Ok::<_, StatsError>(median(&Sample::new(part.to_vec())?));
-        let before = middle(&values[start..point.index])?;
-        let after = middle(&values[point.index..*end])?;
-        start = point.index;
+    for (point, around) in points.iter().zip(medians.windows(2)) {
+        let (before, after) = (around[0], around[1]);
         let run = found[point.index].0;
         changes.push(Change {
             index: point.index,
@@ -169,6 +213,7 @@ fn trend(of: &Estimate, line: &[&Entry]) -> Result<Trend, StatsError> {
             })
             .collect(),
         changes,
+        medians,
     })
 }
 

@@ -14,7 +14,7 @@ pub fn terminal(c: &Comparison, notes: &[String]) -> String {
     let mut out = String::new();
     for (name, side) in [("BASE", &c.base), ("HEAD", &c.head)] {
         let line = format!(
-            "{name}  {}, {}, isobench {}{}",
+            "{name}  {}, {}, {}{}",
             side.id,
             side.profile,
             side.tool,

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::history::quoted;
 use crate::store::document::Run;
 use crate::workload::Workload;
 
@@ -24,8 +25,8 @@ pub fn render(run: &Run) -> String {
         let _ = write!(
             out,
             "{},{},{},{},{better},{},{},{low},{high},{},{},,\r\n",
-            m.backend,
-            m.workload,
+            quoted(&m.backend),
+            quoted(&m.workload),
             m.metric,
             m.unit,
             m.n,
@@ -47,13 +48,4 @@ pub fn render(run: &Run) -> String {
         );
     }
     out
-}
-
-/// A field, in quotes where it has something in it that ends one.
-fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\r', '\n']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
 }

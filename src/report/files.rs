@@ -44,7 +44,7 @@ pub struct Written {
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     /// The page could not be made.
-    #[error("cannot lay out report.html")]
+    #[error("cannot lay out the page")]
     Html(#[from] askama::Error),
     /// A picture could not be drawn; no part of it was written.
     #[error("cannot draw {name}")]

@@ -74,7 +74,7 @@ pub fn terminal(runs: &[Entry], trends: &Trends) -> String {
     out
 }
 
-fn left_out(trends: &Trends) -> String {
+pub(super) fn left_out(trends: &Trends) -> String {
     let mut parts = Vec::new();
     if trends.foreign > 0 {
         parts.push(format!("{} of another host or payload", trends.foreign));
@@ -90,25 +90,36 @@ fn left_out(trends: &Trends) -> String {
 }
 
 fn last(trend: &Trend) -> String {
-    match trend.values.last() {
-        Some(point) if trend.relative => format!("{} ×", significant(point.value)),
-        Some(point) => quantity(point.value, trend.unit),
-        None => String::new(),
+    let last = trend.values.last();
+    last.map_or_else(String::new, |point| value(trend, point.value))
+}
+
+/// A value of a trend: how many times the reference's, or in its unit.
+pub(super) fn value(trend: &Trend, value: f64) -> String {
+    if trend.relative {
+        format!("{} ×", significant(value))
+    } else {
+        quantity(value, trend.unit)
     }
 }
 
 fn changed(change: &Change) -> String {
+    let since = since(change);
+    format!("  {} since {since}", how_much(change))
+}
+
+/// `worse +20.1 %`.
+pub(super) fn how_much(change: &Change) -> String {
     let percent = (change.after / change.before - 1.0) * 100.0;
-    let at = change
-        .commit
-        .as_deref()
-        .map_or_else(String::new, |commit| format!(", commit {}", short(commit)));
-    format!(
-        "  {} {percent:+.1} % since {}{at}, run {}",
-        if change.worse { "worse" } else { "better" },
-        minute(&change.started),
-        change.run
-    )
+    let word = if change.worse { "worse" } else { "better" };
+    format!("{word} {percent:+.1} %")
+}
+
+/// The first run behind a change: when, of which commit, which.
+pub(super) fn since(change: &Change) -> String {
+    let commit = change.commit.as_deref();
+    let commit = commit.map_or_else(String::new, |commit| format!(", commit {}", short(commit)));
+    format!("{}{commit}, run {}", minute(&change.started), change.run)
 }
 
 /// The newest values as bars between their smallest and largest, `│` before a change.
@@ -144,12 +155,12 @@ fn sparkline(trend: &Trend) -> String {
     line
 }
 
-fn short(commit: &str) -> &str {
+pub(super) fn short(commit: &str) -> &str {
     commit.get(..7).unwrap_or(commit)
 }
 
 /// `2026-11-29 01:40`.
-fn minute(started: &str) -> String {
+pub(super) fn minute(started: &str) -> String {
     started.get(..16).unwrap_or(started).replace('T', " ")
 }
 
@@ -224,6 +235,7 @@ mod tests {
             better: Better::Lower,
             relative: true,
             values: values.iter().enumerate().map(point).collect(),
+            medians: Vec::new(),
             changes: change
                 .map(|index| Change {
                     index,

@@ -6,12 +6,12 @@ use super::chart::forest::{self, Forest};
 use super::chart::scene::Ink;
 use super::chart::slope::{self, Slopes};
 use super::chart::timeline::{self, Segment, Timeline, Words};
-use super::chart::waterfall::Waterfall;
 use super::chart::{Chart, Data, Shown};
 use super::format;
+use super::ladder_pictures::waterfalls;
 use crate::measure::samples::{Samples, Series};
-use crate::metric::{Better, MARGINAL, Unit};
-use crate::store::document::{DifferenceResult, LadderResult, MetricResult, Run};
+use crate::metric::{Better, Unit};
+use crate::store::document::{MetricResult, Run};
 
 /// Samples of one series that a picture can show, at most. More are thinned to evenly spaced ranks.
 const MOST: usize = 2_000;
@@ -20,7 +20,7 @@ const MOST: usize = 2_000;
 #[must_use]
 pub fn charts(run: &Run, samples: Option<&Samples>) -> Vec<Chart> {
     if let Some(ladder) = &run.ladder {
-        return waterfalls(run, ladder);
+        return waterfalls(&run.metrics, ladder);
     }
     let ids: Vec<&str> = run.backends.iter().map(|b| b.id.as_str()).collect();
     let mut charts = Vec::new();
@@ -33,7 +33,7 @@ pub fn charts(run: &Run, samples: Option<&Samples>) -> Vec<Chart> {
     charts
 }
 
-fn shown(value: f64, ci95: Option<[f64; 2]>, unit: Unit) -> Shown {
+pub(super) fn shown(value: f64, ci95: Option<[f64; 2]>, unit: Unit) -> Shown {
     Shown {
         value,
         text: format::quantity(value, unit),
@@ -42,7 +42,7 @@ fn shown(value: f64, ci95: Option<[f64; 2]>, unit: Unit) -> Shown {
 }
 
 /// A name that a file may have.
-fn file_name(text: &str) -> String {
+pub(super) fn file_name(text: &str) -> String {
     let keep = |c: char| {
         if c.is_ascii_alphanumeric() || c == '.' {
             c
@@ -380,102 +380,5 @@ fn throughput(run: &Run) -> Option<Chart> {
             better: "faster",
             groups,
         }),
-    })
-}
-
-fn waterfalls(run: &Run, ladder: &LadderResult) -> Vec<Chart> {
-    let mut metrics: Vec<&str> = Vec::new();
-    for rung in &ladder.rungs {
-        if !metrics.contains(&rung.metric.as_str()) {
-            metrics.push(&rung.metric);
-        }
-    }
-    let charts = metrics
-        .into_iter()
-        .filter_map(|metric| waterfall(run, ladder, metric));
-    charts.collect()
-}
-
-fn waterfall(run: &Run, ladder: &LadderResult, metric: &str) -> Option<Chart> {
-    let memory = metric == MARGINAL.name;
-    let unit = if memory {
-        Unit::Bytes
-    } else {
-        Unit::Nanoseconds
-    };
-    let difference = |found: &DifferenceResult| Shown {
-        value: found.difference,
-        text: difference_text(found, unit),
-        ci95: found.ci95,
-    };
-    let rungs: Vec<(String, Option<Shown>)> = ladder
-        .rungs
-        .iter()
-        .filter(|rung| rung.metric == metric)
-        .map(|rung| (rung.mechanism.clone(), rung.added.as_ref().map(difference)))
-        .collect();
-    rungs.iter().find_map(|(_, added)| added.as_ref())?;
-    let base = run
-        .metrics
-        .iter()
-        .find(|m| m.backend == ladder.base && m.metric == metric);
-    let base = base.map(|m| shown(m.median, m.ci95, m.unit));
-    let total = ladder.totals.iter().find(|total| total.metric == metric);
-    let what = if memory {
-        "memory of one more idle instance"
-    } else {
-        metric
-    };
-    let alt: Vec<String> = rungs
-        .iter()
-        .map(|(name, added)| {
-            let text = added.as_ref().map_or("not measured", |added| &added.text);
-            format!("{name} {text}")
-        })
-        .collect();
-    let title = format!(
-        "{} ladder: what each rung adds to {what}",
-        capital(&ladder.name)
-    );
-    Some(Chart {
-        name: format!("ladder-{}-{metric}", file_name(&ladder.name)),
-        caption:
-            "Each bar begins where the one above it ends: the rung's paired difference to the \
-                  rungs before it, with its 95 % interval as a line (cut where it leaves the \
-                  chart); grey cannot be told from nothing. The last bar is everything at once."
-                .to_owned(),
-        alt: format!("{title}. From {}: {}.", ladder.base, alt.join("; ")),
-        title,
-        data: Data::Waterfall(Waterfall {
-            unit,
-            base: (ladder.base.clone(), base),
-            rungs,
-            top: (
-                ladder.top.clone(),
-                total.map(|total| difference(&total.together)),
-            ),
-            axis: what.to_owned(),
-        }),
-    })
-}
-
-/// `12.3 µs [11.9, 12.8]`.
-fn difference_text(found: &DifferenceResult, unit: Unit) -> String {
-    let value = format::quantity(found.difference, unit);
-    match found.ci95 {
-        Some(ends) => {
-            let ends = format::interval(ends, found.difference, unit).replace(" – ", ", ");
-            format!("{value} [{ends}]")
-        }
-        None => format!("{value} (too few)"),
-    }
-}
-
-fn capital(name: &str) -> String {
-    // Named in the singular: the ladder of namespaces is the namespace ladder.
-    let name = name.strip_suffix('s').unwrap_or(name);
-    let mut letters = name.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().collect::<String>() + letters.as_str()
     })
 }

@@ -135,6 +135,12 @@ fn findings(ladder: &LadderResult, backends: &[BackendResult]) -> Vec<String> {
             } else {
                 format!("; the largest parts: {}", parts.join(", "))
             };
+            if !excludes_zero(Some(&total.together)) {
+                return format!(
+                    "What all layers up to {} add {what} is not told apart from nothing by this run.",
+                    ladder.top
+                );
+            }
             let all = quantity(total.together.difference, unit);
             format!("All layers up to {} add {all} {what}{parts}.", ladder.top)
         })
@@ -240,6 +246,21 @@ mod tests {
             (BAR / 4, BAR / 4)
         );
         assert!(picture[2].contains('−'), "{picture:?}");
+    }
+
+    #[test]
+    fn a_whole_that_may_be_nothing_is_no_number() {
+        for ci95 in [None, Some([-1e6, 2e6])] {
+            let mut ladder = ladder();
+            ladder.totals[0].together = DifferenceResult {
+                difference: 5e5,
+                ci95,
+                pairs: 9,
+            };
+            let said = findings(&ladder, &[]);
+            assert!(said[0].contains("not told apart"), "{said:?}");
+            assert!(!said[0].contains("500"), "{said:?}");
+        }
     }
 
     #[test]

@@ -92,7 +92,7 @@ pub fn together(parts: Vec<(&Run, View)>) -> View {
                     group.rows.sort_by_key(|row| place(&row.backend));
                 }
             }
-            Data::Waterfall(_) => {}
+            Data::Waterfall(_) | Data::Trend(_) => {}
         }
     }
     whole
@@ -270,7 +270,7 @@ fn chart(whole: &mut Vec<Chart>, mut chart: Chart, (index, letter): (usize, char
                 row.form = u8::try_from(index % 4).unwrap_or(0);
             });
         }
-        Data::Waterfall(_) => {
+        Data::Waterfall(_) | Data::Trend(_) => {
             chart.name = format!("{}-{}", chart.name, letter.to_ascii_lowercase());
             chart.title = format!("{letter}: {}", chart.title);
         }

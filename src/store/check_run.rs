@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::check_trial::{check_crossed, check_fact, check_name, check_task};
-use super::document::{BackendResult, MemoryBalance, MetricResult, Outliers, RatioResult, Run};
+use super::document::{
+    BackendResult, LadderResult, MemoryBalance, MetricResult, Outliers, RatioResult, Run,
+};
 use super::read_error::Refusal;
 use crate::host::project::is_commit;
 use crate::metric::{CATALOGUE, Unit};
@@ -128,6 +130,33 @@ pub(super) fn check(run: &Run) -> Checked {
         if !sheets.insert(&sheet.backend) {
             return refuse(field, "the same backend occurs twice");
         }
+    }
+    run.ladder.as_ref().map_or(Ok(()), check_ladder)
+}
+
+/// Names that stand in tables and pictures; numbers are whatever they are.
+fn check_ladder(ladder: &LadderResult) -> Checked {
+    for (field, name) in [
+        ("name", &ladder.name),
+        ("base", &ladder.base),
+        ("top", &ladder.top),
+    ] {
+        check_name(&format!("ladder.{field}"), name)?;
+    }
+    for (index, rung) in ladder.rungs.iter().enumerate() {
+        let field = |name: &str| format!("ladder.rungs[{index}].{name}");
+        check_name(&field("mechanism"), &rung.mechanism)?;
+        check_name(&field("metric"), &rung.metric)?;
+        if let Some(over) = &rung.over {
+            check_name(&field("over"), over)?;
+        }
+    }
+    for (index, total) in ladder.totals.iter().enumerate() {
+        check_name(&format!("ladder.totals[{index}].metric"), &total.metric)?;
+    }
+    for (index, debt) in ladder.debts.iter().enumerate() {
+        check_name(&format!("ladder.debts[{index}].backend"), &debt.backend)?;
+        check_name(&format!("ladder.debts[{index}].source"), &debt.source)?;
     }
     Ok(())
 }

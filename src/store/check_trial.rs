@@ -34,9 +34,14 @@ pub(super) fn check(record: &Record) -> Result<(), Refusal> {
 
 /// A name that can stand in a table: not empty, not long, nothing that moves a cursor.
 pub(super) fn check_name(field: &str, name: &str) -> Result<(), Refusal> {
+    check_named(|| field.to_owned(), name)
+}
+
+/// The same; the field's own name is only made where it is needed. A run has millions of phases.
+fn check_named(field: impl FnOnce() -> String, name: &str) -> Result<(), Refusal> {
     if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
         let problem = format!("not a name of 1 to {LONGEST_NAME} printable characters");
-        return Err(Refusal::new(field, problem));
+        return Err(Refusal::new(field(), problem));
     }
     Ok(())
 }
@@ -105,7 +110,7 @@ fn check_measured(m: &Measured) -> Result<(), Refusal> {
     }
     for (list, phases) in [("phases", &m.phases), ("teardown", &m.teardown)] {
         for (index, phase) in phases.iter().enumerate() {
-            check_phase(&at(&format!("{list}[{index}]")), phase, slack)?;
+            check_phase(&|| at(&format!("{list}[{index}]")), phase, slack)?;
         }
     }
     let one_of = |name: &str, value: &str, known: &[&str]| {
@@ -115,7 +120,8 @@ fn check_measured(m: &Measured) -> Result<(), Refusal> {
         let problem = format!("{value:?} is none of {}", known.join(", "));
         Err(Refusal::new(at(name), problem))
     };
-    check_counts(&at("exit_counts"), &m.exit_counts, m.exits.unwrap_or(0))?;
+    let exits = m.exits.unwrap_or(0);
+    check_counts(&|| at("exit_counts"), &m.exit_counts, exits)?;
     one_of("isa", &m.isa, &["sse2", "avx2"])?;
     one_of("clock", &m.clock, &["same", "read-back", "bracketed"])?;
     if m.digest.len() == 16 && m.digest.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -125,12 +131,12 @@ fn check_measured(m: &Measured) -> Result<(), Refusal> {
     }
 }
 
-fn check_phase(field: &str, phase: &PhaseRecord, slack: i64) -> Result<(), Refusal> {
-    check_name(&format!("{field}.name"), &phase.name)?;
+fn check_phase(field: &dyn Fn() -> String, phase: &PhaseRecord, slack: i64) -> Result<(), Refusal> {
+    check_named(|| format!("{}.name", field()), &phase.name)?;
     for (name, value) in [("at", phase.at), ("ns", phase.ns)] {
         if !(-slack..=LONGEST_TIME).contains(&value.0) {
             let problem = format!("{} ns is not a length of time", value.0);
-            return Err(Refusal::new(format!("{field}.{name}"), problem));
+            return Err(Refusal::new(format!("{}.{name}", field()), problem));
         }
     }
     Ok(())
@@ -157,7 +163,8 @@ pub(super) fn check_crossed(field: &str, crossed: &Crossed) -> Result<(), Refusa
         let problem = "a payload cannot end without crossing";
         return Err(Refusal::new(format!("{field}.counts"), problem));
     }
-    check_counts(&format!("{field}.counts"), &crossed.counts, crossed.total)?;
+    let counts = || format!("{field}.counts");
+    check_counts(&counts, &crossed.counts, crossed.total)?;
     for (index, counter) in crossed.kvm.iter().enumerate() {
         check_name(&format!("{field}.kvm[{index}].name"), &counter.name)?;
     }
@@ -165,15 +172,19 @@ pub(super) fn check_crossed(field: &str, crossed: &Crossed) -> Result<(), Refusa
 }
 
 /// Either none (a run of an older isobench), or all of `total`.
-fn check_counts(field: &str, counts: &[CrossingCount], total: u64) -> Result<(), Refusal> {
+fn check_counts(
+    field: &dyn Fn() -> String,
+    counts: &[CrossingCount],
+    total: u64,
+) -> Result<(), Refusal> {
     let mut sum = 0u64;
     for (index, count) in counts.iter().enumerate() {
-        let field = format!("{field}[{index}]");
-        check_name(&format!("{field}.what"), &count.what)?;
+        let at = |name: &str| format!("{}[{index}].{name}", field());
+        check_named(|| at("what"), &count.what)?;
         let stages = [Stage::Start, Stage::Work, Stage::End].map(Stage::name);
         if !stages.contains(&count.stage.as_str()) {
             let problem = format!("{:?} is none of {}", count.stage, stages.join(", "));
-            return Err(Refusal::new(format!("{field}.stage"), problem));
+            return Err(Refusal::new(at("stage"), problem));
         }
         sum = sum.saturating_add(count.count);
     }
@@ -181,7 +192,7 @@ fn check_counts(field: &str, counts: &[CrossingCount], total: u64) -> Result<(),
         return Ok(());
     }
     Err(Refusal::new(
-        field,
+        field(),
         format!("{sum} in all, and not {total}"),
     ))
 }

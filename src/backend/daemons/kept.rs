@@ -11,6 +11,7 @@ use super::sweep::{self, Left};
 use super::{Daemon, Daemons, Facts};
 use crate::backend::Unavailable;
 use crate::backend::container::is_privileged;
+use crate::sys::interrupt;
 
 /// What is kept, in its folder.
 const RECORD: &str = "daemons.json";
@@ -83,6 +84,10 @@ pub fn up() -> Result<(Kept, Option<Unavailable>), Unavailable> {
     let mut daemons = Daemons::at(Home::keep()?);
     daemons.containerd()?;
     let without = daemons.dockerd().err();
+    // What was given up for the user is not missing, and who wants an end wants none of it.
+    if let Some(why) = without.clone().filter(|_| interrupt::requested().is_some()) {
+        return Err(why);
+    }
     let home = daemons.home.clone();
     let record = |daemons: &Daemons| -> io::Result<Kept> {
         let running = [&daemons.containerd, &daemons.dockerd]

@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use super::*;
+use crate::backend::child::Deadline;
 
 fn shell(script: &str) -> Invocation {
     Invocation::of(Path::new("/bin/sh")).with(["-c", script])
@@ -64,4 +67,36 @@ fn a_detached_process_is_not_waited_for() {
         ended = isobench_guardian::end_marked(|mark| mark == name);
     }
     assert_eq!(ended, [detached]);
+}
+
+/// What a command leaves behind with its standard error in hand, and that prints without an end, is not
+/// waited for without an end.
+#[test]
+fn a_flood_is_not_waited_out() {
+    let name = isobench_guardian::Owner::current().unwrap().new_name();
+    let flood = shell("setsid yes >&2 & exit 0").marked(&name);
+    let mut started = flood.start(Stdio::null(), Stdio::null()).unwrap();
+    started.succeed(patience(LONG)).unwrap();
+    let (done, waited) = std::sync::mpsc::channel();
+    let waits = std::thread::spawn(move || {
+        started.wait_for_silence();
+        let _ = done.send(());
+    });
+    let in_time = waited.recv_timeout(LONG);
+    // Ends also a wait that has no end of its own.
+    while !waits.is_finished() {
+        isobench_guardian::end_marked(|mark| mark == name);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    waits.join().unwrap();
+    in_time.unwrap();
+}
+
+/// All that a command has written is read, however close before its end it wrote it.
+#[test]
+fn the_last_words_are_never_missed() {
+    let last = shell("exec 2>&-; exec echo last");
+    for _ in 0..200 {
+        assert_eq!(last.run(patience(LONG)).unwrap(), b"last\n");
+    }
 }

@@ -1,5 +1,6 @@
 //! Listening to a payload through its engine, from its first message to the end of both.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use super::command::{Impatience, Patience};
@@ -185,7 +186,12 @@ impl Conversation {
         let mut buffer = [0; 4096];
         let read = self.running.read(&mut buffer);
         let at = clock::now();
-        let n = read.map_err(|error| Failure::from(self.running.failure(error.into())))?;
+        let n = match read {
+            Ok(n) => n,
+            // Nothing yet: whoever asked waits on, with its deadline.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(self.running.failure(error.into()).into()),
+        };
         let bytes = &buffer[..n];
         self.transcript.bytes(bytes, at).map_err(|failure| {
             // What is no message at all, or nothing of a payload that runs, is the engine's own.
@@ -223,7 +229,11 @@ impl Conversation {
             }
             if output {
                 self.hear()?;
-            } else if time.is_zero() || Instant::now() >= end {
+            } else if time.is_zero() {
+                return Ok(());
+            }
+            // Also where somebody else goes on writing.
+            if Instant::now() >= end {
                 return Ok(());
             }
         }
@@ -255,11 +265,7 @@ impl Conversation {
 impl Drop for Conversation {
     fn drop(&mut self) {
         if !self.removed {
-            let removed = self.running.remove(&mut PhaseLog::new());
-            leftover::end(&self.name);
-            if let Err(failure) = removed {
-                tracing::error!(name = self.name, %failure, "instance left behind");
-            }
+            leftover::give_up(self.running.as_mut(), &self.name);
         }
     }
 }

@@ -54,7 +54,16 @@ pub struct Front {
     stdin: Option<OwnedFd>,
     stdout: Option<OwnedFd>,
     remover: Box<dyn Remover>,
-    removed: bool,
+    removal: Removal,
+}
+
+/// How far the removal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Removal {
+    Untried,
+    /// Something stayed: once more, by force.
+    Failed,
+    Done,
 }
 
 /// Where the payload's bytes come from.
@@ -82,33 +91,57 @@ impl Front {
     /// As [`Self::start`], with a name for the phase and another source of the payload's bytes.
     ///
     /// # Errors
-    /// As there.
+    /// As there; what was made for it before has been removed.
     pub fn start_as(
         (phase, output): (&'static str, Output),
         command: &Invocation,
         order: &Order<'_>,
         log: &mut PhaseLog,
-        remover: Box<dyn Remover>,
+        mut remover: Box<dyn Remover>,
     ) -> Result<Self, Failure> {
         log.open(phase);
-        let (stdin, kept) = input(order.hold)?;
-        let command = command.clone().marked(order.name);
-        let (command, output) = match output {
-            Output::Stdout => {
-                let (read, write) = fd::pipe().map_err(|error| Failure::setup("pipe", error))?;
-                (command.start(stdin, write.into()), read)
-            }
-            Output::Other(output) => (command.start_apart(stdin), output),
-        };
-        Ok(Self {
-            name: order.name.to_owned(),
-            command: command?,
-            stdin: kept,
-            stdout: Some(output),
-            remover,
-            removed: false,
-        })
+        match launch(output, command, order) {
+            Ok(Launched {
+                command,
+                stdin,
+                stdout,
+            }) => Ok(Self {
+                name: order.name.to_owned(),
+                command,
+                stdin,
+                stdout: Some(stdout),
+                remover,
+                removal: Removal::Untried,
+            }),
+            Err(failure) => Err(match remover.remove(true, &mut PhaseLog::new()) {
+                Ok(()) => failure,
+                Err(left) => Failure::Leftover(format!("{left}, after \"{failure}\"")),
+            }),
+        }
     }
+}
+
+struct Launched {
+    command: Started,
+    stdin: Option<OwnedFd>,
+    stdout: OwnedFd,
+}
+
+fn launch(output: Output, command: &Invocation, order: &Order<'_>) -> Result<Launched, Failure> {
+    let (stdin, kept) = input(order.hold)?;
+    let command = command.clone().marked(order.name);
+    let (command, stdout) = match output {
+        Output::Stdout => {
+            let (read, write) = fd::pipe().map_err(|error| Failure::setup("pipe", error))?;
+            (command.start(stdin, write.into())?, read)
+        }
+        Output::Other(output) => (command.start_apart(stdin)?, output),
+    };
+    Ok(Launched {
+        command,
+        stdin: kept,
+        stdout,
+    })
 }
 
 impl Running for Front {
@@ -143,18 +176,21 @@ impl Running for Front {
     }
 
     fn remove(&mut self, teardown: &mut PhaseLog) -> Result<(), Failure> {
-        if self.removed {
+        if self.removal == Removal::Done {
             return Ok(());
         }
-        self.removed = true;
-        let by_force = self.command.end().is_some();
+        let by_force = self.command.end().is_some() || self.removal == Removal::Failed;
         let ended = self.command.kill();
         (self.stdin, self.stdout) = (None, None);
         if self.remover.goes_silently() {
             teardown.time("processes_end", || self.command.wait_for_silence());
         }
-        let removed = self.remover.remove(by_force, teardown);
-        ended.and(removed)
+        let removed = ended.and(self.remover.remove(by_force, teardown));
+        self.removal = match removed {
+            Ok(()) => Removal::Done,
+            Err(_) => Removal::Failed,
+        };
+        removed
     }
 
     fn processes(&self) -> Result<Vec<u32>, Failure> {
@@ -176,7 +212,10 @@ impl Running for Front {
 
 impl Drop for Front {
     fn drop(&mut self) {
-        if let Err(failure) = self.remove(&mut PhaseLog::new()) {
+        // What could not be removed has been reported.
+        if self.removal == Removal::Untried
+            && let Err(failure) = self.remove(&mut PhaseLog::new())
+        {
             tracing::error!(name = self.name, %failure, "instance left behind");
         }
     }
@@ -195,4 +234,93 @@ pub fn read_until_end(stream: &mut Option<OwnedFd>, buffer: &mut [u8]) -> io::Re
         *stream = None;
     }
     Ok(n)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::path::Path;
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::backend::child::Deadline;
+    use crate::backend::launcher;
+
+    /// Fails as often as it is told to, and remembers how it was called.
+    struct Stubborn {
+        fails: usize,
+        calls: Rc<RefCell<Vec<bool>>>,
+    }
+
+    impl Remover for Stubborn {
+        fn remove(&mut self, by_force: bool, _: &mut PhaseLog) -> Result<(), Failure> {
+            self.calls.borrow_mut().push(by_force);
+            match self.calls.borrow().len() <= self.fails {
+                true => Err(Failure::Leftover("it".to_owned())),
+                false => Ok(()),
+            }
+        }
+    }
+
+    fn front(program: &str, fails: usize) -> (Result<Front, Failure>, Rc<RefCell<Vec<bool>>>) {
+        let calls = Rc::new(RefCell::new(Vec::new()));
+        let remover = Stubborn {
+            fails,
+            calls: Rc::clone(&calls),
+        };
+        let order = Order {
+            name: "isobench-test-front",
+            launch: &launcher::probe(),
+            hold: false,
+            deadline: Deadline::after(Duration::from_secs(30)),
+        };
+        let command = Invocation::of(Path::new(program));
+        let mut log = PhaseLog::new();
+        let front = Front::start(&command, &order, &mut log, Box::new(remover));
+        (front, calls)
+    }
+
+    fn ended(front: &mut Front) {
+        while !matches!(
+            fd::any_readable([front.command.end()], Duration::from_secs(30)),
+            Ok([true])
+        ) {}
+        front.exit(&mut PhaseLog::new()).unwrap();
+    }
+
+    /// An engine makes a control group, a FIFO, before its command is started.
+    #[test]
+    fn what_was_made_for_a_command_that_cannot_be_started_is_removed() {
+        let (front, calls) = front("/nonexistent/engine", 0);
+        assert!(matches!(front, Err(Failure::Engine(_))));
+        assert_eq!(*calls.borrow(), [true]);
+    }
+
+    /// As whoever aborts a trial does.
+    #[test]
+    fn what_stays_is_removed_by_force_the_second_time_and_not_a_third() {
+        let (front, calls) = front("/bin/true", 1);
+        let mut front = front.unwrap();
+        ended(&mut front);
+        assert!(front.remove(&mut PhaseLog::new()).is_err());
+        front.remove(&mut PhaseLog::new()).unwrap();
+        front.remove(&mut PhaseLog::new()).unwrap();
+        drop(front);
+        assert_eq!(*calls.borrow(), [false, true]);
+    }
+
+    #[test]
+    fn a_drop_removes_what_nobody_has_tried_to_remove() {
+        for (tries, expected) in [(0, 1), (1, 1)] {
+            let (front, calls) = front("/bin/true", 9);
+            let mut front = front.unwrap();
+            ended(&mut front);
+            for _ in 0..tries {
+                assert!(front.remove(&mut PhaseLog::new()).is_err());
+            }
+            drop(front);
+            assert_eq!(calls.borrow().len(), expected);
+        }
+    }
 }

@@ -9,18 +9,19 @@ use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::sync::mpsc;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::thread::JoinHandle;
 
 use prost::Message;
+use tokio::sync::oneshot;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic_prost::ProstCodec;
 
 use super::CLEAN_UP;
-use super::command::{Impatience, Patience};
+use super::command::{Answering, Impatience, Patience};
 use crate::sys::fd;
 use crate::trial::{EngineEnd, EngineFailure, Failure, PhaseLog};
 
@@ -34,11 +35,11 @@ pub struct Grpc {
     namespace: Option<&'static str>,
 }
 
-/// A call under way.
+/// A call under way. Dropping it cancels it, which the daemon is told.
 pub struct Call<A> {
     /// Its other end is closed when the call is over.
     done: OwnedFd,
-    answer: mpsc::Receiver<Result<A, tonic::Status>>,
+    answer: oneshot::Receiver<Result<A, tonic::Status>>,
     method: &'static str,
 }
 
@@ -73,13 +74,22 @@ impl Grpc {
         A: Message + Default + Send + Sync + 'static,
     {
         let (done, end) = fd::pipe()?;
-        let (sender, answer) = mpsc::channel();
+        let (mut sender, answer) = oneshot::channel();
         let namespace = self.namespace;
         let job: Job = Box::new(move |channel| {
             Box::pin(async move {
-                let said = unary(channel, method, namespace, request).await;
-                // Whoever asked may have given up.
-                let _ = sender.send(said);
+                let mut call = pin!(unary(channel, method, namespace, request));
+                let said = std::future::poll_fn(|context| {
+                    // Whoever asked has given up: the call ends with this future.
+                    if sender.poll_closed(context).is_ready() {
+                        return Poll::Ready(None);
+                    }
+                    call.as_mut().poll(context).map(Some)
+                });
+                if let Some(said) = said.await {
+                    // Given up just now.
+                    let _ = sender.send(said);
+                }
                 drop(end);
             })
         });
@@ -94,7 +104,7 @@ impl Grpc {
         }
     }
 
-    /// Sends a request and waits for the answer.
+    /// Sends a request and waits for the answer. Where the user wants no more, none is sent.
     ///
     /// # Errors
     /// The daemon refuses, has gone, or is too slow.
@@ -108,12 +118,13 @@ impl Grpc {
         Q: Message + Send + Sync + 'static,
         A: Message + Default + Send + Sync + 'static,
     {
+        let answering = Answering::begin(patience).map_err(|why| impatient(method, why))?;
         let call = self.send(method, request);
         let call = call.map_err(|error| NoAnswer::Engine {
             method,
             how: error.into(),
         })?;
-        call.wait(patience)
+        call.wait_as(answering)
     }
 }
 
@@ -212,13 +223,16 @@ impl<A> Call<A> {
     /// # Errors
     /// As [`Grpc::ask`].
     pub fn wait(self, patience: Patience) -> Result<A, NoAnswer> {
+        let answering = Answering::begin(patience);
+        let answering = answering.map_err(|why| impatient(self.method, why))?;
+        self.wait_as(answering)
+    }
+
+    fn wait_as(self, mut answering: Answering) -> Result<A, NoAnswer> {
         let method = self.method;
         let engine = |how| NoAnswer::Engine { method, how };
         loop {
-            let time = patience.slice().map_err(|why| match why {
-                Impatience::Interrupted => NoAnswer::Interrupted,
-                Impatience::Timeout(allowed) => engine(EngineEnd::Timeout(allowed)),
-            })?;
+            let time = answering.slice().map_err(|why| impatient(method, why))?;
             let ready = fd::any_readable([Some(self.done.as_fd())], time);
             let [ready] = ready.map_err(|error| engine(error.into()))?;
             if ready {
@@ -237,7 +251,7 @@ impl<A> Call<A> {
             method: self.method,
             how,
         };
-        let status = match self.answer.recv() {
+        let status = match self.answer.blocking_recv() {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(status)) => status,
             Err(_) => return Err(engine(unreachable("the connection was given up"))),
@@ -254,6 +268,16 @@ impl<A> Call<A> {
                 status.message()
             ))),
         })
+    }
+}
+
+fn impatient(method: &'static str, why: Impatience) -> NoAnswer {
+    match why {
+        Impatience::Interrupted => NoAnswer::Interrupted,
+        Impatience::Timeout(allowed) => NoAnswer::Engine {
+            method,
+            how: EngineEnd::Timeout(allowed),
+        },
     }
 }
 

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::command::{Impatience, Patience};
+use super::command::{Answering, Impatience, Patience};
 use crate::sys::fd;
 use crate::trial::{EngineEnd, Failure};
 
 /// Most bytes of an answer.
 const MAX_ANSWER: usize = 4 << 20;
+/// Most headers of an answer.
+const HEADERS: usize = 32;
 /// How long a daemon may take to take in what it is sent.
 const SEND: Duration = Duration::from_secs(30);
 
@@ -47,6 +49,15 @@ pub enum NoAnswer {
 impl From<io::Error> for NoAnswer {
     fn from(error: io::Error) -> Self {
         Self::Engine(error.into())
+    }
+}
+
+impl From<Impatience> for NoAnswer {
+    fn from(why: Impatience) -> Self {
+        match why {
+            Impatience::Interrupted => Self::Interrupted,
+            Impatience::Timeout(allowed) => Self::Engine(EngineEnd::Timeout(allowed)),
+        }
     }
 }
 
@@ -139,20 +150,21 @@ impl Connection {
     /// # Errors
     /// None comes, or it is none.
     pub fn answer(&mut self, patience: Patience) -> Result<Answer, NoAnswer> {
+        self.answer_as(Answering::begin(patience)?)
+    }
+
+    fn answer_as(&mut self, mut answering: Answering) -> Result<Answer, NoAnswer> {
         loop {
             if let Some(answer) = self.whole()? {
                 return Ok(answer);
             }
-            self.more(patience)?;
+            self.more(&mut answering)?;
         }
     }
 
     /// Waits for more, a slice of the patience at most.
-    fn more(&mut self, patience: Patience) -> Result<(), NoAnswer> {
-        let time = patience.slice().map_err(|why| match why {
-            Impatience::Interrupted => NoAnswer::Interrupted,
-            Impatience::Timeout(allowed) => NoAnswer::Engine(EngineEnd::Timeout(allowed)),
-        })?;
+    fn more(&mut self, answering: &mut Answering) -> Result<(), NoAnswer> {
+        let time = answering.slice()?;
         let [ready] = fd::any_readable([Some(self.stream.as_fd())], time)?;
         if ready { self.receive() } else { Ok(()) }
     }
@@ -160,12 +172,17 @@ impl Connection {
     /// Waits for the head of an answer whose body comes later.
     ///
     /// # Errors
-    /// As [`Self::answer`].
+    /// As [`Self::answer`]; it is no success.
     pub fn begun(&mut self, patience: Patience) -> Result<(), NoAnswer> {
+        let mut answering = Answering::begin(patience)?;
         while !self.received.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
-            self.more(patience)?;
+            self.more(&mut answering)?;
         }
-        Ok(())
+        match self.status()? {
+            Some(200..300) => Ok(()),
+            // What is wrong is in the body, which comes at once.
+            _ => self.answer_as(answering)?.success().map(drop),
+        }
     }
 
     /// Takes in what is there, now that there is something; the answer, once it is whole.
@@ -177,7 +194,7 @@ impl Connection {
         self.whole()
     }
 
-    /// Sends and waits.
+    /// Sends and waits. Where the user wants no more, nothing is sent.
     ///
     /// # Errors
     /// As [`Self::answer`].
@@ -188,8 +205,9 @@ impl Connection {
         body: Body<'_>,
         patience: Patience,
     ) -> Result<Answer, NoAnswer> {
+        let answering = Answering::begin(patience)?;
         self.send(method, path, body)?;
-        self.answer(patience)
+        self.answer_as(answering)
     }
 
     /// Gives the connection away, now that the daemon has agreed to speak something else; with what has
@@ -212,9 +230,18 @@ impl Connection {
         }
     }
 
+    /// Status of the head that was received, once it is whole.
+    fn status(&self) -> Result<Option<u16>, NoAnswer> {
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+        let mut head = httparse::Response::new(&mut headers);
+        let parsed = head.parse(&self.received);
+        let parsed = parsed.map_err(|e| garbage(&e.to_string()))?;
+        Ok(head.code.filter(|_| parsed.is_complete()))
+    }
+
     /// The answer at the front of what was received, which it leaves.
     fn whole(&mut self) -> Result<Option<Answer>, NoAnswer> {
-        let mut headers = [httparse::EMPTY_HEADER; 32];
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS];
         let mut head = httparse::Response::new(&mut headers);
         let parsed = head.parse(&self.received);
         let httparse::Status::Complete(start) = parsed.map_err(|e| garbage(&e.to_string()))? else {
@@ -310,6 +337,18 @@ mod tests {
         connection.received.extend(b"0\r\n\r\n");
         assert_eq!(connection.whole().unwrap().unwrap().body, b"{}\n");
         assert!(connection.received.is_empty());
+    }
+
+    /// A wait that is refused is not waited for: all of its answer has come.
+    #[test]
+    fn an_answer_that_begins_with_a_refusal_is_one() {
+        use crate::backend::child::Deadline;
+        let patience = Patience::until(Deadline::after(Duration::from_secs(30)));
+        let waits = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        received(waits).begun(patience).unwrap();
+        let refused = b"HTTP/1.1 404 Not Found\r\nContent-Length: 15\r\n\r\n{\"message\":\"x\"}";
+        let why = received(refused).begun(patience).unwrap_err();
+        assert!(matches!(why, NoAnswer::Engine(EngineEnd::Refused(said)) if said == "x"));
     }
 
     #[test]

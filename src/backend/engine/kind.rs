@@ -288,6 +288,9 @@ fn unknown(engine: &str, option: &str, expected: &'static str) -> EngineOptionEr
 }
 
 impl OciRuntime {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Crun, Self::Runc, Self::Youki];
+
     /// Name of the command, too.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use isobench_guardian::{end_marked, marked};
 
-use crate::trial::Failure;
+use super::Running;
+use crate::trial::{Failure, PhaseLog};
 
 /// How long they may take to go once they are killed, or once their engine says they are gone: a
 /// process that has ended is a zombie, without an environment, until it is reaped.
@@ -36,6 +37,14 @@ pub fn wait(wanted: impl Fn(&str) -> bool, by_force: bool) {
     if by_force {
         end_all(&wanted);
     }
+}
+
+/// Removes an instance of this name for which nobody waits, and ends its processes. What stays is logged.
+pub(super) fn give_up(instance: &mut dyn Running, name: &str) {
+    if let Err(failure) = instance.remove(&mut PhaseLog::new()) {
+        tracing::error!(name, %failure, "instance left behind");
+    }
+    end(name);
 }
 
 /// Ends the processes that carry this name, and waits for their end.

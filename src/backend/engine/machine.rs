@@ -281,6 +281,10 @@ impl Running for Machine {
         let said = self.witness(&buffer[..n], at)?;
         // The kernel's own end, which it tells whatever it was told.
         self.command.note(&buffer[said..n]);
+        // None of the payload's bytes, and not their end.
+        if said == 0 && self.output.is_some() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         Ok(said)
     }
 

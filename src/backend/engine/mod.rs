@@ -24,6 +24,8 @@
 //! ([`crate::backend::services`]).
 
 mod bwrap;
+#[cfg(feature = "engines")]
+mod caller;
 mod cloud_hypervisor;
 pub mod command;
 #[cfg(feature = "engines")]
@@ -34,6 +36,7 @@ mod cri;
 pub mod detect;
 mod docker;
 mod endpoint;
+mod engined;
 #[cfg(test)]
 mod false_vmm;
 mod firecracker;
@@ -50,13 +53,16 @@ mod machine;
 mod nspawn;
 mod oci;
 pub mod own;
+mod patience;
 mod pids;
 mod podman;
 mod prelude;
 mod qemu;
+mod started;
 pub mod tail;
 pub mod workspace;
 
+pub use engined::Engined;
 pub use kind::EngineKind;
 
 use std::io;
@@ -66,19 +72,13 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use conversation::Conversation;
-
 use super::child::Deadline;
 use super::group::GroupAccounts;
 use super::services::Services;
-use super::{Backend, Footprint, GuestKernel, Instance, Limitation, Provided, Unavailable};
-use crate::metric::{Bytes, Ticks};
-use crate::sys::clock;
+use super::{GuestKernel, Limitation, Provided, Unavailable};
+use crate::metric::Bytes;
 use crate::sys::pidfd::Exit;
-use crate::transcript::Answer;
-use crate::trial::{
-    ClockMap, EngineEnd, EngineFailure, Failure, Instants, Launch, Observation, PhaseLog,
-};
+use crate::trial::{ClockMap, EngineEnd, EngineFailure, Failure, Launch, PhaseLog};
 
 /// How long removing an instance may take.
 pub const CLEAN_UP: Duration = Duration::from_secs(30);
@@ -148,11 +148,12 @@ pub trait Running {
     /// What is to be waited for. Asked anew before each wait.
     fn sources(&self) -> Sources<'_>;
 
-    /// Reads bytes that the payload wrote, now that there are some; 0 where none of what came is the
-    /// payload's. Behind their end [`Sources::output`] must be `None`.
+    /// Reads bytes that the payload wrote, now that something can be read; 0 is their end, after which
+    /// [`Sources::output`] must be `None`. Never waits.
     ///
     /// # Errors
-    /// The stream cannot be read.
+    /// The stream cannot be read. [`io::ErrorKind::WouldBlock`]: what has come is none of the payload's
+    /// bytes, or half of what the engine wraps them in.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// Takes in what the engine itself has printed.
@@ -259,7 +260,7 @@ pub fn open(
 ) -> Result<Engined, Unavailable> {
     let engine: Box<dyn Engine> = match kind {
         EngineKind::Oci(runtime, lifecycle) => {
-            Box::new(oci::Oci::open(*runtime, *lifecycle, services)?)
+            Box::new(oci::Oci::open(*runtime, *lifecycle, provided, services)?)
         }
         #[cfg(feature = "engines")]
         EngineKind::Containerd => Box::new(containerd::Containerd::open(provided, services)?),
@@ -287,147 +288,6 @@ pub fn open(
         }
     };
     Engined::new(engine, services)
-}
-
-/// Every engine as a backend.
-pub struct Engined {
-    engine: Box<dyn Engine>,
-    workspace: std::rc::Rc<workspace::Workspace>,
-}
-
-impl Engined {
-    fn new(engine: Box<dyn Engine>, services: &mut Services) -> Result<Self, Unavailable> {
-        let mut engined = Self {
-            engine,
-            workspace: services.get(workspace::Workspace::new)?,
-        };
-        engined.first_launch()?;
-        Ok(engined)
-    }
-
-    /// What is found out by one launch need not fail in every trial.
-    fn first_launch(&mut self) -> Result<(), Unavailable> {
-        let mut launch = super::launcher::probe();
-        launch.deadline = self.engine.timeout().unwrap_or(launch.deadline);
-        let mut first = self.trial(&launch);
-        while let Err(failure) = &first
-            && self.engine.compromise(failure)
-        {
-            first = self.trial(&launch);
-        }
-        match first {
-            Ok(_) => Ok(()),
-            Err(failure) => {
-                let facts = self.engine.facts();
-                Err(Unavailable {
-                    reason: format!(
-                        "found {} ({}), but a first launch failed: {failure}",
-                        facts.program, facts.version
-                    ),
-                    remedy: remedy(&failure).unwrap_or("see what it printed").to_owned(),
-                })
-            }
-        }
-    }
-
-    fn deadline(&self, launch: &Launch) -> Deadline {
-        let timeout = self.engine.timeout().unwrap_or(Duration::MAX);
-        Deadline::after(launch.deadline.min(timeout))
-    }
-
-    fn start(
-        &mut self,
-        launch: &Launch,
-        hold: bool,
-        deadline: Deadline,
-        log: &mut PhaseLog,
-    ) -> Result<(Ticks, Conversation), Failure> {
-        let name = self.workspace.new_name();
-        let order = Order {
-            name: &name,
-            launch,
-            hold,
-            deadline,
-        };
-        let t0 = clock::now();
-        match self.engine.start(&order, log) {
-            Ok(running) => Ok((t0, Conversation::new(running, name))),
-            Err(failure) => {
-                leftover::end(&name);
-                Err(failure)
-            }
-        }
-    }
-}
-
-impl Backend for Engined {
-    fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
-        let mut log = PhaseLog::new();
-        let mut teardown = PhaseLog::new();
-        let deadline = self.deadline(launch);
-        let (t0, mut talk) = self.start(launch, false, deadline, &mut log)?;
-        let t4 = talk.until_exit(deadline)?;
-        let exit = talk.exit(&mut teardown)?;
-        talk.remove(&mut teardown)?;
-        let t5 = clock::now();
-        answers.append(&mut talk.transcript.take_answers());
-        // Ended in any case; what the payload did comes first.
-        let leftovers = talk.look_for_leftovers();
-        talk.verdict(exit)?;
-        leftovers?;
-        let (ready, t2, report) = talk.transcript.finish()?;
-        let clock = talk.clock();
-        let instants = Instants {
-            t0,
-            t1: clock.host(ready.first_instruction),
-            t2,
-            t3: clock.host(report.end),
-            t4,
-            t5,
-        };
-        log.close_at(instants.t1);
-        Ok(Observation {
-            instants,
-            reply: talk.transcript.replied(),
-            phases: log.phases().to_vec(),
-            teardown: teardown.phases().to_vec(),
-            report,
-            clock,
-            exits: None,
-            throttled: None,
-        })
-    }
-
-    fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {
-        let deadline = self.deadline(launch);
-        let (_, mut talk) = self.start(launch, true, deadline, &mut PhaseLog::new())?;
-        talk.until_waiting(deadline, launch.task.heap_bytes())?;
-        talk.set_apart();
-        Ok(Box::new(Held {
-            talk,
-            launch: launch.clone(),
-        }))
-    }
-
-    fn guest_kernel(&self) -> Option<GuestKernel> {
-        self.engine.guest_kernel()
-    }
-
-    fn limitations(&self) -> Vec<Limitation> {
-        self.engine.limitations()
-    }
-
-    fn set_filter(&mut self, on: bool) -> bool {
-        self.engine.set_filter(on)
-    }
-
-    fn engine(&self) -> Option<EngineFacts> {
-        Some(self.engine.facts())
-    }
-
-    fn daemons(&self) -> Vec<DaemonFacts> {
-        self.engine.daemons()
-    }
 }
 
 /// What helps against a failure that is known.
@@ -458,42 +318,4 @@ fn remedy(failure: &Failure) -> Option<&'static str> {
     ];
     let found = known.into_iter().find(|(words, _)| said.contains(words));
     found.map(|(_, remedy)| remedy)
-}
-
-struct Held {
-    talk: Conversation,
-    launch: Launch,
-}
-
-impl Instance for Held {
-    fn footprint(&self) -> Result<Footprint, Failure> {
-        let mut footprint = Footprint::default();
-        for pid in self.talk.processes()? {
-            let one = super::child::footprint(pid)?;
-            footprint.pss.0 += one.pss.0;
-            footprint.private.0 += one.private.0;
-        }
-        footprint.group = self.talk.group();
-        Ok(footprint)
-    }
-
-    fn guest_memory(&self) -> Option<Bytes> {
-        self.talk.guest_memory()
-    }
-
-    fn release(mut self: Box<Self>) -> Result<(), Failure> {
-        let deadline = Deadline::after(self.launch.deadline);
-        let mut teardown = PhaseLog::new();
-        self.talk.wake()?;
-        self.talk.until_exit(deadline)?;
-        let exit = self.talk.exit(&mut teardown)?;
-        self.talk.remove(&mut teardown)?;
-        let leftovers = self.talk.look_for_leftovers();
-        self.talk.verdict(exit)?;
-        leftovers?;
-        match self.talk.transcript.replied() {
-            Some(_) => Ok(()),
-            None => Err(Failure::Protocol("the payload did not answer the request")),
-        }
-    }
 }

@@ -223,9 +223,7 @@ impl Report {
     /// They are not of this trial.
     pub fn lifetime(&self, [t0, t5]: [Ticks; 2]) -> Result<[Ticks; 2], Failure> {
         let (entered, finished) = (Ticks(self.entered), Ticks(self.finished));
-        if entered - t0 < 0 || finished - entered < 0 || t5 - finished < 0 {
-            return Err(STRANGE);
-        }
+        in_order([t0, entered, finished, t5])?;
         Ok([entered, finished])
     }
 
@@ -318,6 +316,12 @@ impl Report {
 
 const STRANGE: Failure = Failure::Protocol("the VMM's report is not of this trial");
 
+/// Compared and not subtracted: distances of numbers that anybody may have made up go round.
+fn in_order(readings: [Ticks; 4]) -> Result<(), Failure> {
+    let in_order = readings.iter().map(|ticks| ticks.0).is_sorted();
+    in_order.then_some(()).ok_or(STRANGE)
+}
+
 fn told(stage: u8, reason: &[u64; 3]) -> Result<(Stage, Reason), Failure> {
     let stages = [Stage::Start, Stage::Work, Stage::End];
     let stage = stages.into_iter().find(|s| *s as u8 == stage);
@@ -332,9 +336,7 @@ fn named(
     let one = |(name, start, end): &(String, u64, u64)| {
         let name = known.iter().find(|known| *known == name).ok_or(STRANGE)?;
         let (start, end) = (Ticks(*start), Ticks(*end));
-        if start - t0 < 0 || end - start < 0 || t5 - end < 0 {
-            return Err(STRANGE);
-        }
+        in_order([t0, start, end, t5])?;
         Ok(Phase { name, start, end })
     };
     said.iter()
@@ -398,6 +400,13 @@ mod tests {
         assert!(other("[1,128,1]", "[99,128,1]").unwrap().exits().is_err());
         assert!(read.lifetime([Ticks(0), Ticks(21)]).is_err());
         assert!(read.lifetime([Ticks(11), Ticks(30)]).is_err());
+        // Each less than half the counter's range behind the one before, and once around it.
+        let third = u64::MAX / 3;
+        let (entered, finished) = (20 + third, 25 + 2 * third);
+        let around = format!("\"entered\":{entered},\"finished\":{finished}");
+        let around = other("\"entered\":10,\"finished\":22", &around).unwrap();
+        assert_eq!((around.entered, around.finished), (entered, finished));
+        assert!(around.lifetime([Ticks(10), Ticks(30)]).is_err());
         let vague = other("\"clock\":[0,0,0]", "\"clock\":[0,99,0]").unwrap();
         assert!(vague.clock([Ticks(0), Ticks(30)]).is_err());
         let panic = Report::decode(b"thread 'main' panicked").unwrap_err();

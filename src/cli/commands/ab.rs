@@ -1,25 +1,26 @@
 //! `isobench ab`: two builds in the same blocks, and the worker that serves them.
 
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::run::{WATCH, asked_for, random_seed};
+use super::run::{WATCH, random_seed};
+use crate::backend::Provided;
+use crate::cli::ab_plan::{AbPlan, validate};
 use crate::cli::args::AbArgs;
-use crate::cli::compare_plan::percent;
 use crate::cli::error::CliError;
-use crate::cli::gate_file;
+use crate::cli::injected::asked_for;
 use crate::cli::output::print;
-use crate::cli::plan;
 use crate::cli::render;
 use crate::measure::ab::judge::judge;
 use crate::measure::ab::lane::Lane;
+use crate::measure::ab::protocol::Hello;
+use crate::measure::ab::subject::{Kind, Subject};
 use crate::measure::ab::worker::serve;
-use crate::measure::ab::{Plan, Raced, race};
+use crate::measure::ab::{Raced, race};
 use crate::measure::clock::Clock;
 use crate::measure::compare::overall;
-use crate::measure::comparison::{CompareError, Comparison, Missing, Rule, SCHEMA, Side, Word};
-use crate::measure::plan::max_time;
+use crate::measure::comparison::{CompareError, Comparison, Missing, SCHEMA, Side, Word};
 use crate::measure::session::EndedEarly;
 use crate::sys::interrupt;
 
@@ -28,32 +29,18 @@ const REFERENCE: &str = "BASE in the same block";
 
 /// Compares, prints; with the gate, the verdict is the exit status.
 pub fn ab(args: &AbArgs) -> Result<u8, CliError> {
-    let profile = plan::profile(&args.profile)?;
-    let configurations = plan::configurations(args.backends.as_deref(), &[])?;
-    let selected = plan::tasks(Some(&args.workloads), profile)?;
-    if selected.idle || selected.probe {
-        let problem = "idle is held and probe is asked: neither is timed";
-        let hint = Some("--workloads noop".to_owned());
-        return Err(CliError::usage("--workloads", problem, hint));
-    }
-    let mut tasks = selected.tasks;
-    if let Some(blocks) = &args.blocks {
-        let blocks = plan::count("--blocks", blocks)?;
-        tasks.iter_mut().for_each(|(_, rounds)| *rounds = blocks);
-    }
-    let seed = plan::seed(args.seed.as_deref(), random_seed())?;
-    let most = args.max_time.as_deref();
-    let most = most
-        .map(|text| plan::duration("--max-time", text))
-        .transpose()?;
-    let threshold = args.threshold.as_deref().map(percent).transpose()?;
-    let rule = Rule {
-        threshold,
-        ..gate_file::rule(args.config.as_deref())?
-    };
+    let AbPlan {
+        subjects,
+        mut plan,
+        profile,
+        rule,
+        gate,
+        format,
+    } = validate(args, random_seed())?;
     interrupt::install().map_err(|e| CliError::System(WATCH, e))?;
-    let start = |flag, path: &Path| Lane::start(path).map_err(|error| CliError::Lane(flag, error));
-    let mut lanes = [start("--base", &args.base)?, start("--head", &args.head)?];
+    let start = |flag, subject| Lane::start(subject).map_err(|error| CliError::Lane(flag, error));
+    let [base, head] = &subjects;
+    let mut lanes = [start("--base", base)?, start("--head", head)?];
     let [of_base, of_head] = [&lanes[0], &lanes[1]].map(|lane| lane.hello().payload.clone());
     if of_base != of_head {
         return Err(CliError::Compare(CompareError::Differs {
@@ -62,8 +49,7 @@ pub fn ab(args: &AbArgs) -> Result<u8, CliError> {
             head: of_head,
         }));
     }
-    let ids: Vec<String> = configurations.iter().map(ToString::to_string).collect();
-    let (usable, missing, reasons) = usable(&mut lanes, &ids)?;
+    let (usable, missing, reasons) = usable(&mut lanes, &plan.configurations)?;
     if usable.is_empty() {
         return Err(CliError::NothingRuns(reasons));
     }
@@ -72,13 +58,7 @@ pub fn ab(args: &AbArgs) -> Result<u8, CliError> {
         // Only those that both have, so that places are the same in both.
         lane.open(&usable).map_err(lost)?;
     }
-    let plan = Plan {
-        configurations: usable,
-        tasks,
-        seed,
-        max_time: most.unwrap_or_else(|| max_time(profile)),
-        deadline: Duration::from_secs(30),
-    };
+    plan.configurations = usable;
     let started = jiff::Timestamp::now().to_string();
     let bar = super::selftest::progress();
     let (raced, early) = race(&plan, &mut lanes, &mut |done, planned| {
@@ -92,18 +72,26 @@ pub fn ab(args: &AbArgs) -> Result<u8, CliError> {
         // A budget that is spent is the ordinary end.
         Some(EndedEarly::MaxTime) | None => None,
     };
-    let side = |lane: &Lane| Side {
-        id: lane.path().display().to_string(),
+    let side = |subject: &Subject, lane: &Lane| Side {
+        id: subject.path.display().to_string(),
         started: started.clone(),
         profile: profile.to_string(),
-        tool: format!("{} ({})", lane.hello().version, lane.hello().commit),
+        tool: match subject.kind {
+            Kind::Isobench => {
+                let Hello {
+                    version, commit, ..
+                } = lane.hello();
+                format!("isobench {version} ({commit})")
+            }
+            Kind::Runtime(_) => subject.version.clone(),
+        },
         ended_early: ended.clone(),
     };
-    let metrics = judge(&raced, &rule, seed)?;
+    let metrics = judge(&raced, &rule, plan.seed)?;
     let comparison = Comparison {
         schema: SCHEMA,
-        base: side(&lanes[0]),
-        head: side(&lanes[1]),
+        base: side(base, &lanes[0]),
+        head: side(head, &lanes[1]),
         reference: REFERENCE,
         alpha: rule.alpha,
         verdict: overall(&metrics, !missing.is_empty()),
@@ -114,10 +102,10 @@ pub fn ab(args: &AbArgs) -> Result<u8, CliError> {
     };
     let mut notes = reasons;
     notes.extend(failures(&raced));
-    print(render::comparison(args.format, &comparison, &notes)?)?;
+    print(render::comparison(format, &comparison, &notes)?)?;
     Ok(match (early, comparison.verdict) {
         (Some(EndedEarly::Interrupted(signal)), _) => u8::try_from(128 + signal).unwrap_or(130),
-        _ if !args.gate => 0,
+        _ if !gate => 0,
         (_, Word::Worse) => 1,
         (_, Word::Inconclusive) => 5,
         (_, Word::Better | Word::Same) => 0,
@@ -176,11 +164,16 @@ fn failures(raced: &Raced) -> Vec<String> {
 }
 
 /// Serves trials over standard input and output until the other end closes.
-pub fn worker() -> Result<u8, CliError> {
+pub fn worker(runtime: Option<PathBuf>) -> Result<u8, CliError> {
+    let provided = Provided {
+        runtime,
+        ..Provided::default()
+    };
     let injections = asked_for()?;
     interrupt::install().map_err(|e| CliError::System(WATCH, e))?;
     let clock = Clock::calibrate(Duration::from_millis(100))?;
-    match serve(&clock, &injections, io::stdin().lock(), io::stdout().lock()) {
+    let (input, output) = (io::stdin().lock(), io::stdout().lock());
+    match serve(&clock, &injections, &provided, input, output) {
         // Whoever asked has gone.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
         served => served

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::cli::args::BaselineArgs;
 use crate::cli::error::CliError;
 use crate::cli::output::print;
-use crate::cli::reference::{Keep, comparable};
+use crate::cli::reference::{Keep, resolve};
 use crate::measure::compare::Comparable;
 use crate::store::baseline::{Baseline, write};
 
@@ -15,7 +15,7 @@ const ARGUMENT: &str = "NAME|FILE";
 /// Reads the run and writes the baseline.
 pub fn baseline(args: &BaselineArgs) -> Result<u8, CliError> {
     let path = Keep::parse(ARGUMENT, &args.keep)?.path(ARGUMENT)?;
-    let run = comparable("RUN", &args.run)?;
+    let run = resolve("RUN", &args.run)?.read("RUN")?;
     keep(ARGUMENT, &path, &run)?;
     print(format!("{}\n", path.display()))?;
     Ok(0)

@@ -30,7 +30,8 @@ fn up() -> Result<u8, CliError> {
         State::Up(_) | State::Remains(_) => drop(kept::down().map_err(CliError::Left)?),
         State::Down => {}
     }
-    let (kept, without) = kept::up().map_err(CliError::Unavailable)?;
+    let up = kept::up().map_err(|why| CliError::Unavailable(why).or_interrupted());
+    let (kept, without) = up?;
     let mut out = described(&kept);
     if let Some(why) = without {
         let _ = writeln!(

@@ -6,7 +6,7 @@ use crate::backend;
 use crate::backend::services::Services;
 use crate::cli::args::ExplainArgs;
 use crate::cli::config;
-use crate::cli::error::CliError;
+use crate::cli::error::{CliError, of_signal};
 use crate::cli::output::print;
 use crate::cli::plan::{self, ExplainPlan};
 use crate::measure::clock::Clock;
@@ -42,7 +42,7 @@ pub fn explain(args: &ExplainArgs) -> Result<u8, CliError> {
         }
     }
     if opened.is_empty() {
-        return Err(CliError::NothingRuns(reasons));
+        return Err(CliError::NothingRuns(reasons).or_interrupted());
     }
     let mut out = String::new();
     let mut status = 0;
@@ -61,7 +61,7 @@ pub fn explain(args: &ExplainArgs) -> Result<u8, CliError> {
                 Err(Failure::Interrupted) => {
                     print(out)?;
                     let signal = interrupt::requested().unwrap_or(libc::SIGINT);
-                    return Ok(u8::try_from(128 + signal).unwrap_or(130));
+                    return Ok(of_signal(signal));
                 }
                 Err(failure) => {
                     out.push_str(&format!("{heading}\n  {}: {failure}\n", failure.kind()));

@@ -12,11 +12,15 @@ use crate::measure::stored::load;
 use crate::measure::trend::{MOST_RUNS, Trends, trends};
 use crate::report::format::printable;
 use crate::report::history::{csv, terminal};
-use crate::store::folder::to_pretty_json;
+use crate::report::trends as page;
+use crate::store::folder::{publish, to_pretty_json};
 use crate::store::history::{Document, Entry, Filter, History, is_document, read_document};
 
 /// Name and version of what `history --format json` prints.
 const SCHEMA: &str = "isobench.trends/1";
+/// How many runs trends are looked for in: they take those of one host, and a few more are there so
+/// that others do not shorten them.
+const NEWEST: usize = 2 * MOST_RUNS;
 
 /// Lists, takes in, writes out or forgets.
 pub fn history(args: &HistoryArgs) -> Result<u8, CliError> {
@@ -26,7 +30,7 @@ pub fn history(args: &HistoryArgs) -> Result<u8, CliError> {
         Some(HistoryCommand::Import { paths }) => import(&path, paths),
         Some(HistoryCommand::Export) => {
             let history = History::open(&path)?;
-            let runs = with_estimates(&history, &Filter::default(), usize::MAX)?;
+            let runs = history.entries(&Filter::default(), usize::MAX)?;
             print(to_pretty_json(&Document::of(runs)))?;
             Ok(0)
         }
@@ -48,18 +52,20 @@ fn show(path: &Path, args: &HistoryArgs) -> Result<u8, CliError> {
     let history = History::open(path)?;
     let most = match args.format {
         HistoryFormat::Csv => usize::MAX,
-        // A trend takes those of its host; a few more, so that others do not shorten it.
-        HistoryFormat::Human | HistoryFormat::Json => 2 * MOST_RUNS,
+        HistoryFormat::Human | HistoryFormat::Json => NEWEST,
     };
-    let runs = with_estimates(&history, &filter, most)?;
+    let runs = history.entries(&filter, most)?;
+    if let Some(page) = &args.html {
+        return write_page(page, &runs);
+    }
     let text = match args.format {
         HistoryFormat::Csv => csv(&runs),
         HistoryFormat::Human => {
-            let newest = &runs[..runs.len().min(most)];
+            let newest = &runs[..runs.len().min(NEWEST)];
             printable(&terminal(&runs, &trends(newest)?))
         }
         HistoryFormat::Json => {
-            let trends = trends(&runs[..runs.len().min(most)])?;
+            let trends = trends(&runs[..runs.len().min(NEWEST)])?;
             to_pretty_json(&View {
                 schema: SCHEMA,
                 runs: runs.into_iter().map(without_estimates).collect(),
@@ -68,6 +74,18 @@ fn show(path: &Path, args: &HistoryArgs) -> Result<u8, CliError> {
         }
     };
     print(text)?;
+    Ok(0)
+}
+
+/// Writes the page and says where it is.
+fn write_page(path: &Path, runs: &[Entry]) -> Result<u8, CliError> {
+    let trends = trends(&runs[..runs.len().min(NEWEST)])?;
+    let page = page::render(runs, &trends).map_err(|error| CliError::Files(error.into()))?;
+    publish(path, page.as_bytes()).map_err(|error| CliError::Keep("--html", error))?;
+    print(format!(
+        "{:<40} trends with charts, for a browser\n",
+        path.display()
+    ))?;
     Ok(0)
 }
 
@@ -85,18 +103,6 @@ fn without_estimates(entry: Entry) -> Entry {
         estimates: Vec::new(),
         ..entry
     }
-}
-
-/// Runs, the newest first; the first `most` with their estimates.
-fn with_estimates(history: &History, filter: &Filter, most: usize) -> Result<Vec<Entry>, CliError> {
-    let mut all = Vec::new();
-    for (index, (number, mut entry)) in history.runs(filter)?.into_iter().enumerate() {
-        if index < most {
-            entry.estimates = history.estimates(number, filter)?;
-        }
-        all.push(entry);
-    }
-    Ok(all)
 }
 
 /// Reads everything first, so that one bad file takes in nothing.

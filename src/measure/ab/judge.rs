@@ -4,7 +4,7 @@ use super::Raced;
 use crate::measure::change::{Question, growth};
 use crate::measure::compare::words;
 use crate::measure::comparison::{Compared, Doubt, PartChange, Rule, Word, threshold};
-use crate::measure::parts::of_trial;
+use crate::measure::parts::Columns;
 use crate::measure::selftest::gate::{FINER, LEVEL, POWER, direction};
 use crate::measure::summary::metrics_of;
 use crate::metric::{Better, Metric};
@@ -79,28 +79,11 @@ fn compared(
     let name = one.metric.name;
     let threshold = rule.threshold_of(one.backend, &workload, name, default);
     let n = one.values.len();
+    let doubt = too_few(one, "");
     let mut compared = Compared {
-        backend: one.backend.to_owned(),
-        workload,
-        metric: name,
-        unit: one.metric.unit,
-        better: one.metric.better,
-        verdict: Word::Inconclusive,
-        doubt: Some(Doubt {
-            short: "too few",
-            words: format!("{n} blocks have both trials"),
-        }),
-        relative: true,
-        ratio: None,
-        ci95: None,
-        p: None,
-        p_corrected: None,
-        threshold,
-        detectable: None,
-        needed: None,
         blocks: [n, n],
         batches: [n, n],
-        parts: Vec::new(),
+        ..Compared::unjudged(one.backend, workload, &one.metric, threshold, doubt)
     };
     let Some((ratio, p, corrected)) = test else {
         return Ok(compared);
@@ -139,12 +122,9 @@ fn compared(
         Verdict::Better => (Word::Better, None),
         Verdict::Worse => (Word::Worse, None),
         Verdict::Same { .. } => (Word::Same, None),
-        Verdict::Inconclusive(verdict::Doubt::TooFewPairs { have, need }) => (
+        Verdict::Inconclusive(verdict::Doubt::TooFewPairs { need, .. }) => (
             Word::Inconclusive,
-            Some(Doubt {
-                short: "too few",
-                words: format!("{have} blocks have both trials, {need} are needed"),
-            }),
+            Some(too_few(one, &format!(", {need} are needed"))),
         ),
         Verdict::Inconclusive(doubt) => (Word::Inconclusive, Some(words(&doubt, threshold, ""))),
     };
@@ -154,26 +134,33 @@ fn compared(
     Ok(compared)
 }
 
+/// Fewer blocks than it takes, and where the others have gone.
+fn too_few(one: &One<'_>, needed: &str) -> Doubt {
+    let lost = if one.failed > 0 {
+        let (failed, trials) = (one.failed, one.trials);
+        format!("; {failed} of {trials} trials failed or were disturbed")
+    } else {
+        String::new()
+    };
+    Doubt {
+        short: "too few",
+        words: format!("{} blocks have both trials{needed}{lost}", one.values.len()),
+    }
+}
+
 /// The parts of a changed metric that moved the same way beyond chance, the largest first: the
 /// Hodges–Lehmann centre of the differences inside blocks, with Wilcoxon's interval.
 #[must_use]
 pub fn parts(metric: &Metric, blocks: &[[Measured; 2]], ratio: f64) -> Vec<PartChange> {
-    let split: Vec<[Vec<(String, f64)>; 2]> = blocks
-        .iter()
-        .map(|[a, b]| [of_trial(metric, a), of_trial(metric, b)])
-        .collect();
-    let mut names: Vec<&str> = Vec::new();
-    for (name, _) in split.iter().flatten().flatten() {
-        if !names.contains(&name.as_str()) {
-            names.push(name);
-        }
+    let [mut base, mut head] = [Columns::default(), Columns::default()];
+    for [a, b] in blocks {
+        base.add(metric, a);
+        head.add(metric, b);
     }
-    let of = |parts: &[(String, f64)], name: &str| {
-        let found = parts.iter().find(|(n, _)| n == name);
-        found.map_or(0.0, |(_, value)| *value)
-    };
-    let sum = |parts: &[(String, f64)]| parts.iter().map(|(_, value)| value).sum::<f64>();
-    let whole: Vec<f64> = split.iter().map(|[a, b]| sum(b) - sum(a)).collect();
+    let mut names: Vec<&str> = base.names().collect();
+    names.extend(head.names().filter(|name| base.names().all(|n| n != *name)));
+    let sums = base.sums().into_iter().zip(head.sums());
+    let whole: Vec<f64> = sums.map(|(a, b)| b - a).collect();
     let whole = Sample::new(whole).and_then(|s| hodges_lehmann(&s, LEVEL));
     // A rate's ratio goes the other way; only times have parts.
     let slower = match metric.better {
@@ -183,10 +170,8 @@ pub fn parts(metric: &Metric, blocks: &[[Measured; 2]], ratio: f64) -> Vec<PartC
     let mut found: Vec<PartChange> = names
         .iter()
         .filter_map(|name| {
-            let differences: Vec<f64> = split
-                .iter()
-                .map(|[a, b]| of(b, name) - of(a, name))
-                .collect();
+            let both = base.amounts(name).zip(head.amounts(name));
+            let differences: Vec<f64> = both.map(|(a, b)| b - a).collect();
             let (centre, ci) = hodges_lehmann(&Sample::new(differences).ok()?, LEVEL).ok()?;
             let same_way = if slower { ci.low > 0.0 } else { ci.high < 0.0 };
             same_way.then(|| PartChange {

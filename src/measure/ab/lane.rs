@@ -1,7 +1,7 @@
 //! One of the two builds, in a process of its own.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::protocol::{Hello, LONGEST, Opened, Order, PROTOCOL, Request, Seen};
+use super::subject::{Kind, Subject};
 use crate::workload::Task;
 
 /// How long a build may take to say who it is, or to make its configurations ready.
@@ -26,6 +27,17 @@ pub enum LaneError {
         /// What the system said.
         #[source]
         cause: io::Error,
+    },
+    /// It is nothing that could be compared.
+    #[error(
+        "{path} is neither isobench nor one of the runtimes crun, runc, youki: {said} (a build of one \
+         of them that says something else: --runtime)"
+    )]
+    Unknown {
+        /// The program.
+        path: PathBuf,
+        /// What it said.
+        said: String,
     },
     /// It is no isobench that serves trials.
     #[error("{path} is no isobench that serves trials: {problem}")]
@@ -45,7 +57,7 @@ pub enum LaneError {
     },
 }
 
-/// A build that serves trials. Dropping it ends its process.
+/// A build, with the process that serves its trials. Dropping it ends the process.
 #[derive(Debug)]
 pub struct Lane {
     path: PathBuf,
@@ -56,22 +68,29 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// Starts a build and hears who it is.
+    /// Starts what serves a build's trials and hears who it is: the build itself, or for a runtime this
+    /// isobench.
     ///
     /// # Errors
     /// [`LaneError::Start`], [`LaneError::Foreign`].
-    pub fn start(path: &Path) -> Result<Self, LaneError> {
-        let started = Command::new(path)
-            .arg("worker")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut child = started.map_err(|cause| LaneError::Start {
-            path: path.to_owned(),
+    pub fn start(subject: &Subject) -> Result<Self, LaneError> {
+        let path = &subject.path;
+        let cannot = |cause| LaneError::Start {
+            path: path.clone(),
             cause,
-        })?;
+        };
+        let mut command = match subject.kind {
+            Kind::Isobench => Command::new(path),
+            Kind::Runtime(_) => Command::new(std::env::current_exe().map_err(cannot)?),
+        };
+        command.arg("worker");
+        if let Kind::Runtime(_) = subject.kind {
+            command.arg("--runtime").arg(path);
+        }
+        let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = started.map_err(cannot)?;
         let foreign = |problem: String| LaneError::Foreign {
-            path: path.to_owned(),
+            path: path.clone(),
             problem,
         };
         let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
@@ -91,7 +110,7 @@ impl Lane {
             }
         });
         let mut lane = Self {
-            path: path.to_owned(),
+            path: path.clone(),
             child,
             orders: Some(orders),
             lines,
@@ -115,12 +134,6 @@ impl Lane {
     #[must_use]
     pub const fn hello(&self) -> &Hello {
         &self.hello
-    }
-
-    /// The program.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Makes configurations ready; for each the reason, where it cannot run.

@@ -1,12 +1,14 @@
-//! Two builds in the same blocks: the strongest gate there is.
+//! Two builds in the same blocks, of isobench or of a runtime: the strongest gate there is.
 //!
-//! Each build serves trials in a process of its own ([`worker`]), over a pipe ([`lane`]). A block is
+//! Each build of isobench serves trials in a process of its own ([`worker`]), over a pipe ([`lane`]). A block is
 //! one trial of every configuration from each of them, in random order, so that whatever disturbs
-//! one build disturbs the other: verdicts rest on the ratios HEAD/BASE inside blocks ([`judge`]).
+//! one build disturbs the other. For a build of a runtime ([`subject`]) this isobench serves them, in a
+//! process for each, too: verdicts rest on the ratios HEAD/BASE inside blocks ([`judge`]).
 
 pub mod judge;
 pub mod lane;
 pub mod protocol;
+pub mod subject;
 pub mod worker;
 
 use std::collections::BTreeMap;

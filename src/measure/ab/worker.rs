@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::protocol::{Hello, LONGEST, Opened, Order, PROTOCOL, Request, Seen};
-use crate::backend::{self, Backend, Configuration};
+use crate::backend::services::Services;
+use crate::backend::{self, Backend, Configuration, Provided};
 use crate::measure::check;
 use crate::measure::clock::Clock;
 use crate::measure::injection::{self, Injection};
@@ -23,12 +24,15 @@ use crate::workload::{Task, Workload, known_answer, payload};
 pub fn serve(
     clock: &Clock,
     injections: &[Injection],
+    provided: &Provided,
     input: impl Read,
     output: impl Write,
 ) -> io::Result<()> {
     let mut worker = Worker {
         clock,
         injections,
+        provided,
+        services: Services::default(),
         backends: Vec::new(),
         watch: Watch::begin(),
     };
@@ -66,6 +70,8 @@ fn say(output: &mut impl Write, what: &impl Serialize) -> io::Result<()> {
 struct Worker<'a> {
     clock: &'a Clock,
     injections: &'a [Injection],
+    provided: &'a Provided,
+    services: Services,
     backends: Vec<Option<Box<dyn Backend>>>,
     watch: Watch,
 }
@@ -77,7 +83,7 @@ impl Worker<'_> {
         for id in ids {
             let opened = match id.parse::<Configuration>() {
                 Ok(configuration) => session::Opened {
-                    backend: backend::open(&configuration),
+                    backend: backend::open_in(&configuration, self.provided, &mut self.services),
                     configuration,
                 },
                 Err(error) => {

@@ -25,7 +25,7 @@ use crate::measure::compare::judge;
 use crate::measure::comparison::{Compared, REFERENCE, Rule, Word};
 use crate::measure::injection::Injected;
 use crate::measure::plan::{Density, Plan};
-use crate::measure::series::{Paired, Quantity, series};
+use crate::measure::series::{Gathered, Paired, Quantity, series};
 use crate::measure::session::{self, Observer, Opened, RunError};
 use crate::metric::{Bytes, Metric, STARTUP, TEARDOWN};
 use crate::stats::quantile::median;
@@ -393,7 +393,7 @@ fn quantities(plan: &Plan, clock: &Clock, leak: u64) -> Result<Vec<Quantity>, St
     go_on()?;
     let ids: Vec<String> = plan.configurations.iter().map(Configuration::id).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let all = series(&kept.0, &ids, REFERENCE).into_iter();
+    let all = series(&Gathered::of(&kept.0), &ids, REFERENCE).into_iter();
     Ok(all.map(Paired::quantity).collect())
 }
 

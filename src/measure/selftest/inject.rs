@@ -3,9 +3,8 @@
 //! The self-test wraps backends in it, and so does `ISOBENCH_INJECT` ([`crate::measure::injection`]),
 //! whose runs say so.
 
-use crate::backend::engine::{DaemonFacts, EngineFacts};
-use crate::backend::{Backend, GuestKernel, Instance, Limitation};
-use crate::exits::Crossings;
+use crate::backend::Backend;
+use crate::backend::wrapper::Wrapper;
 use crate::metric::Ticks;
 use crate::sys::clock;
 use crate::transcript::Answer;
@@ -81,7 +80,15 @@ impl<C: Fn() -> Ticks> Delayed<C> {
     }
 }
 
-impl<C: Fn() -> Ticks> Backend for Delayed<C> {
+impl<C: Fn() -> Ticks> Wrapper for Delayed<C> {
+    fn inner(&self) -> &dyn Backend {
+        self.inner.as_ref()
+    }
+
+    fn inner_mut(&mut self) -> &mut dyn Backend {
+        self.inner.as_mut()
+    }
+
     fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
         match self.place {
             Place::Startup => {
@@ -99,34 +106,6 @@ impl<C: Fn() -> Ticks> Backend for Delayed<C> {
                 Ok(seen)
             }
         }
-    }
-
-    fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {
-        self.inner.hold(launch)
-    }
-
-    fn count(&mut self, launch: &Launch) -> Result<Option<Crossings>, Failure> {
-        self.inner.count(launch)
-    }
-
-    fn guest_kernel(&self) -> Option<GuestKernel> {
-        self.inner.guest_kernel()
-    }
-
-    fn limitations(&self) -> Vec<Limitation> {
-        self.inner.limitations()
-    }
-
-    fn daemons(&self) -> Vec<DaemonFacts> {
-        self.inner.daemons()
-    }
-
-    fn set_filter(&mut self, on: bool) -> bool {
-        self.inner.set_filter(on)
-    }
-
-    fn engine(&self) -> Option<EngineFacts> {
-        self.inner.engine()
     }
 }
 

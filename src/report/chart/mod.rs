@@ -10,6 +10,7 @@ pub mod palette;
 pub mod scene;
 pub mod slope;
 pub mod timeline;
+pub mod trend;
 pub mod waterfall;
 
 use scene::Scene;
@@ -74,6 +75,8 @@ pub enum Data {
     Bars(bars::Bars),
     /// A ladder.
     Waterfall(waterfall::Waterfall),
+    /// A metric through the runs of a history.
+    Trend(trend::Trend),
 }
 
 /// A chart: what it is called, how it reads aloud, and its data.
@@ -118,6 +121,7 @@ impl Chart {
             Data::Slope(data) => data.scene(frame),
             Data::Bars(data) => data.scene(frame),
             Data::Waterfall(data) => data.scene(frame),
+            Data::Trend(data) => data.scene(frame),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::forest::Forest;
 use super::scene::{Anchor, Ink, Scene, Shape};
 use super::slope::Slopes;
 use super::timeline::{Segment, Timeline, Words};
-use super::waterfall::Waterfall;
+use super::waterfall::{Rung, Waterfall};
 use super::*;
 use crate::metric::Unit;
 
@@ -107,7 +107,11 @@ fn charts(values: [f64; 4]) -> Vec<Data> {
             unit: Unit::Nanoseconds,
             base: ("container:none".to_owned(), Some(shown(values[0]))),
             rungs: each()
-                .map(|(name, value)| (name, Some(shown(value))))
+                .map(|(name, value)| Rung {
+                    name,
+                    over: None,
+                    added: Some(shown(value)),
+                })
                 .collect(),
             top: ("container".to_owned(), None),
             axis: "startup".to_owned(),

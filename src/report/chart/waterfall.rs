@@ -5,6 +5,23 @@ use super::scene::{Anchor, Band, Ink, Scene, Shape, Tip};
 use super::{Frame, NAME, SMALL, Shown, column, letters};
 use crate::metric::Unit;
 
+/// A rung.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rung {
+    /// Its name.
+    pub name: String,
+    /// Name of the rung, or of the lowest step, that it stands on; `None`: the one before it.
+    pub over: Option<String>,
+    /// What it adds to that; `None` where it was not measured.
+    pub added: Option<Shown>,
+}
+
+impl Rung {
+    fn height(&self) -> f64 {
+        self.added.as_ref().map_or(0.0, |added| added.value)
+    }
+}
+
 /// A chart of a ladder in one metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Waterfall {
@@ -12,8 +29,8 @@ pub struct Waterfall {
     pub unit: Unit,
     /// Name and value of the lowest step, if it has a value of its own.
     pub base: (String, Option<Shown>),
-    /// Name and added cost of each rung; `None` where it was not measured.
-    pub rungs: Vec<(String, Option<Shown>)>,
+    /// Each rung, behind those that it stands on.
+    pub rungs: Vec<Rung>,
     /// Name of the highest step, and how much it is above the lowest.
     pub top: (String, Option<Shown>),
     /// What an axis means.
@@ -31,32 +48,45 @@ const LESS: Ink = Ink::Series(3);
 const OPEN: Ink = Ink::Series(0);
 
 impl Waterfall {
+    /// Where each rung begins.
+    fn starts(&self) -> Vec<f64> {
+        let base = self.base.1.as_ref().map_or(0.0, |base| base.value);
+        let mut ends = vec![(self.base.0.as_str(), base)];
+        let mut starts = Vec::new();
+        for rung in &self.rungs {
+            let over = rung.over.as_deref();
+            let known = over.and_then(|over| ends.iter().find(|(name, _)| *name == over));
+            let start = known.or(ends.last()).map_or(base, |(_, end)| *end);
+            starts.push(start);
+            ends.push((&rung.name, start + rung.height()));
+        }
+        starts
+    }
+
     pub(super) fn scene(&self, frame: Frame) -> Scene {
         let narrow = frame.is_narrow();
-        let names = self.rungs.iter().map(|(name, _)| name.as_str());
+        let names = self.rungs.iter().map(|rung| rung.name.as_str());
         let names = names.chain([self.base.0.as_str(), self.top.0.as_str()]);
         let left = column(names).min(if narrow { 118.0 } else { 264.0 });
         let right = frame.width - if narrow { 12.0 } else { 190.0 };
         let start = self.base.1.as_ref().map_or(0.0, |base| base.value);
         // By what the bars reach: one interval as wide as the whole would hide all others. Where an
         // interval leaves the chart it is cut; its ends stand beside it.
-        let mut sum = start;
+        let starts = self.starts();
         let (mut least, mut most) = (0.0_f64, start);
-        for added in self.rungs.iter().filter_map(|(_, added)| added.as_ref()) {
-            sum += added.value;
-            (least, most) = (least.min(sum), most.max(sum));
+        for (rung, start) in self.rungs.iter().zip(&starts) {
+            let end = start + rung.height();
+            (least, most) = (least.min(end), most.max(end));
         }
         if let Some(top) = &self.top.1 {
             (least, most) = (least.min(start + top.value), most.max(start + top.value));
         }
         let (bars, mut low, mut high) = (most - least, least, most);
-        let mut sum = start;
-        for added in self.rungs.iter().filter_map(|(_, added)| added.as_ref()) {
-            if let Some([from, to]) = added.ci95 {
-                low = low.min((sum + from).max(least - bars * BEYOND));
-                high = high.max((sum + to).min(most + bars * BEYOND));
+        for (rung, start) in self.rungs.iter().zip(&starts) {
+            if let Some([from, to]) = rung.added.as_ref().and_then(|added| added.ci95) {
+                low = low.min((start + from).max(least - bars * BEYOND));
+                high = high.max((start + to).min(most + bars * BEYOND));
             }
-            sum += added.value;
         }
         let (least, most) = (low, high);
         let axis = Axis::new(least, most, false, (left, right)).of(self.unit);
@@ -78,11 +108,11 @@ impl Waterfall {
             self.base.1.as_ref(),
             (&axis, y, frame),
         ));
-        let mut sum = start;
-        for (name, added) in &self.rungs {
+        for (index, (one, below)) in self.rungs.iter().zip(&starts).enumerate() {
             y += LINE;
-            put(rung(name, sum, added.as_ref(), (&axis, y, frame)));
-            sum += added.as_ref().map_or(0.0, |added| added.value);
+            let next = starts.get(index + 1);
+            let goes_on = next.is_none_or(|next| *next == below + one.height());
+            put(rung(one, (*below, goes_on), (&axis, y, frame)));
         }
         y += LINE;
         put(whole(
@@ -157,9 +187,10 @@ fn whole(name: &str, below: f64, value: Option<&Shown>, place: Place<'_>) -> Vec
     shapes
 }
 
-fn rung(name: &str, below: f64, added: Option<&Shown>, place: Place<'_>) -> Vec<Shape> {
+fn rung(rung: &Rung, (below, goes_on): (f64, bool), place: Place<'_>) -> Vec<Shape> {
     let (axis, y, _) = place;
-    let Some(added) = added else {
+    let name = &rung.name;
+    let Some(added) = &rung.added else {
         return labels(name, None, "", place);
     };
     let sign = if added.value < 0.0 { "" } else { "+" };
@@ -195,11 +226,49 @@ fn rung(name: &str, below: f64, added: Option<&Shown>, place: Place<'_>) -> Vec<
         });
     }
     // Where the next one begins.
-    shapes.push(Shape::line(
-        (b, y + LINE - 5.0),
-        (b, y + LINE + 5.0),
-        Ink::Muted,
-        1.0,
-    ));
+    if goes_on {
+        shapes.push(Shape::line(
+            (b, y + LINE - 5.0),
+            (b, y + LINE + 5.0),
+            Ink::Muted,
+            1.0,
+        ));
+    }
     shapes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rung_beside_the_way_up_begins_where_the_one_that_it_stands_on_ends() {
+        let value = |value| {
+            Some(Shown {
+                value,
+                text: String::new(),
+                ci95: None,
+            })
+        };
+        let rung = |name: &str, over: Option<&str>, added| Rung {
+            name: name.to_owned(),
+            over: over.map(str::to_owned),
+            added,
+        };
+        let mut chart = Waterfall {
+            unit: Unit::Nanoseconds,
+            base: ("process".to_owned(), value(1.0)),
+            rungs: vec![
+                rung("runc", Some("process"), value(10.0)),
+                rung("docker", Some("runc"), value(100.0)),
+                rung("podman", Some("runc"), value(5.0)),
+                rung("lost", Some("docker"), None),
+            ],
+            top: ("docker".to_owned(), value(110.0)),
+            axis: String::new(),
+        };
+        assert_eq!(chart.starts(), [1.0, 11.0, 11.0, 111.0]);
+        chart.rungs.iter_mut().for_each(|rung| rung.over = None);
+        assert_eq!(chart.starts(), [1.0, 11.0, 111.0, 116.0]);
+    }
 }

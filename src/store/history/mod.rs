@@ -12,6 +12,7 @@
 
 mod entry;
 mod error;
+mod estimates;
 mod exchange;
 mod open;
 
@@ -139,23 +140,15 @@ impl History {
         rows.collect::<Result<_, _>>().map_err(sql)
     }
 
-    /// The estimates of one run that fit, by its number.
+    /// The runs that fit, the newest first; the first `most` of them with their estimates that fit.
     ///
     /// # Errors
     /// See [`HistoryError`].
-    pub fn estimates(&self, run: i64, filter: &Filter) -> Result<Vec<Estimate>, HistoryError> {
-        let sql = |cause| HistoryError::of(&self.path, cause);
-        let mut statement = self
-            .connection
-            .prepare_cached(include_str!("query/estimates.sql"))
-            .map_err(sql)?;
-        let rows = statement
-            .query_map(
-                params![run, filter.backend, filter.workload, filter.metric],
-                estimate_of,
-            )
-            .map_err(sql)?;
-        rows.collect::<Result<_, _>>().map_err(sql)
+    pub fn entries(&self, filter: &Filter, most: usize) -> Result<Vec<Entry>, HistoryError> {
+        let mut runs = self.runs(filter)?;
+        estimates::read(&self.connection, filter, runs.iter_mut().take(most))
+            .map_err(|cause| HistoryError::of(&self.path, cause))?;
+        Ok(runs.into_iter().map(|(_, entry)| entry).collect())
     }
 
     /// Forgets runs. How many.
@@ -281,31 +274,4 @@ fn run_of(row: &Row<'_>) -> rusqlite::Result<(i64, Entry)> {
         estimates: Vec::new(),
     };
     Ok((row.get(0)?, entry))
-}
-
-fn estimate_of(row: &Row<'_>) -> rusqlite::Result<Estimate> {
-    let ends = |low: Option<f64>, high: Option<f64>| Some([low?, high?]);
-    let word = |index: usize| -> rusqlite::Result<serde_json::Value> {
-        Ok(serde_json::Value::String(row.get(index)?))
-    };
-    // A word that no program of this schema writes.
-    let foreign = |index: usize, cause: serde_json::Error| {
-        rusqlite::Error::FromSqlConversionFailure(
-            index,
-            rusqlite::types::Type::Text,
-            Box::new(cause),
-        )
-    };
-    Ok(Estimate {
-        backend: row.get(0)?,
-        workload: row.get(1)?,
-        metric: row.get(2)?,
-        unit: serde_json::from_value(word(3)?).map_err(|e| foreign(3, e))?,
-        better: serde_json::from_value(word(4)?).map_err(|e| foreign(4, e))?,
-        n: row.get::<_, i64>(5)?.unsigned_abs(),
-        median: row.get(6)?,
-        ci95: ends(row.get(7)?, row.get(8)?),
-        ratio: row.get(9)?,
-        ratio_ci95: ends(row.get(10)?, row.get(11)?),
-    })
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use prost::Message;
 
+use super::super::caller::Undoing;
 use super::super::command::{Patience, as_shell};
 use super::super::grpc::{Call, NoAnswer};
 use super::super::oci::bundle::{self, Wishes};
@@ -63,8 +64,7 @@ pub struct Instance {
     wait: Option<Call<Waited>>,
     start: Option<Call<Empty>>,
     exit: Option<Exit>,
-    /// The daemon did not answer a removal: it will not answer the next one.
-    forsaken: bool,
+    undoing: Undoing,
 }
 
 impl Instance {
@@ -80,7 +80,7 @@ impl Instance {
             wait: None,
             start: None,
             exit: None,
-            forsaken: false,
+            undoing: Undoing::default(),
         }
     }
 
@@ -93,7 +93,7 @@ impl Instance {
     ) -> Result<(), Failure> {
         let shared = Rc::clone(&self.shared);
         let patience = Patience::until(order.deadline);
-        let failed = |why: NoAnswer| why.failure("containerd", shared.endpoint.last_words());
+        let failed = |why: NoAnswer| shared.caller.failed(why);
         let fifos = log.time("fifos", || self.fifos(order.hold));
         let (stdin, stdout) = fifos.map_err(|error| Failure::setup("fifos", error))?;
         self.made = Made::Snapshot;
@@ -106,7 +106,7 @@ impl Instance {
         };
         let prepared: PreparedSnapshot = log
             .time("snapshot_prepare", || {
-                shared.grpc.ask(PREPARE, prepare, patience)
+                shared.caller.grpc.ask(PREPARE, prepare, patience)
             })
             .map_err(failed)?;
         let spec = self
@@ -131,6 +131,7 @@ impl Instance {
         };
         log.time("container_create", || {
             shared
+                .caller
                 .grpc
                 .ask::<_, Empty>(CONTAINER_CREATE, create, patience)
         })
@@ -145,15 +146,27 @@ impl Instance {
         };
         let task: CreatedTask = log
             .time("task_create", || {
-                shared.grpc.ask(TASK_CREATE, create, patience)
+                shared.caller.grpc.ask(TASK_CREATE, create, patience)
             })
             .map_err(failed)?;
         self.pid = task.pid;
         // Before the start, so that no end is missed.
         let send = |error: io::Error| Failure::setup("task_start", error);
-        self.wait = Some(shared.grpc.send(TASK_WAIT, self.of_task()).map_err(send)?);
+        self.wait = Some(
+            shared
+                .caller
+                .grpc
+                .send(TASK_WAIT, self.of_task())
+                .map_err(send)?,
+        );
         log.open("task_start");
-        self.start = Some(shared.grpc.send(TASK_START, self.of_task()).map_err(send)?);
+        self.start = Some(
+            shared
+                .caller
+                .grpc
+                .send(TASK_START, self.of_task())
+                .map_err(send)?,
+        );
         Ok(())
     }
 
@@ -187,7 +200,7 @@ impl Instance {
     }
 
     fn spec(&self, order: &Order<'_>, seccomp: bool) -> io::Result<Vec<u8>> {
-        let parent = self.shared.endpoint.parent.as_ref();
+        let parent = self.shared.caller.endpoint.parent.as_ref();
         let group = match parent {
             Some(parent) => Some(parent.join(&self.name)),
             None => self.shared.groups.as_ref().map(|g| g.path(&self.name)),
@@ -203,32 +216,18 @@ impl Instance {
         Ok(serde_json::to_vec(&config.map_err(io::Error::other)?)?)
     }
 
-    /// After a start that failed.
-    pub fn give_up(&mut self) {
-        if let Err(failure) = self.remove(&mut PhaseLog::new()) {
-            tracing::error!(name = self.name, %failure, "container left behind");
-        }
-        leftover::end(&self.name);
-    }
-
     fn failed(&self, why: NoAnswer) -> Failure {
-        why.failure("containerd", self.shared.endpoint.last_words())
+        self.shared.caller.failed(why)
     }
 
-    /// One step back. What is not there any more was removed already.
     fn undo<Q: Message + Send + Sync + 'static>(
         &mut self,
-        phase: &'static str,
-        method: &'static str,
+        step: (&'static str, &'static str),
         request: Q,
         teardown: &mut PhaseLog,
     ) -> Result<(), Failure> {
-        let grpc = &self.shared.grpc;
-        let undone = grpc.undo::<_, Empty>(phase, method, request, teardown);
-        undone.map(drop).map_err(|why| {
-            self.forsaken = self.forsaken || why.is_unreachable();
-            self.failed(why)
-        })
+        let caller = &self.shared.caller;
+        self.undoing.undo(caller, step, request, teardown)
     }
 
     /// Ends what still runs, so that the task can be deleted.
@@ -239,17 +238,14 @@ impl Instance {
             all: true,
         };
         // Gone already, or not started: then the deletion does it.
-        let killed = self.undo("task_kill", TASK_KILL, kill, &mut PhaseLog::new());
-        if self.forsaken {
+        let killed = self.undo(("task_kill", TASK_KILL), kill, &mut PhaseLog::new());
+        if self.undoing.is_forsaken {
             return killed;
         }
         if let Some(wait) = self.wait.take() {
             match wait.wait(Patience::to_clean_up(CLEAN_UP)) {
                 Ok(_) | Err(NoAnswer::NotFound) => {}
-                Err(why) => {
-                    self.forsaken = self.forsaken || why.is_unreachable();
-                    return Err(self.failed(why));
-                }
+                Err(why) => return Err(self.undoing.note(&self.shared.caller, why)),
             }
         }
         Ok(())
@@ -301,7 +297,11 @@ impl Running for Instance {
             stdin: true,
         };
         let patience = Patience::to_clean_up(CLEAN_UP);
-        let closed = self.shared.grpc.ask::<_, Empty>(CLOSE_IO, close, patience);
+        let closed = self
+            .shared
+            .caller
+            .grpc
+            .ask::<_, Empty>(CLOSE_IO, close, patience);
         closed.map(drop).map_err(|why| self.failed(why))
     }
 
@@ -317,28 +317,28 @@ impl Running for Instance {
 
     fn remove(&mut self, teardown: &mut PhaseLog) -> Result<(), Failure> {
         (self.stdin, self.start) = (None, None);
-        if self.made >= Made::Task && !self.forsaken {
+        if self.made >= Made::Task && !self.undoing.is_forsaken {
             if self.exit.is_none() {
                 self.end_by_force()?;
             }
             let task = self.of_task();
-            self.undo("task_delete", TASK_DELETE, task, teardown)?;
+            self.undo(("task_delete", TASK_DELETE), task, teardown)?;
             self.made = Made::Container;
         }
         self.stdout = None;
-        if self.made >= Made::Container && !self.forsaken {
+        if self.made >= Made::Container && !self.undoing.is_forsaken {
             let container = DeleteContainer {
                 id: self.name.clone(),
             };
-            self.undo("container_delete", CONTAINER_DELETE, container, teardown)?;
+            self.undo(("container_delete", CONTAINER_DELETE), container, teardown)?;
             self.made = Made::Snapshot;
         }
-        if self.made >= Made::Snapshot && !self.forsaken {
+        if self.made >= Made::Snapshot && !self.undoing.is_forsaken {
             let snapshot = RemoveSnapshot {
                 snapshotter: SNAPSHOTTER.to_owned(),
                 key: self.name.clone(),
             };
-            self.undo("snapshot_remove", REMOVE, snapshot, teardown)?;
+            self.undo(("snapshot_remove", REMOVE), snapshot, teardown)?;
         }
         if self.made >= Made::Folder {
             // What a daemon that has gone leaves is removed with its own folder.
@@ -356,11 +356,7 @@ impl Running for Instance {
     }
 
     fn failure(&mut self, how: EngineEnd) -> EngineFailure {
-        EngineFailure {
-            command: "containerd".to_owned(),
-            how,
-            tail: self.shared.endpoint.last_words(),
-        }
+        self.shared.caller.failure(how)
     }
 
     fn set_apart(&mut self) {
@@ -371,7 +367,8 @@ impl Running for Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         if self.made != Made::Nothing {
-            self.give_up();
+            let name = self.name.clone();
+            leftover::give_up(self, &name);
         }
     }
 }

@@ -20,12 +20,12 @@ use std::rc::Rc;
 pub use image::Image;
 use instance::Instance;
 
+use super::caller::Caller;
 use super::command::Patience;
-use super::endpoint::{Endpoint, Endpoints};
+use super::endpoint::Endpoints;
 use super::groups::EngineGroups;
-use super::grpc::Grpc;
 use super::workspace::Workspace;
-use super::{CLEAN_UP, DaemonFacts, Engine, EngineFacts, Order, Running};
+use super::{CLEAN_UP, DaemonFacts, Engine, EngineFacts, Order, Running, leftover};
 use crate::backend::child::Deadline;
 use crate::backend::services::Services;
 use crate::backend::{Limitation, Provided, Unavailable};
@@ -47,8 +47,7 @@ pub struct Containerd {
 
 /// What instances need.
 pub struct Shared {
-    grpc: Grpc,
-    endpoint: Endpoint,
+    caller: Caller,
     version: String,
     image: Image,
     workspace: Rc<Workspace>,
@@ -65,13 +64,12 @@ impl Containerd {
     /// There is none, or it refuses.
     pub fn open(provided: &Provided, services: &mut Services) -> Result<Self, Unavailable> {
         let endpoints = Endpoints::of(provided, services)?;
-        let endpoint = endpoints.containerd()?;
         let workspace = services.get(Workspace::new)?;
-        let grpc = connect(&endpoint, Some(NAMESPACE))?;
-        let version = version(&grpc, &endpoint)?;
+        let caller = Caller::new("containerd", endpoints.containerd()?, Some(NAMESPACE))?;
+        let version = version(&caller)?;
         let name = format!("isobench.invalid/payload:{}", &payload::SHA256[..12]);
         let image = Image::import(
-            &endpoint,
+            &caller.endpoint,
             NAMESPACE,
             &name,
             (&["/payload"], &[]),
@@ -83,8 +81,7 @@ impl Containerd {
             limitations,
             seccomp: true,
             shared: Rc::new(Shared {
-                grpc,
-                endpoint,
+                caller,
                 version,
                 image,
                 workspace,
@@ -95,27 +92,15 @@ impl Containerd {
     }
 }
 
-/// A connection to a containerd.
-///
-/// # Errors
-/// No thread can be had.
-pub fn connect(endpoint: &Endpoint, namespace: Option<&'static str>) -> Result<Grpc, Unavailable> {
-    Grpc::new(&endpoint.socket, namespace).map_err(|error| Unavailable {
-        reason: format!("containerd cannot be called: {error}"),
-        remedy: "see the error".to_owned(),
-    })
-}
-
 /// What it says its version is.
-///
-/// # Errors
-/// It does not answer.
-pub fn version(grpc: &Grpc, endpoint: &Endpoint) -> Result<String, Unavailable> {
+fn version(caller: &Caller) -> Result<String, Unavailable> {
     let patience = Patience::until(Deadline::after(CLEAN_UP));
     let method = "/containerd.services.version.v1.Version/Version";
-    let answer = grpc.ask::<_, messages::Version>(method, messages::Empty {}, patience);
+    let answer = caller
+        .grpc
+        .ask::<_, messages::Version>(method, messages::Empty {}, patience);
     let answer = answer.map_err(|why| Unavailable {
-        reason: why.failure("containerd", endpoint.last_words()).to_string(),
+        reason: caller.failed(why).to_string(),
         remedy: "--containerd-socket names another one".to_owned(),
     })?;
     Ok(answer.version)
@@ -124,7 +109,7 @@ pub fn version(grpc: &Grpc, endpoint: &Endpoint) -> Result<String, Unavailable> 
 impl Engine for Containerd {
     fn facts(&self) -> EngineFacts {
         EngineFacts {
-            program: format!("unix://{}", self.shared.endpoint.socket.display()),
+            program: format!("unix://{}", self.shared.caller.endpoint.socket.display()),
             version: self.shared.version.clone(),
             differences: [
                 "its root is overlayfs on the image's layer, made anew for each instance",
@@ -150,7 +135,7 @@ impl Engine for Containerd {
     }
 
     fn daemons(&self) -> Vec<DaemonFacts> {
-        self.shared.endpoint.daemon().into_iter().collect()
+        self.shared.caller.endpoint.daemon().into_iter().collect()
     }
 
     fn start(
@@ -162,7 +147,7 @@ impl Engine for Containerd {
         match instance.start(order, self.seccomp, log) {
             Ok(()) => Ok(Box::new(instance)),
             Err(failure) => {
-                instance.give_up();
+                leftover::give_up(&mut instance, order.name);
                 Err(failure)
             }
         }

@@ -13,7 +13,9 @@ use isobench_abi::LINES_ENVIRONMENT;
 use isobench_guardian::MARK;
 use prost::Message;
 
+use super::super::caller::Undoing;
 use super::super::command::{Patience, as_shell};
+use super::super::containerd::messages::Empty;
 use super::super::groups::EngineGroups;
 use super::super::grpc::{Call, NoAnswer};
 use super::super::{CLEAN_UP, Order, Running, Sources, leftover, pids};
@@ -21,9 +23,9 @@ use super::Shared;
 use super::log::Log;
 use super::messages::{
     Capabilities, Container, ContainerConfig, ContainerMetadata, ContainerSecurity,
-    CreateContainer, Empty, Id, ImageSpec, KeyValue, LinuxContainer, LinuxSandbox, Mode,
-    Namespaces, Profile, Resources, RunPodSandbox, Sandbox, SandboxConfig, SandboxMetadata,
-    SandboxSecurity, State, StatusAnswer,
+    CreateContainer, Id, ImageSpec, KeyValue, LinuxContainer, LinuxSandbox, Mode, Namespaces,
+    Profile, Resources, RunPodSandbox, Sandbox, SandboxConfig, SandboxMetadata, SandboxSecurity,
+    State, StatusAnswer,
 };
 use crate::backend::container::{PAYLOAD_ID, memory_limit};
 use crate::sys::fd;
@@ -56,8 +58,7 @@ pub struct Instance {
     start: Option<Call<Empty>>,
     patience: Option<Patience>,
     exit: Option<Exit>,
-    /// The daemon did not answer a removal: it will not answer the next one.
-    forsaken: bool,
+    undoing: Undoing,
 }
 
 impl Instance {
@@ -74,7 +75,7 @@ impl Instance {
             start: None,
             patience: None,
             exit: None,
-            forsaken: false,
+            undoing: Undoing::default(),
         }
     }
 
@@ -83,7 +84,7 @@ impl Instance {
         let shared = Rc::clone(&self.shared);
         let patience = Patience::until(order.deadline);
         self.patience = Some(patience);
-        let failed = |why: NoAnswer| why.failure("cri", shared.endpoint.last_words());
+        let failed = |why: NoAnswer| shared.caller.failed(why);
         let folder = log.time("fifo", || self.fifo());
         let folder = folder.map_err(|error| Failure::setup("fifo", error))?;
         let config = self.sandbox_config(&folder);
@@ -92,7 +93,7 @@ impl Instance {
         };
         let sandbox: Sandbox = log
             .time("run_pod_sandbox", || {
-                shared.grpc.ask(RUN_SANDBOX, run, patience)
+                shared.caller.grpc.ask(RUN_SANDBOX, run, patience)
             })
             .map_err(failed)?;
         self.sandbox = Some(sandbox.id.clone());
@@ -103,12 +104,12 @@ impl Instance {
         };
         let container: Container = log
             .time("create_container", || {
-                shared.grpc.ask(CREATE, create, patience)
+                shared.caller.grpc.ask(CREATE, create, patience)
             })
             .map_err(failed)?;
         self.container = Some(container.id.clone());
         log.open("start_container");
-        let start = shared.grpc.send(START, container);
+        let start = shared.caller.grpc.send(START, container);
         self.start = Some(start.map_err(|error| Failure::setup("start_container", error))?);
         Ok(())
     }
@@ -128,7 +129,7 @@ impl Instance {
     }
 
     fn sandbox_config(&self, folder: &Path) -> SandboxConfig {
-        let parent = self.shared.endpoint.parent.as_ref();
+        let parent = self.shared.caller.endpoint.parent.as_ref();
         SandboxConfig {
             metadata: Some(SandboxMetadata {
                 name: self.name.clone(),
@@ -197,32 +198,18 @@ impl Instance {
         }
     }
 
-    /// After a start that failed.
-    pub fn give_up(&mut self) {
-        if let Err(failure) = self.remove(&mut PhaseLog::new()) {
-            tracing::error!(name = self.name, %failure, "pod left behind");
-        }
-        leftover::end(&self.name);
-    }
-
     fn failed(&self, why: NoAnswer) -> Failure {
-        why.failure("cri", self.shared.endpoint.last_words())
+        self.shared.caller.failed(why)
     }
 
-    /// One step back. What is not there any more was removed already.
     fn undo<Q: Message + Send + Sync + 'static>(
         &mut self,
-        phase: &'static str,
-        method: &'static str,
+        step: (&'static str, &'static str),
         request: Q,
         teardown: &mut PhaseLog,
     ) -> Result<(), Failure> {
-        let grpc = &self.shared.grpc;
-        let undone = grpc.undo::<_, Empty>(phase, method, request, teardown);
-        undone.map(drop).map_err(|why| {
-            self.forsaken = self.forsaken || why.is_unreachable();
-            self.failed(why)
-        })
+        let caller = &self.shared.caller;
+        self.undoing.undo(caller, step, request, teardown)
     }
 
     /// How it ended, if it has.
@@ -232,6 +219,7 @@ impl Instance {
         };
         let answer: StatusAnswer = self
             .shared
+            .caller
             .grpc
             .ask(STATUS, container, patience)
             .map_err(|why| self.failed(why))?;
@@ -245,7 +233,7 @@ impl Instance {
     /// The FIFO that containerd made for the container's input.
     fn input(&self) -> io::Result<PathBuf> {
         let id = self.container.as_deref().unwrap_or_default();
-        let folder = self.shared.endpoint.folder.as_deref();
+        let folder = self.shared.caller.endpoint.folder.as_deref();
         let state = match folder {
             Some(folder) => folder.join("containerd/state"),
             None => "/run/containerd".into(),
@@ -300,27 +288,17 @@ impl Running for Instance {
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut bytes = [0; 4096];
-        while let Some(fifo) = &mut self.fifo {
-            let n = match fifo.read(&mut bytes) {
-                Ok(n) => n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // Half a line: the rest is on its way.
-                    fd::any_readable([Some(fifo.as_fd())], Duration::from_millis(100))?;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            if n == 0 {
-                self.closed = true;
-                return Ok(self.log.read(buffer));
-            }
-            self.log.take_in(&bytes[..n])?;
-            match self.log.read(buffer) {
-                0 => {}
-                n => return Ok(n),
-            }
+        let Some(fifo) = &mut self.fifo else {
+            return Ok(0);
+        };
+        let n = fifo.read(&mut bytes)?;
+        self.closed = n == 0;
+        self.log.take_in(&bytes[..n])?;
+        match self.log.read(buffer) {
+            // Half a line, or one of standard error.
+            0 if !self.closed => Err(io::ErrorKind::WouldBlock.into()),
+            n => Ok(n),
         }
-        Ok(0)
     }
 
     fn ended(&mut self) -> Result<bool, Failure> {
@@ -367,16 +345,20 @@ impl Running for Instance {
 
     fn remove(&mut self, teardown: &mut PhaseLog) -> Result<(), Failure> {
         self.start = None;
-        if let Some(id) = self.container.clone().filter(|_| !self.forsaken) {
+        if let Some(id) = self.container.clone().filter(|_| !self.undoing.is_forsaken) {
             let container = Container { id };
             // One that runs is ended by force.
-            self.undo("remove_container", REMOVE, container, teardown)?;
+            self.undo(("remove_container", REMOVE), container, teardown)?;
             self.container = None;
         }
-        if let Some(id) = self.sandbox.clone().filter(|_| !self.forsaken) {
+        if let Some(id) = self.sandbox.clone().filter(|_| !self.undoing.is_forsaken) {
             let sandbox = Sandbox { id };
-            self.undo("stop_pod_sandbox", STOP_SANDBOX, sandbox.clone(), teardown)?;
-            self.undo("remove_pod_sandbox", REMOVE_SANDBOX, sandbox, teardown)?;
+            self.undo(
+                ("stop_pod_sandbox", STOP_SANDBOX),
+                sandbox.clone(),
+                teardown,
+            )?;
+            self.undo(("remove_pod_sandbox", REMOVE_SANDBOX), sandbox, teardown)?;
             self.sandbox = None;
         }
         self.fifo = None;
@@ -391,7 +373,7 @@ impl Running for Instance {
 
     fn processes(&self) -> Result<Vec<u32>, Failure> {
         let group = |id: &Option<String>| {
-            let parent = self.shared.endpoint.parent.as_ref()?;
+            let parent = self.shared.caller.endpoint.parent.as_ref()?;
             in_group(&parent.join(id.as_ref()?))
         };
         let unknown = || Failure::setup("processes", io::Error::other("no such control group"));
@@ -403,18 +385,15 @@ impl Running for Instance {
     }
 
     fn failure(&mut self, how: EngineEnd) -> EngineFailure {
-        EngineFailure {
-            command: "cri".to_owned(),
-            how,
-            tail: self.shared.endpoint.last_words(),
-        }
+        self.shared.caller.failure(how)
     }
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
         if self.folder.is_some() || self.sandbox.is_some() {
-            self.give_up();
+            let name = self.name.clone();
+            leftover::give_up(self, &name);
         }
     }
 }

@@ -5,9 +5,6 @@
 use std::collections::HashMap;
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Empty {}
-
-#[derive(Clone, PartialEq, prost::Message)]
 pub struct VersionAnswer {
     #[prost(string, tag = "2")]
     pub runtime_name: String,

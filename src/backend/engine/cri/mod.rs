@@ -27,12 +27,13 @@ use std::rc::Rc;
 
 use instance::Instance;
 
+use super::caller::Caller;
 use super::command::Patience;
-use super::containerd::{self, Image};
-use super::endpoint::{Endpoint, Endpoints};
-use super::grpc::Grpc;
+use super::containerd::Image;
+use super::containerd::messages::Empty;
+use super::endpoint::Endpoints;
 use super::workspace::Workspace;
-use super::{CLEAN_UP, DaemonFacts, Engine, EngineFacts, Order, Running};
+use super::{CLEAN_UP, DaemonFacts, Engine, EngineFacts, Order, Running, leftover};
 use crate::backend::child::Deadline;
 use crate::backend::daemons::PAUSE_IMAGE;
 use crate::backend::services::Services;
@@ -51,8 +52,7 @@ pub struct Cri {
 
 /// What instances need.
 pub struct Shared {
-    grpc: Grpc,
-    endpoint: Endpoint,
+    caller: Caller,
     version: String,
     image: Image,
     /// `None`: whoever runs that containerd has chosen one.
@@ -69,39 +69,45 @@ impl Cri {
     /// There is none, it does not speak this interface, or it refuses.
     pub fn open(provided: &Provided, services: &mut Services) -> Result<Self, Unavailable> {
         let endpoints = Endpoints::of(provided, services)?;
-        let endpoint = endpoints.containerd()?;
         let workspace = services.get(Workspace::new)?;
-        let grpc = containerd::connect(&endpoint, None)?;
+        let caller = Caller::new("cri", endpoints.containerd()?, None)?;
         let method = "/runtime.v1.RuntimeService/Version";
         let patience = Patience::until(Deadline::after(CLEAN_UP));
-        let version = grpc.ask::<_, messages::VersionAnswer>(method, messages::Empty {}, patience);
+        let version = caller
+            .grpc
+            .ask::<_, messages::VersionAnswer>(method, Empty {}, patience);
         let version = version.map_err(|why| Unavailable {
-            reason: why.failure("cri", endpoint.last_words()).to_string(),
+            reason: caller.failed(why).to_string(),
             remedy: "enable the cri plugin in containerd's configuration (disabled_plugins = [])"
                 .to_owned(),
         })?;
         let name = format!("isobench.invalid/payload:{}", &payload::SHA256[..12]);
         let image = Image::import(
-            &endpoint,
+            &caller.endpoint,
             NAMESPACE,
             &name,
             (&["/payload"], &[]),
             &workspace,
         )?;
-        let pause = endpoint.folder.is_some().then(|| {
+        let pause = caller.endpoint.folder.is_some().then(|| {
             let forever = [isobench_abi::PAUSE_ENVIRONMENT];
             let arguments = ["/payload", "idle", "0", "1"];
             let started = (&arguments[..], &forever[..]);
-            Image::import(&endpoint, NAMESPACE, PAUSE_IMAGE, started, &workspace)
+            Image::import(
+                &caller.endpoint,
+                NAMESPACE,
+                PAUSE_IMAGE,
+                started,
+                &workspace,
+            )
         });
         Ok(Self {
             limitations: workspace.limitations(),
             shared: Rc::new(Shared {
-                grpc,
                 version: format!("{} {}", version.runtime_name, version.runtime_version),
                 image,
                 _pause: pause.transpose()?,
-                endpoint,
+                caller,
                 workspace,
                 _endpoints: endpoints,
             }),
@@ -112,7 +118,7 @@ impl Cri {
 impl Engine for Cri {
     fn facts(&self) -> EngineFacts {
         EngineFacts {
-            program: format!("unix://{}", self.shared.endpoint.socket.display()),
+            program: format!("unix://{}", self.shared.caller.endpoint.socket.display()),
             version: self.shared.version.clone(),
             differences: [
                 "a pod: a second process, in the pod's namespaces, and its shim are part of each instance",
@@ -135,7 +141,7 @@ impl Engine for Cri {
     }
 
     fn daemons(&self) -> Vec<DaemonFacts> {
-        self.shared.endpoint.daemon().into_iter().collect()
+        self.shared.caller.endpoint.daemon().into_iter().collect()
     }
 
     fn start(
@@ -147,7 +153,7 @@ impl Engine for Cri {
         match instance.start(order, log) {
             Ok(()) => Ok(Box::new(instance)),
             Err(failure) => {
-                instance.give_up();
+                leftover::give_up(&mut instance, order.name);
                 Err(failure)
             }
         }

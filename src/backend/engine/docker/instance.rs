@@ -90,7 +90,7 @@ impl Instance {
                     return Err(NoAnswer::Engine(EngineEnd::Garbage(what)));
                 }
                 let (stream, received) = connection.upgraded();
-                Ok(Attached::new(stream, received)?)
+                Ok(Attached::new(stream, received))
             })
             .map_err(failed("attach"))?,
         );
@@ -119,10 +119,8 @@ impl Instance {
             // It may have been made although nobody was told.
             self.id = Some(self.name.clone());
         }
-        if let Err(failure) = self.remove(&mut PhaseLog::new()) {
-            tracing::error!(name = self.name, %failure, "container left behind");
-        }
-        leftover::end(&self.name);
+        let name = self.name.clone();
+        leftover::give_up(self, &name);
     }
 
     fn failed(&self, what: &str, why: NoAnswer) -> Failure {

@@ -5,10 +5,7 @@ use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
-/// How long the rest of a part may take to come once it has begun.
-const REST: Duration = Duration::from_secs(5);
 /// `1`: standard output.
 const STDOUT: u8 = 1;
 
@@ -22,15 +19,12 @@ pub struct Attached {
 
 impl Attached {
     /// From a connection that was upgraded.
-    ///
-    /// # Errors
-    /// No time can be set.
-    pub fn new(stream: UnixStream, received: Vec<u8>) -> io::Result<Self> {
-        stream.set_read_timeout(Some(REST))?;
-        Ok(Self {
+    #[must_use]
+    pub const fn new(stream: UnixStream, received: Vec<u8>) -> Self {
+        Self {
             stream: Some(stream),
             received,
-        })
+        }
     }
 
     /// Readable while there is more; `None` behind the end.
@@ -43,18 +37,23 @@ impl Attached {
     /// that has come is handed on, as far as there is room: what stays behind makes nothing readable.
     ///
     /// # Errors
-    /// The connection breaks off, or brings no such parts.
+    /// The connection breaks off, or brings no such parts. [`io::ErrorKind::WouldBlock`]: half a part, or
+    /// one of standard error.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let n = self.hand_on(buffer)?;
-            let Some(stream) = self.stream.as_mut().filter(|_| n == 0) else {
-                return Ok(n);
-            };
-            let mut more = [0; 4096];
-            match stream.read(&mut more)? {
-                0 => self.stream = None,
-                n => self.received.extend_from_slice(&more[..n]),
-            }
+        let n = self.hand_on(buffer)?;
+        let Some(stream) = self.stream.as_mut().filter(|_| n == 0) else {
+            return Ok(n);
+        };
+        let mut more = [0; 4096];
+        let n = stream.read(&mut more)?;
+        if n == 0 {
+            self.stream = None;
+            return Ok(0);
+        }
+        self.received.extend_from_slice(&more[..n]);
+        match self.hand_on(buffer)? {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            n => Ok(n),
         }
     }
 
@@ -121,7 +120,7 @@ mod tests {
     #[test]
     fn parts_are_put_together_and_errors_left_out() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut attached = Attached::new(ours, b"\x01\0\0\0\0\0".to_vec()).unwrap();
+        let mut attached = Attached::new(ours, b"\x01\0\0\0\0\0".to_vec());
         theirs
             .write_all(b"\0\x05hello\x02\0\0\0\0\0\0\x03err")
             .unwrap();
@@ -129,8 +128,12 @@ mod tests {
         drop(theirs);
         let mut said = Vec::new();
         let mut buffer = [0; 2];
-        while let n @ 1.. = attached.read(&mut buffer).unwrap() {
-            said.extend_from_slice(&buffer[..n]);
+        loop {
+            match attached.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => said.extend_from_slice(&buffer[..n]),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
         }
         assert_eq!(said, b"hello!");
         assert!(attached.output().is_none());
@@ -141,7 +144,7 @@ mod tests {
     #[test]
     fn nothing_that_has_come_stays_behind() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut attached = Attached::new(ours, Vec::new()).unwrap();
+        let mut attached = Attached::new(ours, Vec::new());
         theirs
             .write_all(b"\x01\0\0\0\0\0\0\x05ready\x01\0\0\0\0\0\0\x05waits")
             .unwrap();
@@ -150,11 +153,28 @@ mod tests {
         assert_eq!(&buffer[..10], b"readywaits");
     }
 
+    /// Whoever writes half a part, or to standard error alone, is not waited for here: the trial's deadline
+    /// holds.
+    #[test]
+    fn what_is_no_output_yet_is_not_waited_for() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut attached = Attached::new(ours, Vec::new());
+        for part in [&b"\x02\0\0\0\0\0\0\x03err"[..], b"\x01\0\0\0\0\0\0\x05he"] {
+            theirs.write_all(part).unwrap();
+            let error = attached.read(&mut [0; 64]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        }
+        theirs.write_all(b"llo").unwrap();
+        let mut buffer = [0; 64];
+        assert_eq!(attached.read(&mut buffer).unwrap(), 5);
+        assert_eq!(&buffer[..5], b"hello");
+    }
+
     #[test]
     fn what_has_no_header_is_refused() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(b"just some text").unwrap();
-        let mut attached = Attached::new(ours, Vec::new()).unwrap();
+        let mut attached = Attached::new(ours, Vec::new());
         assert!(attached.read(&mut [0; 64]).is_err());
     }
 }

@@ -34,7 +34,7 @@ use super::workspace::Workspace;
 use super::{Engine, EngineFacts, EngineKind, Order, Running};
 use crate::backend::container::is_privileged;
 use crate::backend::services::Services;
-use crate::backend::{Limitation, Unavailable};
+use crate::backend::{Limitation, Provided, Unavailable};
 use crate::sys::{fd, pidfd};
 use crate::trial::{EngineEnd, Failure, PhaseLog};
 
@@ -59,9 +59,13 @@ impl Oci {
     pub fn open(
         runtime: OciRuntime,
         lifecycle: Lifecycle,
+        provided: &Provided,
         services: &mut Services,
     ) -> Result<Self, Unavailable> {
-        let found = Found::engine(&EngineKind::Oci(runtime, lifecycle))?;
+        let found = match &provided.runtime {
+            Some(program) => Found::asked(program.clone(), |asked| asked)?,
+            None => Found::engine(&EngineKind::Oci(runtime, lifecycle))?,
+        };
         let workspace = services.get(Workspace::new)?;
         let state = workspace
             .folder(runtime.name())

@@ -173,6 +173,8 @@ impl Engine for Own {
         log: &mut PhaseLog,
     ) -> Result<Box<dyn Running>, Failure> {
         let timeout = self.definition.timeout;
+        // Before there is anything to be removed.
+        let (end, open) = fd::pipe().map_err(|error| Failure::setup("pipe", error))?;
         let fifo = self.definition.uses_output();
         let path = fifo.then(|| self.folder.join(order.name));
         let output = path.as_deref().map(open_fifo).transpose();
@@ -200,13 +202,13 @@ impl Engine for Own {
                 Err(left) => Failure::Leftover(format!("{left}, after \"{failure}\"")),
             });
         }
-        let (end, open) = fd::pipe().map_err(|error| Failure::setup("pipe", error))?;
         Ok(Box::new(Detached {
             command: self.definition.start.program().to_owned(),
             output,
             end,
             open: Some(open),
-            remover: Some(remover),
+            remover,
+            removed: false,
             name: order.name.to_owned(),
         }))
     }
@@ -234,13 +236,16 @@ struct Stop {
 
 impl Remover for Stop {
     fn remove(&mut self, by_force: bool, teardown: &mut PhaseLog) -> Result<(), Failure> {
-        let stopped = match self.stop.take() {
+        let stopped = match &self.stop {
             Some(stop) => {
                 let patience = Patience::to_clean_up(self.timeout);
                 teardown.time("stop", || stop.run(patience)).map(drop)
             }
             None => Ok(()),
         };
+        if stopped.is_ok() {
+            self.stop = None;
+        }
         // What was detached and has nobody to stop it is ended.
         let by_force = by_force || self.detached && stopped.is_err();
         teardown.time("processes_end", || {
@@ -261,7 +266,8 @@ struct Detached {
     /// Readable once the output has ended.
     end: OwnedFd,
     open: Option<OwnedFd>,
-    remover: Option<Stop>,
+    remover: Stop,
+    removed: bool,
     name: String,
 }
 
@@ -300,10 +306,14 @@ impl Running for Detached {
     }
 
     fn remove(&mut self, teardown: &mut PhaseLog) -> Result<(), Failure> {
+        if self.removed {
+            return Ok(());
+        }
         let by_force = self.open.is_some();
         (self.output, self.open) = (None, None);
-        let remover = self.remover.take();
-        remover.map_or(Ok(()), |mut stop| stop.remove(by_force, teardown))
+        self.remover.remove(by_force, teardown)?;
+        self.removed = true;
+        Ok(())
     }
 
     fn processes(&self) -> Result<Vec<u32>, Failure> {

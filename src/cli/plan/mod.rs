@@ -1,5 +1,8 @@
 //! From flags to a plan: every value checked, nothing touched.
 
+mod select;
+mod values;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,14 +11,18 @@ use super::error::CliError;
 use super::history_plan::recorded_in;
 use super::reference::Keep;
 use crate::backend::Provided;
-use crate::backend::configuration::{Configuration, ConfigurationError};
+use crate::backend::configuration::Configuration;
 use crate::backend::engine::EngineKind;
 use crate::backend::engine::own::OwnBackend;
 use crate::measure::plan::{
-    Plan, density, ladder_rounds, ladder_time, max_time, rounds, stack_rounds, stack_time, target,
+    Plan, density, ladder_rounds, ladder_time, max_time, stack_rounds, stack_time, target,
 };
 use crate::workload::profile::Profile;
 use crate::workload::{Task, Workload};
+
+use select::Selected;
+pub(in crate::cli) use select::{ALL, all, configurations, tasks};
+pub(in crate::cli) use values::{count, duration, profile, seed, time};
 
 /// The flag that keeps a run as a baseline.
 pub const SAVE: &str = "--save-baseline";
@@ -49,9 +56,6 @@ pub enum LadderName {
     /// What each layer from `process` to `docker` costs.
     Docker,
 }
-
-/// What stands for every backend there is.
-pub(super) const ALL: &str = "all";
 
 /// Checks the flags of `run`. `random_seed` is taken where no seed is given; `own` are the user's own
 /// backends.
@@ -152,7 +156,7 @@ fn deadline(configurations: &[Configuration], own: &[OwnBackend]) -> Duration {
 }
 
 /// What the flags give to backends. A socket may be told as `unix://PATH`.
-pub(super) fn provided(given: &Given, own: Vec<OwnBackend>) -> Provided {
+pub(in crate::cli) fn provided(given: &Given, own: Vec<OwnBackend>) -> Provided {
     let path = |socket: &Option<String>| {
         let socket = socket.as_deref().filter(|socket| !socket.is_empty())?;
         Some(PathBuf::from(
@@ -164,6 +168,7 @@ pub(super) fn provided(given: &Given, own: Vec<OwnBackend>) -> Provided {
         own,
         docker_socket: path(&given.sockets.docker_socket),
         containerd_socket: path(&given.sockets.containerd_socket),
+        runtime: None,
     }
 }
 
@@ -185,21 +190,25 @@ pub struct ExplainPlan {
 /// As [`validate`].
 pub fn explain(args: &ExplainArgs, own: Vec<OwnBackend>) -> Result<ExplainPlan, CliError> {
     let configurations = configurations(args.backends.as_deref(), &own)?;
-    let selected = tasks(Some(&args.workloads), profile(&args.profile)?)?;
-    if selected.idle || selected.probe {
-        return Err(CliError::usage(
-            "--workloads",
-            "idle is held and probe is asked: neither is timed".to_owned(),
-            Some("--workloads noop".to_owned()),
-        ));
-    }
-    let tasks = selected.tasks.into_iter().map(|(task, _)| task);
+    let timed = timed(&args.workloads, profile(&args.profile)?)?;
+    let tasks = timed.into_iter().map(|(task, _)| task);
     Ok(ExplainPlan {
         deadline: deadline(&configurations, &own),
         configurations,
         tasks: tasks.collect(),
         provided: provided(&args.given, own),
     })
+}
+
+/// `--workloads` of a command that only times, each with its blocks.
+pub(super) fn timed(list: &str, profile: Profile) -> Result<Vec<(Task, u32)>, CliError> {
+    let selected = tasks(Some(list), profile)?;
+    if selected.idle || selected.probe {
+        let problem = "idle is held and probe is asked: neither is timed";
+        let hint = Some("--workloads noop".to_owned());
+        return Err(CliError::usage("--workloads", problem, hint));
+    }
+    Ok(selected.tasks)
 }
 
 fn ladder(name: Option<&str>) -> Result<Option<LadderName>, CliError> {
@@ -213,196 +222,6 @@ fn ladder(name: Option<&str>) -> Result<Option<LadderName>, CliError> {
             Some("--ladder namespaces".to_owned()),
         )),
     }
-}
-
-/// `--profile`.
-pub(super) fn profile(text: &str) -> Result<Profile, CliError> {
-    text.parse().map_err(|_| {
-        CliError::usage(
-            "--profile",
-            format!("there is no profile {text:?}; expected smoke, quick or full"),
-            Some("--profile quick".to_owned()),
-        )
-    })
-}
-
-/// `--seed`; `random` where it is not given.
-pub(super) fn seed(text: Option<&str>, random: u64) -> Result<u64, CliError> {
-    let Some(text) = text else { return Ok(random) };
-    text.parse().map_err(|_| {
-        CliError::usage(
-            "--seed",
-            format!("{text:?} is not a whole number from 0 to {}", u64::MAX),
-            Some("--seed 1".to_owned()),
-        )
-    })
-}
-
-/// Every backend there is, the user's own among them.
-pub(super) fn all(own: &[OwnBackend]) -> Vec<Configuration> {
-    let own = own.iter().map(|own| Configuration::own(&own.name));
-    Configuration::all().into_iter().chain(own).collect()
-}
-
-pub(super) fn configurations(
-    list: Option<&str>,
-    own: &[OwnBackend],
-) -> Result<Vec<Configuration>, CliError> {
-    let Some(list) = list else {
-        return Ok(Configuration::defaults());
-    };
-    if list.trim() == ALL {
-        return Ok(all(own));
-    }
-    let mut found = Vec::new();
-    for name in items("--backends", list)? {
-        let configuration = if own.iter().any(|own| own.name == name) {
-            Configuration::own(name)
-        } else {
-            name.parse().map_err(|error: ConfigurationError| {
-                let hint = Some("isobench list backends".to_owned());
-                CliError::usage("--backends", error.to_string(), hint)
-            })?
-        };
-        if found.contains(&configuration) {
-            return Err(CliError::usage(
-                "--backends",
-                match configuration.id() {
-                    id if id == name => format!("{name} is named twice"),
-                    id => format!("{name} is {id}, which is named twice"),
-                },
-                None,
-            ));
-        }
-        found.push(configuration);
-    }
-    found.sort_unstable();
-    Ok(found)
-}
-
-/// What `--workloads` asks for.
-pub(super) struct Selected {
-    /// Timed tasks with their blocks.
-    pub tasks: Vec<(Task, u32)>,
-    /// Whether idle instances are to be counted out.
-    pub idle: bool,
-    /// Whether each configuration is asked what its payload can see.
-    pub probe: bool,
-}
-
-pub(super) fn tasks(list: Option<&str>, profile: Profile) -> Result<Selected, CliError> {
-    let mut tasks: Vec<Task> = Vec::new();
-    let Some(list) = list else {
-        let tasks = profile.tasks().into_iter();
-        return Ok(Selected {
-            tasks: tasks.map(|task| (task, rounds(profile, &task))).collect(),
-            idle: true,
-            // Where a filter ends who asks, it takes as many launches as there are system calls.
-            probe: profile != Profile::Smoke,
-        });
-    };
-    for name in items("--workloads", list)? {
-        let selected = Task::select(name, profile).map_err(|error| {
-            let hint = Some("isobench list workloads".to_owned());
-            CliError::usage("--workloads", error.to_string(), hint)
-        })?;
-        for task in selected {
-            if tasks.contains(&task) {
-                return Err(CliError::usage(
-                    "--workloads",
-                    format!("{task} is named twice"),
-                    None,
-                ));
-            }
-            tasks.push(task);
-        }
-    }
-    if let Some(task) = tasks
-        .iter()
-        .find(|t| t.workload == Workload::Idle && t.size != 0)
-    {
-        let problem = format!(
-            "{task}: a run counts idle instances without memory of their own; its size is for \
-             checking the accounts (tests/memory.rs)"
-        );
-        let hint = Some("--workloads idle".to_owned());
-        return Err(CliError::usage("--workloads", problem, hint));
-    }
-    let asked = |workload| tasks.iter().any(|task| task.workload == workload);
-    let (idle, probe) = (asked(Workload::Idle), asked(Workload::Probe));
-    let part = |task: &&Task| task.workload == Workload::Probe && task.size > 0;
-    if let Some(part) = tasks.iter().find(part) {
-        return Err(CliError::usage(
-            "--workloads",
-            format!("{part}: a configuration is asked all questions or none"),
-            Some("--workloads probe".to_owned()),
-        ));
-    }
-    tasks.retain(|task| !matches!(task.workload, Workload::Idle | Workload::Probe));
-    Ok(Selected {
-        tasks: tasks
-            .into_iter()
-            .map(|task| (task, rounds(profile, &task)))
-            .collect(),
-        idle,
-        probe,
-    })
-}
-
-fn items<'a>(field: &'static str, list: &'a str) -> Result<Vec<&'a str>, CliError> {
-    let items: Vec<&str> = list.split(',').map(str::trim).collect();
-    if items.iter().any(|item| item.is_empty()) {
-        return Err(CliError::usage(
-            field,
-            format!("{list:?} has an empty item; expected names separated by commas"),
-            None,
-        ));
-    }
-    Ok(items)
-}
-
-/// Most blocks a task may have: more than a week of the fastest trial.
-const MAX_BLOCKS: u32 = 1_000_000;
-
-pub(super) fn count(field: &'static str, text: &str) -> Result<u32, CliError> {
-    text.parse()
-        .ok()
-        .filter(|n| (1..=MAX_BLOCKS).contains(n))
-        .ok_or_else(|| {
-            CliError::usage(
-                field,
-                format!("{text:?} is not a whole number from 1 to {MAX_BLOCKS}"),
-                Some(format!("{field} 30")),
-            )
-        })
-}
-
-/// A duration with its unit: `500ms`, `30s`, `5m`, `1h`.
-pub(super) fn duration(field: &'static str, text: &str) -> Result<Duration, CliError> {
-    time(text).map_err(|problem| CliError::usage(field, problem, Some(format!("{field} 30s"))))
-}
-
-/// As [`duration`]; what is wrong, in words.
-pub(super) fn time(text: &str) -> Result<Duration, String> {
-    let refuse =
-        || format!("{text:?} is not a time from 100ms to 168h, such as 500ms, 30s, 5m or 1h");
-    let split = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .ok_or_else(refuse)?;
-    let (number, unit) = text.split_at(split);
-    let seconds = match unit {
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(refuse()),
-    };
-    let value: f64 = number.parse().map_err(|_| refuse())?;
-    let total = value * seconds;
-    if !(0.1..=168.0 * 3600.0).contains(&total) {
-        return Err(refuse());
-    }
-    Ok(Duration::from_secs_f64(total))
 }
 
 #[cfg(test)]
@@ -485,21 +304,6 @@ mod tests {
             assert!(
                 text.starts_with(field) && text.contains(value),
                 "{flags:?}: {text}"
-            );
-        }
-    }
-
-    #[test]
-    fn durations_have_units() {
-        for (text, ms) in [
-            ("500ms", 500),
-            ("30s", 30_000),
-            ("1.5m", 90_000),
-            ("1h", 3_600_000),
-        ] {
-            assert_eq!(
-                duration("--max-time", text).unwrap(),
-                Duration::from_millis(ms)
             );
         }
     }
