@@ -369,3 +369,39 @@ fn a_broken_runtime_is_skipped_with_its_last_words() {
         assert!(is_empty(temporary.path()));
     }
 }
+
+/// A VMM that is there but no use, by its own doing or by that of this host's KVM: it is skipped at once, with
+/// its version and the reason, and nothing is left of it.
+#[test]
+fn a_vmm_that_is_no_use_is_skipped_with_its_version() {
+    for id in ["firecracker", "cloud-hypervisor"] {
+        let dir = tempfile::tempdir().unwrap();
+        let temporary = tempfile::tempdir().unwrap();
+        let script = "#!/bin/sh\ncase $1 in --version) echo VMM v1.0.0;; *) exit 3;; esac";
+        write_program(&dir.path().join(id), script);
+        let path = format!("{}:/usr/bin:/bin", dir.path().display());
+        let backends = format!("process,{id}");
+        let flags = [
+            "--backends",
+            &backends,
+            "--workloads",
+            "noop",
+            "--blocks",
+            "1",
+        ];
+        let mut command = run_into(&flags, &dir.path().join("out"));
+        let child = start(command.env("PATH", path).env("TMPDIR", temporary.path()));
+        let number = child.id();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(status(&output), 0, "{}", stderr(&output));
+        let document = read_run(&dir.path().join("out"));
+        let vmm = document.backends.iter().find(|b| b.id == id).unwrap();
+        assert_eq!(vmm.status, Status::Skipped);
+        let reason = vmm.reason.as_deref().unwrap();
+        let found = format!("found {}/{id} (VMM v1.0.0), but ", dir.path().display());
+        assert!(reason.starts_with(&found), "{reason}");
+        assert!(vmm.remedy.as_ref().is_some_and(|remedy| !remedy.is_empty()));
+        assert_eq!(left_behind(number), BTreeSet::new());
+        assert!(is_empty(temporary.path()));
+    }
+}

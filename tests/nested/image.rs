@@ -10,12 +10,13 @@ use std::process::Command;
 use isobench::vmm::initramfs::Initramfs;
 
 use crate::kit::Kit;
+use crate::steps::{Bed, LINUX};
 
 /// Where the modules lie, numbered in the order of loading.
 pub const MODULES: &str = "/modules";
 
 /// Writes the image into this folder.
-pub fn write(kit: &Kit, folder: &Path) -> PathBuf {
+pub fn write(kit: &Kit, bed: &Bed, folder: &Path) -> PathBuf {
     let mut tree = Initramfs::new();
     let mut libraries = BTreeSet::new();
     let read = |path: &Path| fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -31,7 +32,10 @@ pub fn write(kit: &Kit, folder: &Path) -> PathBuf {
         tree.file(&place, 0o755, read(&stripped)).unwrap();
         fs::remove_file(stripped).unwrap();
     }
-    for (name, path) in &kit.tools {
+    // Elsewhere every `doctor` would boot a kernel with it.
+    let firecracker = kit.firecracker.iter().filter(|_| bed.name == LINUX.name);
+    let tools = kit.tools.iter().map(|(name, path)| (*name, path));
+    for (name, path) in tools.chain(firecracker.map(|path| ("firecracker", path))) {
         libraries.extend(needed(path));
         tree.file(&format!("/bin/{name}"), 0o755, read(path))
             .unwrap();

@@ -13,6 +13,8 @@ use crate::steps::{BEDS, Bed, Step};
 const KERNEL: &str = "ISOBENCH_NESTED_KERNEL";
 /// The emulator, where it is not `qemu-system-x86_64` on the path.
 const QEMU: &str = "ISOBENCH_NESTED_QEMU";
+/// A static Firecracker; without one its step is skipped, by name.
+const FIRECRACKER: &str = "ISOBENCH_NESTED_FIRECRACKER";
 /// Modules in the order in which they are loaded: KVM's, and those of what containers have
 /// (file systems, networks) and must not have, swap last.
 const MODULES: [&str; 14] = [
@@ -54,6 +56,8 @@ pub struct Kit {
     /// Programs of this build by the name they get in the image.
     pub tools: Vec<(&'static str, PathBuf)>,
     pub programs: BTreeMap<String, PathBuf>,
+    /// Beside `linux-vm`, if there is one.
+    pub firecracker: Option<PathBuf>,
 }
 
 impl Kit {
@@ -102,6 +106,7 @@ impl Kit {
             drivers,
             tools,
             programs: programs(),
+            firecracker: env::var_os(FIRECRACKER).map(PathBuf::from),
         })
     }
 }

@@ -21,7 +21,7 @@ pub mod question;
 pub mod workload;
 
 pub use fact::{Fact, Part, Value};
-pub use frame::{DecodeError, FRAME_BYTES, Frame, GuestFault, Mark, Message, Ready, Report};
+pub use frame::{DecodeError, FRAME_BYTES, Frame, GuestFault, MAGIC, Mark, Message, Ready, Report};
 pub use question::{Ask, Question};
 
 /// Version of this boundary; the payload says it in its first message.
@@ -46,6 +46,14 @@ pub const GUEST_ENVIRONMENT: &str = "ISOBENCH_DOORBELL=registers";
 /// the second serial port of a PC, `/dev/ttyS1`: messages out, requests in, a byte each. It waits for one
 /// byte after its first message, too.
 pub const SERIAL_ENVIRONMENT: &str = "ISOBENCH_SERIAL=ttyS1";
+
+/// As [`SERIAL_ENVIRONMENT`], for a machine with one serial port, `/dev/ttyS0`, which is its kernel's console,
+/// too. Before its first message process 1 has the kernel say no more there than that it dies.
+pub const CONSOLE_ENVIRONMENT: &str = "ISOBENCH_SERIAL=ttyS0";
+
+/// Environment string by which such a process 1 knows that its VMM takes a restart for a wish to go on: it
+/// switches the machine off instead.
+pub const POWER_OFF_ENVIRONMENT: &str = "ISOBENCH_END=off";
 
 /// Environment string by which process 1 of such a virtual machine knows that it has drivers to load
 /// before it is ready: the kernel's modules [`DRIVERS`]`/0`, `/1`, … in that order.

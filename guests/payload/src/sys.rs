@@ -23,6 +23,7 @@ pub mod nr {
     pub const FCNTL: usize = 72;
     pub const READLINK: usize = 89;
     pub const SYSINFO: usize = 99;
+    pub const SYSLOG: usize = 103;
     pub const GETEUID: usize = 107;
     pub const GETEGID: usize = 108;
     pub const GETPPID: usize = 110;

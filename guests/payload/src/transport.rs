@@ -5,11 +5,12 @@ use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use isobench_abi::{
-    AT_ISOBENCH, DOORBELL_PORT, DoorbellPage, FRAME_BYTES, GUEST_ENVIRONMENT, GuestFault,
-    LINES_ENVIRONMENT, Message, Op, PAUSE_ENVIRONMENT, SERIAL_ENVIRONMENT, frame_to_registers,
+    AT_ISOBENCH, CONSOLE_ENVIRONMENT, DOORBELL_PORT, DoorbellPage, FRAME_BYTES, GUEST_ENVIRONMENT,
+    GuestFault, LINES_ENVIRONMENT, Message, Op, PAUSE_ENVIRONMENT, POWER_OFF_ENVIRONMENT,
+    SERIAL_ENVIRONMENT, frame_to_registers,
 };
 
-use crate::serial;
+use crate::serial::{self, Port};
 use crate::start::InitialStack;
 use crate::sys::{Kernel, nr, syscall3, syscall6};
 use crate::work::{Refusal, clock};
@@ -28,14 +29,28 @@ enum Way {
     /// Process 1 of a virtual machine's own Linux: that kernel serves it, the doorbell leads to the
     /// host.
     Guest,
-    /// The same in a VMM of somebody else's: this descriptor, of a serial port, leads to the host.
-    Serial(usize),
+    /// The same in a VMM of somebody else's: a serial port leads to the host.
+    Serial {
+        /// Its descriptor.
+        port: usize,
+        /// Whether the machine is switched off at the end, and not restarted.
+        off: bool,
+    },
     /// A virtual machine without an operating system.
     Doorbell {
         page: *mut DoorbellPage,
         heap_next: u64,
         heap_end: u64,
     },
+}
+
+impl Way {
+    fn serial(port: Port, stack: &InitialStack) -> Self {
+        Self::Serial {
+            port: serial::open(port),
+            off: stack.environment_has(POWER_OFF_ENVIRONMENT),
+        }
+    }
 }
 
 /// The connection to the host.
@@ -54,7 +69,8 @@ impl Link {
                 DOORBELL.store(1, Ordering::Relaxed);
                 Way::Guest
             }
-            None if stack.environment_has(SERIAL_ENVIRONMENT) => Way::Serial(serial::open()),
+            None if stack.environment_has(SERIAL_ENVIRONMENT) => Way::serial(Port::Second, stack),
+            None if stack.environment_has(CONSOLE_ENVIRONMENT) => Way::serial(Port::Console, stack),
             None => Way::Linux {
                 lines: stack.environment_has(LINES_ENVIRONMENT),
                 pause: stack.environment_has(PAUSE_ENVIRONMENT),
@@ -87,7 +103,7 @@ impl Link {
                 line[..FRAME_BYTES].copy_from_slice(&bytes);
                 self.write(1, &line[..FRAME_BYTES + usize::from(lines)]);
             }
-            Way::Serial(port) => {
+            Way::Serial { port, .. } => {
                 self.write(port, &bytes);
                 // The host answers the first message, and so brackets this counter.
                 if first && self.wait().is_err() {
@@ -121,7 +137,7 @@ impl Link {
     pub fn cross(&self) -> bool {
         match self.way {
             // SAFETY: takes and touches nothing.
-            Way::Linux { .. } | Way::Guest | Way::Serial(_) => unsafe {
+            Way::Linux { .. } | Way::Guest | Way::Serial { .. } => unsafe {
                 syscall3(nr::GETPPID, 0, 0, 0) >= 0
             },
             Way::Doorbell { .. } => {
@@ -139,10 +155,10 @@ impl Link {
                 // SAFETY: takes nothing; whoever wants an end sends a signal.
                 unsafe { syscall3(nr::PAUSE, 0, 0, 0) };
             },
-            Way::Linux { pause: false, .. } | Way::Serial(_) => {
+            Way::Linux { pause: false, .. } | Way::Serial { .. } => {
                 const EINTR: isize = 4;
                 let from = match self.way {
-                    Way::Serial(port) => port,
+                    Way::Serial { port, .. } => port,
                     _ => 0,
                 };
                 let mut byte = 0u8;
@@ -169,7 +185,7 @@ impl Link {
             return Ok(&mut []);
         }
         let base = match &mut self.way {
-            Way::Linux { .. } | Way::Guest | Way::Serial(_) => {
+            Way::Linux { .. } | Way::Guest | Way::Serial { .. } => {
                 const PROT_READ_WRITE: usize = 3;
                 const MAP_PRIVATE_ANONYMOUS: usize = 0x22;
                 let length = bytes as usize;
@@ -203,15 +219,15 @@ impl Link {
     pub fn kernel(&self) -> Option<Kernel> {
         match self.way {
             // SAFETY: without the auxiliary-vector entry of a VMM, Linux has started this program.
-            Way::Linux { .. } | Way::Guest | Way::Serial(_) => Some(unsafe { Kernel::new() }),
+            Way::Linux { .. } | Way::Guest | Way::Serial { .. } => Some(unsafe { Kernel::new() }),
             Way::Doorbell { .. } => None,
         }
     }
 
     /// Leaves. Never returns.
     pub fn exit(&self, status: u8) -> ! {
-        if let Way::Serial(port) = self.way {
-            serial::end(port);
+        if let Way::Serial { port, off } = self.way {
+            serial::end(port, off);
         }
         exit(
             matches!(self.way, Way::Guest | Way::Doorbell { .. }),

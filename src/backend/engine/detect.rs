@@ -77,6 +77,12 @@ impl Found {
         }
     }
 
+    /// As [`Self::unusable`], for what something that it needs says.
+    #[must_use]
+    pub fn but(&self, why: Unavailable) -> Unavailable {
+        self.unusable(&why.reason, &why.remedy)
+    }
+
     /// What goes into the result.
     #[must_use]
     pub fn facts(&self, differences: &[impl ToString]) -> EngineFacts {
@@ -121,18 +127,4 @@ pub fn on_path(program: &str) -> Option<PathBuf> {
 pub fn is_executable(file: &Path) -> bool {
     std::fs::metadata(file)
         .is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
-}
-
-/// An engine that this isobench knows by name only.
-pub fn undriven(kind: &EngineKind) -> Unavailable {
-    match path_of(kind) {
-        Err(absent) => absent,
-        Ok(path) => Unavailable {
-            reason: format!(
-                "found {}, but this version of isobench cannot drive it",
-                path.display()
-            ),
-            remedy: "a [[backend]] of your own in isobench.toml".to_owned(),
-        },
-    }
 }

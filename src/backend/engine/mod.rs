@@ -26,6 +26,7 @@
 mod bwrap;
 #[cfg(feature = "engines")]
 mod caller;
+mod cloud_hypervisor;
 pub mod command;
 #[cfg(feature = "engines")]
 mod containerd;
@@ -36,19 +37,26 @@ pub mod detect;
 mod docker;
 mod endpoint;
 mod engined;
+#[cfg(test)]
+mod false_vmm;
+mod firecracker;
 mod front;
 pub(in crate::backend) mod groups;
 #[cfg(feature = "engines")]
 mod grpc;
+mod guest;
+mod http;
 mod image;
 pub mod kind;
 pub mod leftover;
+mod machine;
 mod nspawn;
 mod oci;
 pub mod own;
 mod patience;
 mod pids;
 mod podman;
+mod prelude;
 mod qemu;
 mod started;
 pub mod tail;
@@ -274,7 +282,10 @@ pub fn open(
         EngineKind::Nspawn => Box::new(nspawn::Nspawn::open(services)?),
         EngineKind::Qemu(machine) => Box::new(qemu::Qemu::open(*machine, provided, services)?),
         EngineKind::Own(name) => Box::new(own::Own::open(name, &provided.own, services)?),
-        other => return Err(detect::undriven(other)),
+        EngineKind::Firecracker => Box::new(firecracker::Firecracker::open(provided, services)?),
+        EngineKind::CloudHypervisor => {
+            Box::new(cloud_hypervisor::CloudHypervisor::open(provided, services)?)
+        }
     };
     Engined::new(engine, services)
 }

@@ -69,6 +69,11 @@ impl Started {
         self.tail.take_in();
     }
 
+    /// Takes in what comes from it by another way and is no message, as if it had been printed.
+    pub fn note(&mut self, bytes: &[u8]) {
+        self.tail.note(bytes);
+    }
+
     /// The end of what it has printed.
     #[must_use]
     pub fn printed(&self) -> String {

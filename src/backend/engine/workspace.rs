@@ -115,6 +115,15 @@ impl Workspace {
         Ok(self.short.get_or_init(|| short))
     }
 
+    /// A folder for sockets, by a name that leaves room for theirs.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn socket_folder(&self, name: &str) -> io::Result<PathBuf> {
+        self.folder(name)?;
+        Ok(self.short()?.join(name))
+    }
+
     /// That no guardian watches over it, if so.
     #[must_use]
     pub fn limitations(&self) -> Vec<Limitation> {

@@ -113,6 +113,17 @@ pub fn placement(file: &[u8], header: &setup_header) -> Result<Placement, Kernel
     })
 }
 
+/// The compressed kernel, with the four bytes at its end that say how long it is when unpacked.
+///
+/// # Errors
+/// It lies outside the file.
+pub fn payload<'a>(file: &'a [u8], header: &setup_header) -> Result<&'a [u8], KernelError> {
+    let (offset, length) = (header.payload_offset, header.payload_length);
+    let start = setup_bytes(header).saturating_add(offset as usize);
+    let payload = file.get(start..start.saturating_add(length as usize));
+    payload.ok_or(KernelError::Payload { offset, length })
+}
+
 /// What the kernel says about itself, up to the first byte that is not printable.
 #[must_use]
 pub fn version(file: &[u8], header: &setup_header) -> Option<String> {

@@ -26,6 +26,7 @@ pub mod machine;
 pub mod params;
 pub mod ring0;
 pub mod slots;
+pub mod unpack;
 pub mod vmlinux;
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use isobench_guardian::MARK;
 
 use super::super::command::Patience;
 use super::super::endpoint::{Endpoint, Endpoints};
+use super::super::http::{Body, Connection, NoAnswer};
 use super::super::image;
-use super::http::{Body, Connection, NoAnswer};
 use crate::backend::child::Deadline;
 use crate::backend::container::{PAYLOAD_ID, memory_limit};
 use crate::backend::engine::kind::EngineNetwork;
@@ -109,7 +109,7 @@ impl Docker {
         path: &str,
         body: Body<'_>,
         patience: Patience,
-    ) -> Result<super::http::Answer, Failure> {
+    ) -> Result<super::super::http::Answer, Failure> {
         let asked = Connection::open(&self.endpoint.socket)
             .map_err(NoAnswer::from)
             .and_then(|mut connection| connection.ask(method, path, body, patience));

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::super::command::Patience;
+use super::super::http::{Answer, Body, Connection, NoAnswer};
 use super::super::kind::EngineNetwork;
 use super::super::{CLEAN_UP, Order, Running, Sources, leftover, pids};
 use super::api::Docker;
-use super::http::{Answer, Body, Connection, NoAnswer};
 use super::stream::Attached;
 use crate::sys::fd;
 use crate::sys::pidfd::Exit;

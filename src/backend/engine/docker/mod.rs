@@ -14,7 +14,6 @@
 
 mod api;
 mod cli;
-mod http;
 mod instance;
 mod stream;
 

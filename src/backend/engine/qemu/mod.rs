@@ -18,32 +18,21 @@
 //! `system/cpu-timers.c`), KVM does with an offset of its own. That it is one offset is not believed but
 //! checked: readings of the whole trial must fit one, or the trial is a failure.
 
-mod instance;
-
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use isobench_abi::SERIAL_ENVIRONMENT;
-
-use self::instance::Machine;
 use super::command::Invocation;
 use super::detect::Found;
+use super::guest::{Guest, Port};
 use super::kind::QemuMachine;
+use super::machine::Machine;
 use super::workspace::Workspace;
 use super::{Engine, EngineFacts, EngineKind, Order, Running};
-use crate::backend::linux_vm::options::Savings;
-use crate::backend::linux_vm::{kernel_can_run, kernel_file};
+use crate::backend::linux_vm::kernel_can_run;
 use crate::backend::services::Services;
 use crate::backend::{GuestKernel, Limitation, Provided, Unavailable};
-use crate::metric::Bytes;
 use crate::trial::{Failure, Launch, PhaseLog};
-use crate::vmm::linux::image::Image;
-use crate::vmm::linux::{layout, params};
-use crate::workload::payload;
 
 /// A kernel that is emulated instruction by instruction takes seconds to its first process, and more on a
 /// busy host.
@@ -54,10 +43,7 @@ pub struct Qemu {
     machine: QemuMachine,
     found: Found,
     workspace: Rc<Workspace>,
-    kernel: PathBuf,
-    initramfs: PathBuf,
-    image: Image,
-    guest: GuestKernel,
+    guest: Guest,
 }
 
 impl Qemu {
@@ -72,54 +58,21 @@ impl Qemu {
     ) -> Result<Self, Unavailable> {
         let found = Found::engine(&EngineKind::Qemu(machine))?;
         if machine != QemuMachine::Tcg {
-            kernel_can_run()?;
+            kernel_can_run().map_err(|why| found.but(why))?;
         }
-        let kernel = kernel_file::find(provided.kernel.as_deref(), Path::new("/boot"))?;
-        let path = fs::canonicalize(&kernel.path).map_err(|error| Unavailable {
-            reason: format!("the kernel {}: {error}", kernel.path.display()),
-            remedy: "--kernel PATH of a bzImage".to_owned(),
-        })?;
-        let image = Image::new(&kernel.kernel, payload::BYTES).map_err(|error| Unavailable {
-            reason: format!("the kernel: {error}"),
-            remedy: "--kernel PATH of another bzImage or vmlinux".to_owned(),
-        })?;
         let workspace = services.get(Workspace::new)?;
-        let initramfs = write_initramfs(&image, &workspace)
-            .map_err(|error| found.unusable(&format!("the initramfs: {error}"), "free space"))?;
+        let guest = Guest::find(provided, &workspace, Port::Second);
+        let guest = guest.map_err(|why| found.but(why))?;
         Ok(Self {
             machine,
             found,
             workspace,
-            guest: GuestKernel {
-                sha256: kernel.sha256,
-                format: kernel.kernel.format.name().to_owned(),
-                version: kernel.kernel.version,
-                command_line: parameters().join(" "),
-            },
-            kernel: path,
-            initramfs,
-            image,
+            guest,
         })
     }
 
-    /// As much as `linux-vm` gives its guest.
-    fn memory(&self, launch: &Launch) -> Result<u64, Failure> {
-        let task = launch.task;
-        let heap = task.workload.heap_bytes(task.size);
-        layout::ram(self.image.base(), heap)
-            .ok_or_else(|| invalid("the guest's memory does not fit below 3 GiB"))
-    }
-
     fn command(&self, launch: &Launch, memory: u64) -> Result<Invocation, Failure> {
-        let parameters = parameters();
-        let line = params::command_line(
-            &parameters,
-            &launch.task.argv(),
-            self.image.placement().command_line,
-        )
-        .map_err(|error| invalid(&error.to_string()))?;
-        // Without its NUL, and text: it was put together from text.
-        let line = String::from_utf8_lossy(&line[..line.len().saturating_sub(1)]).into_owned();
+        let line = self.guest.command_line(launch)?;
         let second = "isa-serial,chardev=port,iobase=0x2f8,irq=3";
         let machine: &[&str] = match self.machine {
             QemuMachine::Tcg => &["-M", "pc", "-accel", "tcg", "-cpu", "max"],
@@ -137,35 +90,10 @@ impl Qemu {
             .with(["-serial", "chardev:log"])
             .with(["-chardev", "stdio,id=port,signal=off"])
             .with(["-device", second])
-            .with([Path::new("-kernel"), &self.kernel])
-            .with([Path::new("-initrd"), &self.initramfs])
+            .with([Path::new("-kernel"), self.guest.kernel()])
+            .with([Path::new("-initrd"), self.guest.initramfs()])
             .with(["-append", &line]))
     }
-}
-
-fn invalid(why: &str) -> Failure {
-    Failure::setup(
-        "plan",
-        io::Error::new(io::ErrorKind::InvalidInput, why.to_owned()),
-    )
-}
-
-/// What the kernel is told: to say little on its console, and where the payload speaks.
-fn parameters() -> Vec<&'static str> {
-    let mut parameters = Savings::NONE.parameters();
-    parameters.extend(["quiet", SERIAL_ENVIRONMENT]);
-    parameters
-}
-
-/// The initramfs as a file, the same for all machines of a run.
-fn write_initramfs(image: &Image, workspace: &Workspace) -> io::Result<PathBuf> {
-    let path = workspace.folder("qemu")?.join("initramfs");
-    let [_, initramfs] = image.pieces();
-    let file = File::from(initramfs.file.try_clone_to_owned()?);
-    let mut bytes = vec![0; usize::try_from(initramfs.len).map_err(io::Error::other)?];
-    file.read_exact_at(&mut bytes, 0)?;
-    fs::write(&path, bytes)?;
-    Ok(path)
 }
 
 impl Engine for Qemu {
@@ -191,7 +119,7 @@ impl Engine for Qemu {
     }
 
     fn guest_kernel(&self) -> Option<GuestKernel> {
-        Some(self.guest.clone())
+        Some(self.guest.facts())
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -203,10 +131,11 @@ impl Engine for Qemu {
         order: &Order<'_>,
         log: &mut PhaseLog,
     ) -> Result<Box<dyn Running>, Failure> {
-        let memory = self.memory(order.launch)?;
-        let command = self.command(order.launch, memory)?;
-        let memory = Bytes(i64::try_from(memory).unwrap_or(i64::MAX));
-        let machine = Machine::start(&command.marked(order.name), order, memory, log)?;
+        let memory = self.guest.memory(order.launch)?;
+        let command = self.command(order.launch, memory)?.marked(order.name);
+        // Ends with the payload's first instruction.
+        log.open("run");
+        let machine = Machine::on_pipes(&command, order, memory, Port::Second)?;
         Ok(Box::new(machine))
     }
 }

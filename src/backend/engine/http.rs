@@ -1,5 +1,6 @@
-//! Requests to dockerd: HTTP/1.1 over its Unix socket, one connection a conversation. Synchronous, so
-//! that an answer under way is a descriptor that can be waited for beside the payload's output.
+//! Requests to a daemon or a VMM: HTTP/1.1 over its Unix socket, one connection a conversation.
+//! Synchronous, so that an answer under way is a descriptor that can be waited for beside the payload's
+//! output.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::super::command::{Answering, Impatience, Patience};
+use super::command::{Answering, Impatience, Patience};
 use crate::sys::fd;
 use crate::trial::{EngineEnd, Failure};
 
@@ -74,13 +75,16 @@ impl Answer {
     /// The body of a success.
     ///
     /// # Errors
-    /// dockerd's own words.
+    /// Its own words: dockerd's `message`, Firecracker's `fault_message`.
     pub fn success(self) -> Result<Vec<u8>, NoAnswer> {
         if (200..300).contains(&self.status) {
             return Ok(self.body);
         }
         let said: Option<Value> = serde_json::from_slice(&self.body).ok();
-        let said = said.and_then(|v| Some(v["message"].as_str()?.to_owned()));
+        let said = said.and_then(|v| {
+            let words = v["message"].as_str().or(v["fault_message"].as_str())?;
+            Some(words.to_owned())
+        });
         let said = said.unwrap_or_else(|| format!("status {}", self.status));
         Err(NoAnswer::Engine(EngineEnd::Refused(said)))
     }
@@ -130,7 +134,7 @@ impl Connection {
             Body::Tar(bytes) => ("application/x-tar", bytes),
             Body::Upgrade => ("", &[]),
         };
-        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: docker\r\n");
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
         if matches!(body, Body::Upgrade) {
             head.push_str("Connection: Upgrade\r\nUpgrade: tcp\r\n");
         }
