@@ -65,7 +65,9 @@ fn write_findings(out: &mut String, view: &View) -> std::fmt::Result {
     writeln!(out, "# {}\n", escape(&view.title))?;
     let answers = view.glances.iter().filter_map(|g| g.sentence.as_ref());
     let said = answers.chain(&view.findings).map(Figure::as_str);
-    for sentence in said.chain(view.notes.iter().map(String::as_str)) {
+    let engines = view.engines.iter().map(|engine| engine.sentence.as_str());
+    let notes = view.notes.iter().map(String::as_str).chain(engines);
+    for sentence in said.chain(notes) {
         writeln!(out, "- {}", escape(sentence))?;
     }
     Ok(())

@@ -7,7 +7,7 @@ use super::glance::{self, Glance};
 use super::isolation::{self, Isolation};
 use super::ladder::{self, LadderView};
 use super::noise::{self, Verdict};
-use super::notes::{mark, notes};
+use super::notes::{Engine, engines, mark, notes};
 use super::{balance, boundary, facts, findings, format, pictures, stack};
 use crate::measure::ladder::stack::NAME;
 use crate::measure::samples::Samples;
@@ -51,6 +51,8 @@ pub struct View {
     pub findings: Vec<Figure>,
     /// What could not be measured, and why.
     pub notes: Vec<String>,
+    /// Engines, and how they differ from `container`.
+    pub engines: Vec<Engine>,
 }
 
 /// A short statement about the whole run.
@@ -187,6 +189,7 @@ pub fn view(run: &Run, samples: Option<&Samples>) -> View {
             }
         },
         notes: notes(run),
+        engines: engines(run),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::model::missing;
 use super::{balance, boundary, findings, format, stack};
-use crate::store::document::{RatioResult, Run, Status};
+use crate::store::document::{BackendResult, RatioResult, Run, Status};
 
 /// What stands behind a ratio whose interval is wider than the profile's target: the budget was
 /// spent first.
@@ -14,6 +14,34 @@ pub(super) fn mark(run: &Run, ratio: &RatioResult) -> &'static str {
         (Some(half_width), Some(target)) if half_width > target => WIDE,
         _ => "",
     }
+}
+
+/// Somebody else's program, and how what it makes differs from `container`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Engine {
+    /// In full.
+    pub sentence: String,
+    /// For a screen: the configuration, and in how many points it differs.
+    pub brief: String,
+}
+
+/// The engines of a run.
+pub(super) fn engines(run: &Run) -> Vec<Engine> {
+    let of = |backend: &BackendResult| {
+        let engine = backend.engine.as_ref()?;
+        let count = engine.differences.len();
+        Some(Engine {
+            sentence: format!(
+                "{} is {} ({}). Unlike container: {}.",
+                backend.id,
+                engine.program,
+                engine.version,
+                engine.differences.join("; ")
+            ),
+            brief: format!("{} ({count})", backend.id),
+        })
+    };
+    run.backends.iter().filter_map(of).collect()
 }
 
 /// The notes of a run.
@@ -99,15 +127,6 @@ pub(super) fn notes(run: &Run) -> Vec<String> {
             notes.push(format!(
                 "{}: {} of {} trials were disturbed from outside and are not estimated from.",
                 backend.id, backend.tainted, backend.trials
-            ));
-        }
-        if let Some(engine) = &backend.engine {
-            notes.push(format!(
-                "{} is {} ({}). Unlike container: {}.",
-                backend.id,
-                engine.program,
-                engine.version,
-                engine.differences.join("; ")
             ));
         }
         // Of a ladder it is a finding.

@@ -27,6 +27,15 @@ pub fn render(view: &View) -> String {
     for sentence in said.chain(view.notes.iter().map(String::as_str)) {
         out.push_str(&wrap(&format!("• {sentence}"), 80, 2));
     }
+    if !view.engines.is_empty() {
+        let engines: Vec<&str> = view.engines.iter().map(|e| e.brief.as_str()).collect();
+        let line = format!(
+            "• Somebody else's programs, with the points in which each differs from container (all in \
+             report.html, summary.md and run.json): {}.",
+            engines.join(", ")
+        );
+        out.push_str(&wrap(&line, 80, 2));
+    }
     out
 }
 

@@ -6,6 +6,7 @@ use super::figure::Figure;
 use super::isolation::Isolation;
 use super::model::{Badge, Boundary, View};
 use super::noise::{Level, Verdict};
+use super::notes::Engine;
 use crate::store::document::Run;
 
 /// Letters for that many runs.
@@ -70,6 +71,7 @@ pub fn together(parts: Vec<(&Run, View)>) -> View {
         isolation: Isolation::default(),
         findings: Vec::new(),
         notes,
+        engines: Vec::new(),
     };
     for (index, (_, view)) in parts.into_iter().enumerate() {
         add(&mut whole, view, (index, letter(index)));
@@ -144,6 +146,12 @@ fn add(whole: &mut View, view: View, (index, letter): (usize, char)) {
     whole.noise.reasons.extend(reasons.map(marked));
     whole.findings.extend(view.findings.into_iter().map(marked));
     whole.notes.extend(view.notes.iter().map(|note| of(note)));
+    whole
+        .engines
+        .extend(view.engines.into_iter().map(|engine| Engine {
+            sentence: of(&engine.sentence),
+            brief: of(&engine.brief),
+        }));
     let facts = view.facts.into_iter();
     whole
         .facts

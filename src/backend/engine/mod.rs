@@ -297,8 +297,9 @@ fn remedy(failure: &Failure) -> Option<&'static str> {
         (
             // crun wants every controller of such a host in version 1, also the one nobody mounted.
             "hybrid mode",
+            // A folder of that name without the hierarchy would be worse than none.
             "mkdir -p /sys/fs/cgroup/hugetlb && mount -t cgroup -o hugetlb cgroup \
-             /sys/fs/cgroup/hugetlb",
+             /sys/fs/cgroup/hugetlb || rmdir /sys/fs/cgroup/hugetlb",
         ),
         (
             "newuidmap",
