@@ -23,7 +23,7 @@ fn a_run_counts_what_crosses() {
     let out = dir.path().join("out");
     let flags = ["--workloads", "noop,crossing", "--blocks", "2"];
     let output = run_into(&flags, &out).output().unwrap();
-    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    assert_eq!(support::settled(&output), 0, "{}", stderr(&output));
     assert!(stdout(&output).contains("crossings"), "{}", stdout(&output));
     let document = read_run(&out);
     let crossed = |backend: &str, workload: &str| -> Option<Crossed> {
@@ -93,7 +93,7 @@ fn copies_and_kept_vms_are_counted_by_the_life() {
     let flags = ["--backends", &list, "--workloads", "noop,crossing"];
     let flags = [&flags[..], &["--blocks", "2"]].concat();
     let output = run_into(&flags, &out).output().unwrap();
-    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    assert_eq!(support::settled(&output), 0, "{}", stderr(&output));
     let document = read_run(&out);
     for kind in kinds {
         let crossed = |workload: &str| {

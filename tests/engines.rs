@@ -359,7 +359,7 @@ fn a_broken_runtime_is_skipped_with_its_last_words() {
         let child = start(command.env("PATH", path).env("TMPDIR", temporary.path()));
         let number = child.id();
         let output = child.wait_with_output().unwrap();
-        assert_eq!(status(&output), 0, "{}", stderr(&output));
+        assert_eq!(support::settled(&output), 0, "{}", stderr(&output));
         let document = read_run(&dir.path().join("out"));
         let crun = document.backends.iter().find(|b| b.id == "crun").unwrap();
         assert_eq!(crun.status, Status::Skipped);
@@ -393,7 +393,7 @@ fn a_vmm_that_is_no_use_is_skipped_with_its_version() {
         let child = start(command.env("PATH", path).env("TMPDIR", temporary.path()));
         let number = child.id();
         let output = child.wait_with_output().unwrap();
-        assert_eq!(status(&output), 0, "{}", stderr(&output));
+        assert_eq!(support::settled(&output), 0, "{}", stderr(&output));
         let document = read_run(&dir.path().join("out"));
         let vmm = document.backends.iter().find(|b| b.id == id).unwrap();
         assert_eq!(vmm.status, Status::Skipped);

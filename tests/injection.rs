@@ -34,7 +34,7 @@ fn such_a_run_says_so_everywhere_and_becomes_no_baseline() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
     let output = process("process/startup/clone3=2ms,process/teardown=1ms", &out);
-    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    assert_eq!(support::settled(&output), 0, "{}", stderr(&output));
     let run = read_run(&out);
     let expected = [
         "process/startup/clone3=2000000ns",
@@ -128,7 +128,7 @@ fn the_gate_names_the_metric_and_the_phase_that_was_slowed_down() {
     let clean = run_into(&flags, &base).output().unwrap();
     let slow = injected("container/startup/clone3=50ms", &flags, &head);
     for output in [&clean, &slow] {
-        assert_eq!(status(output), 0, "{}", stderr(output));
+        assert_eq!(support::settled(output), 0, "{}", stderr(output));
     }
     let mut command = isobench();
     let command = command.args(["compare", "--gate", "--format", "json"]);

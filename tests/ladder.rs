@@ -27,7 +27,7 @@ fn climb(folder: &Path) -> Option<(Run, String)> {
         skipped("ladder", &stderr(&output));
         return None;
     }
-    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    assert_eq!(support::settled(&output), 0, "{}", stderr(&output));
     assert!(left_behind(number).is_empty());
     Some((read_run(folder), stdout(&output)))
 }

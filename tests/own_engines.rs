@@ -62,7 +62,7 @@ impl Bench {
     /// Why its first launch failed.
     fn skipped(&self) -> String {
         let (status, document, _) = self.run("noop", "1");
-        assert_eq!(status, 0);
+        assert!(matches!(status, 0 | 5), "{status}");
         let own = own(&document);
         assert_eq!(own.status, Status::Skipped, "{own:?}");
         own.reason.clone().unwrap()
@@ -123,7 +123,7 @@ stop = "rm {rootfs}/{name}.there"
 "#,
     );
     let (status, document, _) = bench.run("noop", "2");
-    assert_eq!(status, 0, "{:?}", own(&document));
+    assert!(matches!(status, 0 | 5), "{:?}", own(&document));
     assert_eq!(own(&document).failures, 0);
     let startup = document.metrics.iter();
     let startup = startup.filter(|m| m.backend == "own" && m.metric == "startup");

@@ -44,7 +44,7 @@ fn real_run(out: &Path) -> Run {
     ];
     let output = run_into(flags.as_flattened(), out).output().unwrap();
     let said = stderr(&output);
-    assert_eq!(status(&output), 0, "{said}");
+    assert_eq!(support::settled(&output), 0, "{said}");
     for file in [
         "run.json",
         "trials.jsonl",
@@ -159,8 +159,12 @@ fn a_report_that_cannot_be_written_loses_no_run() {
     fs::create_dir(&out).unwrap();
     fs::write(out.join("charts"), "in the way").unwrap();
     let output = run_into(&support::SHORT, &out).output().unwrap();
-    // A single trial leaves nothing to draw but its start.
+    // A single trial leaves nothing to draw but its start, and nothing at all where it was disturbed.
     let said = stderr(&output);
+    if status(&output) == 5 {
+        let test = "a_report_that_cannot_be_written_loses_no_run";
+        return support::skipped(test, "the trial was disturbed, and there is no chart");
+    }
     assert_eq!(status(&output), 4, "{said}");
     assert!(
         said.contains("charts") && said.contains("report.html"),

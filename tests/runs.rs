@@ -108,7 +108,7 @@ fn answers_do_not_depend_on_the_backend() {
         ["--format", "json"],
     ];
     let output = run_into(flags.as_flattened(), &out).output().unwrap();
-    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    assert_eq!(support::settled(&output), 0, "{}", stderr(&output));
     let printed: Run = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!(printed, read_run(&out));
     let mut digests = std::collections::BTreeMap::new();
@@ -139,7 +139,7 @@ fn csv_and_markdown_carry_every_estimate() {
             ["--format", format],
         ];
         let output = run_into(flags.as_flattened(), &out).output().unwrap();
-        assert_eq!(status(&output), 0, "{}", stderr(&output));
+        assert_eq!(support::settled(&output), 0, "{}", stderr(&output));
         assert!(stdout(&output).contains(needle), "{}", stdout(&output));
         assert!(out.join("summary.md").exists());
     }
@@ -177,7 +177,7 @@ fn closed_standard_descriptors_cost_a_run_nothing() {
         .env("ISOBENCH", isobench().get_program())
         .output()
         .unwrap();
-    assert_eq!(status(&output), 0);
+    assert_eq!(support::settled(&output), 0);
     assert!(read_run(&out).complete);
 }
 
@@ -218,7 +218,7 @@ fn without_kvm_the_others_still_run() {
             "needs root for a mount namespace",
         );
     };
-    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    assert_eq!(support::settled(&output), 0, "{}", stderr(&output));
     let document = read_run(&out);
     let find = |id: &str| document.backends.iter().find(|b| b.id == id).unwrap();
     assert_eq!(find("microvm").status, Status::Skipped);
@@ -301,7 +301,7 @@ fn copies_show_their_first_reply_and_that_they_are_copies() {
         ["--blocks", "6"],
     ];
     let output = run_into(flags.as_flattened(), &out).output().unwrap();
-    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    assert_eq!(support::settled(&output), 0, "{}", stderr(&output));
     let document = read_run(&out);
     for id in ["process", "microvm", "microvm:snapshot", "microvm:pool"] {
         for (workload, metric) in [
