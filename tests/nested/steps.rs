@@ -179,7 +179,7 @@ const fn step(name: &'static str, command: &'static str, expect: Expect) -> Step
         command,
         user: User::Root,
         group: Group::Root,
-        limit: Duration::from_secs(420),
+        limit: Duration::from_secs(600),
         expect,
     }
 }
