@@ -53,11 +53,11 @@ pub fn validate(args: &AbArgs, random: u64) -> Result<AbPlan, CliError> {
     let most = most
         .map(|text| plan::duration("--max-time", text))
         .transpose()?;
-    let threshold = args.threshold.as_deref().map(percent).transpose()?;
+    let threshold = args.judging.threshold.as_deref().map(percent).transpose()?;
     let seed = plan::seed(args.seed.as_deref(), random)?;
     let rule = Rule {
         threshold,
-        ..gate_file::rule(args.config.as_deref())?
+        ..gate_file::rule(args.judging.config.as_deref())?
     };
     let subjects = subjects(args, runtime)?;
     let configurations = configurations(subjects[0].kind, listed)?;
@@ -73,8 +73,8 @@ pub fn validate(args: &AbArgs, random: u64) -> Result<AbPlan, CliError> {
         subjects,
         profile,
         rule,
-        gate: args.gate,
-        format: args.format,
+        gate: args.judging.gate,
+        format: args.judging.format,
     })
 }
 

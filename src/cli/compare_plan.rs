@@ -29,15 +29,15 @@ pub struct ComparePlan {
 /// # Errors
 /// [`CliError::Usage`] that names the flag, the value and what was expected.
 pub fn validate(args: &CompareArgs) -> Result<ComparePlan, CliError> {
-    let threshold = args.threshold.as_deref().map(percent).transpose()?;
+    let threshold = args.judging.threshold.as_deref().map(percent).transpose()?;
     Ok(ComparePlan {
         base: args.base.clone(),
         head: args.head.clone(),
         threshold,
-        config: args.config.clone(),
-        gate: args.gate,
+        config: args.judging.config.clone(),
+        gate: args.judging.gate,
         lenient: args.baseline_lenient,
-        format: args.format,
+        format: args.judging.format,
     })
 }
 

@@ -40,6 +40,14 @@ pub struct CompareArgs {
     #[arg(long)]
     pub baseline_lenient: bool,
 
+    /// When a change counts, and what is told of it
+    #[command(flatten)]
+    pub judging: JudgingArgs,
+}
+
+/// What `compare` and `ab` are told of verdicts.
+#[derive(Debug, clap::Args)]
+pub struct JudgingArgs {
     /// Smallest change that counts, for every metric [default: 10 for startup, ready, total,
     /// teardown, triad, crossing and chase beyond 64 KiB, 5 for all others]
     #[arg(long, value_name = "PERCENT", allow_hyphen_values = true)]
@@ -108,21 +116,9 @@ pub struct AbArgs {
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub seed: Option<String>,
 
-    /// Smallest change that counts, for every metric [default: as for `compare`]
-    #[arg(long, value_name = "PERCENT", allow_hyphen_values = true)]
-    pub threshold: Option<String>,
-
-    /// Thresholds of the project, `[gate]` [default: isobench.toml, if there is one]
-    #[arg(long, value_name = "PATH")]
-    pub config: Option<PathBuf>,
-
-    /// Make the verdict the exit status: 1 worse, 5 inconclusive, 0 better or same
-    #[arg(long)]
-    pub gate: bool,
-
-    /// What to print on standard output
-    #[arg(long, value_enum, default_value_t = CompareFormat::Human)]
-    pub format: CompareFormat,
+    /// When a change counts, and what is told of it
+    #[command(flatten)]
+    pub judging: JudgingArgs,
 }
 
 /// Output of `compare` and `ab`.

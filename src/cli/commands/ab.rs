@@ -54,11 +54,13 @@ pub fn ab(args: &AbArgs) -> Result<u8, CliError> {
         return Err(CliError::NothingRuns(reasons));
     }
     let lost = |error| CliError::Lane("a build", error);
-    for lane in &mut lanes {
-        // Only those that both have, so that places are the same in both.
-        lane.open(&usable).map_err(lost)?;
+    // Only those that both have, so that places are the same in both.
+    if usable != plan.configurations {
+        for lane in &mut lanes {
+            lane.open(&usable).map_err(lost)?;
+        }
+        plan.configurations = usable;
     }
-    plan.configurations = usable;
     let started = jiff::Timestamp::now().to_string();
     let bar = super::selftest::progress();
     let (raced, early) = race(&plan, &mut lanes, &mut |done, planned| {
