@@ -5,8 +5,6 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -44,8 +42,7 @@ fn wrapped(dir: &Path, name: &str, before: &str, runtime: &Runtime) -> PathBuf {
         "#!/bin/sh\n{before}\nexec {} \"$@\"\n",
         runtime.path.display()
     );
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    support::program(&path, &text);
     path
 }
 
@@ -115,9 +112,8 @@ fn a_slower_create_is_worse_and_named() {
     let startup = metrics.iter().find(|m| m["metric"] == "startup").unwrap();
     assert_eq!(left_behind(pid), BTreeSet::new());
     // A machine that takes the processor away in most trials gives no verdict, and says so.
-    let doubt = startup["doubt"]["words"].as_str().unwrap_or_default();
-    if doubt.contains("were disturbed") {
-        return skipped(NAME, &format!("no verdict: {doubt}"));
+    if let Some(why) = support::disturbed(startup) {
+        return skipped(NAME, &why);
     }
     assert_eq!(status(&output), 1, "{found:#}");
     assert_eq!(startup["verdict"], "worse");

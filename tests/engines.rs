@@ -6,7 +6,6 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -284,7 +283,7 @@ fn what_a_runtime_leaves_that_is_ended_in_the_middle_is_removed() {
             out = dir.path().join("out").display(),
             hangs = hangs.display(),
         );
-        write_program(&dir.path().join("runc"), &script);
+        support::program(&dir.path().join("runc"), &script);
         let out = dir.path().join("out");
         let flags = ["--backends", "runc", "--workloads", "noop"];
         let path = format!(
@@ -319,11 +318,6 @@ fn real(program: &str) -> String {
     stdout(&found).trim().to_owned()
 }
 
-fn write_program(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
 /// A runtime that does not do what it should is skipped with what it printed last, in time.
 #[test]
 fn a_broken_runtime_is_skipped_with_its_last_words() {
@@ -343,7 +337,7 @@ fn a_broken_runtime_is_skipped_with_its_last_words() {
     for (script, says) in cases {
         let dir = tempfile::tempdir().unwrap();
         let temporary = tempfile::tempdir().unwrap();
-        write_program(&dir.path().join("crun"), script);
+        support::program(&dir.path().join("crun"), script);
         let path = format!("{}:/usr/bin:/bin", dir.path().display());
         let mut command = run_into(
             &[
@@ -378,7 +372,7 @@ fn a_vmm_that_is_no_use_is_skipped_with_its_version() {
         let dir = tempfile::tempdir().unwrap();
         let temporary = tempfile::tempdir().unwrap();
         let script = "#!/bin/sh\ncase $1 in --version) echo VMM v1.0.0;; *) exit 3;; esac";
-        write_program(&dir.path().join(id), script);
+        support::program(&dir.path().join(id), script);
         let path = format!("{}:/usr/bin:/bin", dir.path().display());
         let backends = format!("process,{id}");
         let flags = [

@@ -136,9 +136,8 @@ fn the_gate_names_the_metric_and_the_phase_that_was_slowed_down() {
     let json: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
     let metrics = json["metrics"].as_array().unwrap();
     let startup = metrics.iter().find(|m| m["metric"] == "startup").unwrap();
-    let doubt = startup["doubt"]["short"].as_str();
-    if matches!(doubt, Some("other state" | "disturbed" | "failures")) {
-        return skipped(NAME, "this host was disturbed in one of the runs");
+    if let Some(why) = support::disturbed(startup) {
+        return skipped(NAME, &why);
     }
     assert_eq!(status(&output), 1, "{json:#}");
     assert_eq!(startup["verdict"], "worse", "{json:#}");

@@ -129,7 +129,8 @@ mod tests {
         fs::create_dir(&folder).unwrap();
         let name = crate::Owner::current().unwrap().new_name();
         let start = |program: &str| {
-            fs::copy("/bin/sleep", folder.join(program)).unwrap();
+            // A link: a copy that another thread's child still holds open for writing cannot be executed.
+            std::os::unix::fs::symlink("/bin/sleep", folder.join(program)).unwrap();
             let mut command = std::process::Command::new(folder.join(program));
             command.arg0(format!("--root=/tmp/{name}/store")).arg("60");
             command.spawn().unwrap()

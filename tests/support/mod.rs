@@ -6,6 +6,7 @@ pub mod folder;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -101,6 +102,27 @@ pub fn stdout(output: &Output) -> String {
 /// Says by name that a test cannot be run here.
 pub fn skipped(test: &str, why: &str) {
     eprintln!("skipped: {test}: {why}");
+}
+
+/// Writes a program, by way of a process of its own: what this one holds open for writing while another
+/// thread forks cannot be executed (ETXTBSY, execve(2)).
+pub fn program(path: &Path, text: &str) {
+    let mut install = Command::new("install");
+    let install = install.args(["-m", "755", "/dev/stdin"]).arg(path);
+    let mut install = install.stdin(Stdio::piped()).spawn().expect("install");
+    let mut input = install.stdin.take().expect("a pipe");
+    input.write_all(text.as_bytes()).expect("it reads");
+    drop(input);
+    assert!(install.wait().expect("it ends").success(), "{path:?}");
+}
+
+/// Why a compared metric has no verdict, where that is the host's doing and not the tool's.
+pub fn disturbed(metric: &serde_json::Value) -> Option<String> {
+    let doubt = &metric["doubt"];
+    let host = ["other state", "disturbed", "failures", "too few"];
+    let short = doubt["short"].as_str()?;
+    host.contains(&short)
+        .then(|| format!("no verdict: {short}: {}", doubt["words"]))
 }
 
 /// Starts it with its output in pipes.
