@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -159,7 +160,7 @@ fn kept_daemons_serve_a_run_and_go_with_all_that_is_theirs_also_when_killed() {
     let out = dir.path().join("out");
     let flags = [
         "--backends",
-        "process,containerd,dockerd",
+        "process,containerd,cri,dockerd",
         "--workloads",
         "noop",
         "--blocks",
@@ -168,7 +169,7 @@ fn kept_daemons_serve_a_run_and_go_with_all_that_is_theirs_also_when_killed() {
     let output = run_into(&flags, &out).output().unwrap();
     assert!(matches!(status(&output), 0 | 5), "{}", stderr(&output));
     let document = read_run(&out);
-    for id in ["containerd", "dockerd"] {
+    for id in ["containerd", "cri", "dockerd"] {
         assert_eq!(backend(&document, id).failures, 0);
         let used = backend(&document, id).engine.as_ref().unwrap();
         assert!(used.program.contains("isobench-engines"), "{used:?}");
@@ -176,6 +177,7 @@ fn kept_daemons_serve_a_run_and_go_with_all_that_is_theirs_also_when_killed() {
     let now = shown()["daemons"].as_array().unwrap().clone();
     let pids = |all: &[serde_json::Value]| all.iter().map(|d| d["pid"].clone()).collect::<Vec<_>>();
     assert_eq!(pids(&now), pids(&daemons), "a run leaves them alone");
+    two_at_once(&daemons, &flags);
 
     // What is dead is taken down as well.
     let dockerd = daemons.iter().find(|d| d["name"] == "dockerd").unwrap();
@@ -198,6 +200,44 @@ fn kept_daemons_serve_a_run_and_go_with_all_that_is_theirs_also_when_killed() {
     assert!(isobench_guardian::marked(|mark| mark == "isobench-engines").is_empty());
     // The kernel takes a container's interfaces down later.
     until("as before", || world() == before);
+}
+
+/// Two runs at daemons that are somebody else's: neither takes the image of the other, and both are gone
+/// afterwards, as is what an earlier one has left.
+fn two_at_once(daemons: &[serde_json::Value], flags: &[&str]) {
+    let socket = |name: &str| {
+        let daemon = daemons.iter().find(|d| d["name"] == name).unwrap();
+        daemon["socket"].as_str().unwrap().to_owned()
+    };
+    let (containerd, dockerd) = (socket("containerd"), socket("dockerd"));
+    let given = ["--containerd-socket", &containerd];
+    let given = [flags, &given, &["--docker-socket", &dockerd]].concat();
+    let dir = tempfile::tempdir().unwrap();
+    let outs = ["one", "two"].map(|name| dir.path().join(name));
+    let both = outs.each_ref().map(|out| start(&mut run_into(&given, out)));
+    for (child, out) in both.into_iter().zip(&outs) {
+        let output = child.wait_with_output().unwrap();
+        assert!(matches!(status(&output), 0 | 5), "{}", stderr(&output));
+        let document = read_run(out);
+        for id in ["containerd", "cri", "dockerd"] {
+            let found = backend(&document, id);
+            assert_eq!((found.trials, found.failures), (1, 0), "{found:?}");
+        }
+    }
+    for namespace in ["isobench", "k8s.io"] {
+        let mut ctr = Command::new("ctr");
+        let ctr = ctr.args(["--address", &containerd, "--namespace", namespace]);
+        let images = ctr.args(["images", "list", "-q"]).output().unwrap();
+        assert!(images.status.success(), "{}", stderr(&images));
+        let images = stdout(&images);
+        assert!(!images.contains("isobench.invalid/payload"), "{images}");
+    }
+    let request = "GET /images/json HTTP/1.0\r\nHost: docker\r\n\r\n";
+    let mut stream = UnixStream::connect(dockerd).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut images = String::new();
+    stream.read_to_string(&mut images).unwrap();
+    assert!(images.ends_with("\r\n\r\n[]\n"), "{images}");
 }
 
 /// The trials of a daemon that dies fail as such; those of all others are whole, and nothing is left.

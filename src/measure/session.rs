@@ -22,6 +22,9 @@ use crate::sys::interrupt;
 use crate::trial::{Failure, Launch};
 use crate::workload::{Answer, known_answer, payload};
 
+/// How much earlier than asked a wait may end: it is rounded to the kernel's milliseconds.
+const GRAIN: Duration = Duration::from_millis(1);
+
 /// Share of the time that blocks may take where idle instances are counted out as well; what is left
 /// after those is for blocks again.
 const BLOCKS_SHARE: f64 = 0.75;
@@ -321,8 +324,13 @@ impl<'a> Session<'a> {
             });
             match outcome {
                 Err(Failure::Interrupted) => return Ok(Outcome::Cut(interrupted())),
-                // Its time was not up, the run's was: no failure of the backend.
-                Err(failure) if failure.is_timeout() && deadline < self.plan.deadline => {
+                // Its time was not up, the run's was: no failure of the backend. A user's own engine may
+                // have less time than either.
+                Err(failure)
+                    if failure.is_timeout()
+                        && deadline < self.plan.deadline
+                        && self.limit.saturating_duration_since((self.now)()) <= GRAIN =>
+                {
                     return Ok(Outcome::Cut(EndedEarly::MaxTime));
                 }
                 _ => {}

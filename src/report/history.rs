@@ -68,7 +68,7 @@ pub fn terminal(runs: &[Entry], trends: &Trends) -> String {
             last(trend)
         );
         for change in &trend.changes {
-            let _ = writeln!(out, "{}", fit(&changed(change), 80));
+            let _ = writeln!(out, "{}", fit(&changed(trend, change), 80));
         }
     }
     out
@@ -103,16 +103,21 @@ pub(super) fn value(trend: &Trend, value: f64) -> String {
     }
 }
 
-fn changed(change: &Change) -> String {
+fn changed(trend: &Trend, change: &Change) -> String {
     let since = since(change);
-    format!("  {} since {since}", how_much(change))
+    format!("  {} since {since}", how_much(trend, change))
 }
 
-/// `worse +20.1 %`.
-pub(super) fn how_much(change: &Change) -> String {
-    let percent = (change.after / change.before - 1.0) * 100.0;
+/// `worse +20.1 %`; of nothing there is no share: `worse, from 0 B to 4.00 KiB`.
+pub(super) fn how_much(trend: &Trend, change: &Change) -> String {
     let word = if change.worse { "worse" } else { "better" };
-    format!("{word} {percent:+.1} %")
+    if change.before > 0.0 {
+        let percent = (change.after / change.before - 1.0) * 100.0;
+        format!("{word} {percent:+.1} %")
+    } else {
+        let [before, after] = [change.before, change.after].map(|v| value(trend, v));
+        format!("{word}, from {before} to {after}")
+    }
 }
 
 /// The first run behind a change: when, of which commit, which.
@@ -263,11 +268,20 @@ mod tests {
 
     #[test]
     fn a_change_names_its_commit() {
-        let line = changed(&trend(&[7.0, 8.0], Some(1)).changes[0]);
+        let mut trend = trend(&[7.0, 8.0], Some(1));
+        let line = changed(&trend, &trend.changes[0]);
         assert_eq!(
             line,
             "  worse +15.0 % since 2026-01-02 03:04, commit 0123456, run r"
         );
+        trend.unit = Unit::Bytes;
+        trend.relative = false;
+        let change = Change {
+            before: 0.0,
+            after: 4096.0,
+            ..trend.changes[0].clone()
+        };
+        assert_eq!(how_much(&trend, &change), "worse, from 0 B to 4.00 KiB");
     }
 
     #[test]

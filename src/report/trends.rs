@@ -143,7 +143,7 @@ fn changes(trends: &Trends) -> Vec<Found<'_>> {
             figure: Figure::new(
                 format!(
                     "{} (median {} before, {} after)",
-                    how_much(change),
+                    how_much(trend, change),
                     value(trend, change.before),
                     value(trend, change.after)
                 ),
@@ -175,8 +175,12 @@ fn now(trend: &Trend) -> Now<'_> {
         change: change.map_or_else(
             || Figure::words("none"),
             |change| {
-                let text = format!("{} since {}", how_much(change), minute(&change.started));
-                Figure::new(text, [change.after / change.before])
+                let text = format!(
+                    "{} since {}",
+                    how_much(trend, change),
+                    minute(&change.started)
+                );
+                Figure::new(text, share(change))
             },
         ),
         class: change.map_or(
@@ -264,12 +268,18 @@ fn alt(trend: &Trend) -> String {
     for change in &trend.changes {
         text.push_str(&format!(
             ", {} since {}",
-            how_much(change),
+            how_much(trend, change),
             minute(&change.started)
         ));
     }
     text.push_str(". ");
     text
+}
+
+/// What a change is sorted by, where there is something that it is a share of.
+fn share(change: &Change) -> Vec<f64> {
+    let share = (change.before > 0.0).then(|| change.after / change.before);
+    share.into_iter().collect()
 }
 
 fn row(trend: &Trend, line: &HashMap<&str, usize>) -> Row {
@@ -324,12 +334,12 @@ fn stretches(trend: &Trend, points: &[(usize, f64)]) -> Vec<Stretch> {
 
 fn mark(trend: &Trend, change: &Change) -> Mark {
     Mark {
-        short: how_much(change),
+        short: how_much(trend, change),
         tip: Tip {
             text: format!(
                 "{}: {} since {}",
                 trend.backend,
-                how_much(change),
+                how_much(trend, change),
                 since(change)
             ),
             values: vec![change.before, change.after],

@@ -112,12 +112,13 @@ pub fn path_of(kind: &EngineKind) -> Result<PathBuf, Unavailable> {
     })
 }
 
-/// Where a program is: on the search path, or where an ordinary user's path does not look.
+/// Where a program is: on the search path, or where an ordinary user's path does not look. Parts of the
+/// path that are relative or empty would mean another program in every folder, and are left out.
 pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    let mut folders = std::env::split_paths(&path).chain(system);
-    folders.find_map(|folder| {
+    let folders = std::env::split_paths(&path).filter(|folder| folder.is_absolute());
+    folders.chain(system).find_map(|folder| {
         let file = folder.join(program);
         is_executable(&file).then_some(file)
     })

@@ -59,6 +59,12 @@ impl Workspace {
         self.owner.new_name()
     }
 
+    /// Whether a name is one that a harness has left which is no more.
+    #[must_use]
+    pub fn is_left(&self, name: &str) -> bool {
+        Owner::of(name).is_some_and(|owner| owner.is_gone(self.owner))
+    }
+
     /// The root directory with the payload: `payload`, and empty `proc` and `dev` to mount on.
     #[must_use]
     pub fn root(&self) -> PathBuf {

@@ -1,12 +1,13 @@
 //! Images for containerd: an archive made in memory, imported once by `ctr`, which comes with containerd.
 
+use std::ffi::OsStr;
 use std::io;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::super::command::Patience;
+use super::super::command::{Invocation, Patience};
 use super::super::detect::Found;
 use super::super::endpoint::Endpoint;
 use super::super::image::layer;
@@ -16,6 +17,8 @@ use crate::backend::engine::workspace::Workspace;
 use crate::trial::Failure;
 use crate::workload::payload;
 
+/// What the payload's images are called.
+const REPOSITORY: &str = "isobench.invalid/payload";
 /// What to type where there is no `ctr`.
 const REMEDY: &str = "apt-get install --no-install-recommends containerd";
 
@@ -33,6 +36,22 @@ pub struct Image {
 }
 
 impl Image {
+    /// Imports the payload as an image of this harness's own: two at one daemon have two. Those of harnesses
+    /// that were killed are removed.
+    ///
+    /// # Errors
+    /// As [`Self::import`].
+    pub fn own(
+        endpoint: &Endpoint,
+        namespace: &'static str,
+        workspace: &Workspace,
+    ) -> Result<Self, Unavailable> {
+        let name = format!("{REPOSITORY}:{}", workspace.new_name());
+        let image = Self::import(endpoint, namespace, &name, (&["/payload"], &[]), workspace)?;
+        image.sweep(workspace);
+        Ok(image)
+    }
+
     /// Imports the payload as an image of this name, started with these arguments and environment where
     /// whoever starts it says nothing else.
     ///
@@ -69,17 +88,38 @@ impl Image {
         }
     }
 
-    fn ctr(&self, command: &[&str], more: &[&std::ffi::OsStr]) -> Result<(), Failure> {
-        let patience = Patience::to_clean_up(CLEAN_UP);
-        let command = self
-            .ctr
+    fn command(&self, command: &[&str]) -> Invocation {
+        self.ctr
             .command()
             .with(["--address"])
             .with([&self.endpoint.socket])
             .with(["--namespace", self.namespace])
             .with(command)
-            .with(more);
+    }
+
+    fn ctr(&self, command: &[&str], more: &[&OsStr]) -> Result<(), Failure> {
+        let patience = Patience::to_clean_up(CLEAN_UP);
+        let command = self.command(command).with(more);
         command.run_with(Stdio::null(), Stdio::null(), patience)
+    }
+
+    fn sweep(&self, workspace: &Workspace) {
+        let listed = self.command(&["images", "list"]);
+        let left = match listed.run(Patience::to_clean_up(CLEAN_UP)) {
+            Ok(table) => left(&String::from_utf8_lossy(&table), |tag| {
+                workspace.is_left(tag)
+            }),
+            Err(failure) => return tracing::warn!(%failure, "images not listed"),
+        };
+        if !left.is_empty() {
+            self.remove(&left.iter().map(OsStr::new).collect::<Vec<_>>());
+        }
+    }
+
+    fn remove(&self, names: &[&OsStr]) {
+        if let Err(failure) = self.ctr(&["images", "remove", "--sync"], names) {
+            tracing::warn!(%failure, ?names, "images left behind");
+        }
     }
 }
 
@@ -88,15 +128,34 @@ impl Drop for Image {
         if self.endpoint.folder.is_some() {
             return;
         }
-        let mut names: Vec<&std::ffi::OsStr> = vec![self.name.as_ref()];
+        let mut names: Vec<&OsStr> = vec![self.name.as_ref()];
         if self.namespace == super::super::cri::NAMESPACE {
             names.push(self.id.as_ref());
         }
-        let removed = self.ctr(&["images", "remove", "--sync"], &names);
-        if let Err(failure) = removed {
-            tracing::warn!(%failure, image = self.name, "image left behind");
-        }
+        self.remove(&names);
     }
+}
+
+/// Of a table that `ctr images list` prints (name, type, digest, …), the names that stand for images whose
+/// tag is wanted: Kubernetes' plugin gives each a second name.
+fn left(table: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let rows: Vec<(&str, &str)> = table
+        .lines()
+        .filter_map(|line| {
+            let mut columns = line.split_whitespace();
+            Some((columns.next()?, columns.nth(1)?))
+        })
+        .collect();
+    let tag = |name: &str| Some(name.strip_prefix(REPOSITORY)?.strip_prefix(':')?.to_owned());
+    let left: Vec<&str> = rows
+        .iter()
+        .filter(|(name, _)| tag(name).is_some_and(|tag| wanted(&tag)))
+        .map(|(_, digest)| *digest)
+        .collect();
+    rows.iter()
+        .filter(|(_, digest)| left.contains(digest))
+        .map(|(name, _)| (*name).to_owned())
+        .collect()
 }
 
 /// An OCI image layout in a tar archive, the digest of its layer and that of its configuration (OCI image
@@ -111,7 +170,8 @@ fn archive(
     let config = json!({
         "architecture": "amd64",
         "os": "linux",
-        "config": { "Entrypoint": arguments, "Env": environment },
+        // So that no two images are one to a daemon that goes by the digest.
+        "config": { "Entrypoint": arguments, "Env": environment, "Labels": { "isobench": name } },
         "rootfs": { "type": "layers", "diff_ids": [&chain] },
     });
     let config = config.to_string().into_bytes();
@@ -150,4 +210,24 @@ fn digest(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
     let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_harness_left_is_found_under_both_its_names() {
+        let table = "\
+REF                          TYPE                DIGEST       SIZE    PLATFORMS   LABELS
+isobench.invalid/payload:old application/vnd.oci sha256:aaaa  1.0 MiB linux/amd64 -
+isobench.invalid/payload:new application/vnd.oci sha256:bbbb  1.0 MiB linux/amd64 -
+sha256:1111                  application/vnd.oci sha256:aaaa  1.0 MiB linux/amd64 -
+sha256:2222                  application/vnd.oci sha256:bbbb  1.0 MiB linux/amd64 -
+somebody.example/old:old     application/vnd.oci sha256:cccc  1.0 MiB linux/amd64 -
+";
+        let found = left(table, |tag| tag == "old");
+        assert_eq!(found, ["isobench.invalid/payload:old", "sha256:1111"]);
+        assert!(left("", |_| true).is_empty());
+    }
 }

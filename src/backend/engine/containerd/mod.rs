@@ -30,7 +30,6 @@ use crate::backend::child::Deadline;
 use crate::backend::services::Services;
 use crate::backend::{Limitation, Provided, Unavailable};
 use crate::trial::{Failure, PhaseLog};
-use crate::workload::payload;
 
 /// containerd's word for who asks: nobody else's containers are in there.
 const NAMESPACE: &str = "isobench";
@@ -67,14 +66,7 @@ impl Containerd {
         let workspace = services.get(Workspace::new)?;
         let caller = Caller::new("containerd", endpoints.containerd()?, Some(NAMESPACE))?;
         let version = version(&caller)?;
-        let name = format!("isobench.invalid/payload:{}", &payload::SHA256[..12]);
-        let image = Image::import(
-            &caller.endpoint,
-            NAMESPACE,
-            &name,
-            (&["/payload"], &[]),
-            &workspace,
-        )?;
+        let image = Image::own(&caller.endpoint, NAMESPACE, &workspace)?;
         let mut limitations = workspace.limitations();
         let groups = EngineGroups::find(&mut limitations).ok();
         Ok(Self {

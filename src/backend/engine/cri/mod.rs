@@ -39,7 +39,6 @@ use crate::backend::daemons::PAUSE_IMAGE;
 use crate::backend::services::Services;
 use crate::backend::{Limitation, Provided, Unavailable};
 use crate::trial::{Failure, PhaseLog};
-use crate::workload::payload;
 
 /// Where Kubernetes keeps what is its own in containerd.
 pub const NAMESPACE: &str = "k8s.io";
@@ -81,14 +80,7 @@ impl Cri {
             remedy: "enable the cri plugin in containerd's configuration (disabled_plugins = [])"
                 .to_owned(),
         })?;
-        let name = format!("isobench.invalid/payload:{}", &payload::SHA256[..12]);
-        let image = Image::import(
-            &caller.endpoint,
-            NAMESPACE,
-            &name,
-            (&["/payload"], &[]),
-            &workspace,
-        )?;
+        let image = Image::own(&caller.endpoint, NAMESPACE, &workspace)?;
         let pause = caller.endpoint.folder.is_some().then(|| {
             let forever = [isobench_abi::PAUSE_ENVIRONMENT];
             let arguments = ["/payload", "idle", "0", "1"];

@@ -10,6 +10,7 @@ use super::super::command::Patience;
 use super::super::endpoint::{Endpoint, Endpoints};
 use super::super::http::{Body, Connection, NoAnswer};
 use super::super::image;
+use super::super::workspace::Workspace;
 use crate::backend::child::Deadline;
 use crate::backend::container::{PAYLOAD_ID, memory_limit};
 use crate::backend::engine::kind::EngineNetwork;
@@ -19,8 +20,8 @@ use crate::backend::{Provided, Unavailable};
 use crate::trial::{EngineEnd, Failure};
 use crate::workload::payload;
 
-/// Name of the image's repository; the tag says which payload.
-pub const REPOSITORY: &str = "isobench-payload";
+/// Name of the image's repository; the tag says whose it is: two harnesses at one daemon have two.
+const REPOSITORY: &str = "isobench-payload";
 /// Tasks that a container may have, as `container`'s.
 pub const TASKS: u32 = 16;
 
@@ -44,8 +45,10 @@ impl Docker {
     pub fn open(provided: &Provided, services: &mut Services) -> Result<Self, Unavailable> {
         let endpoints = Endpoints::of(provided, services)?;
         let endpoint = endpoints.dockerd()?;
+        let workspace = services.get(Workspace::new)?;
+        let tag = workspace.new_name();
         let mut docker = Self {
-            image: format!("{REPOSITORY}:{}", &payload::SHA256[..12]),
+            image: format!("{REPOSITORY}:{tag}"),
             version: String::new(),
             endpoint,
             endpoints,
@@ -55,7 +58,8 @@ impl Docker {
             remedy: "see what it says; DOCKER_HOST and --docker-socket name another one".to_owned(),
         };
         docker.version = docker.ask_version().map_err(refused)?;
-        docker.load().map_err(refused)?;
+        docker.sweep(&workspace);
+        docker.load(&tag).map_err(refused)?;
         Ok(docker)
     }
 
@@ -75,11 +79,47 @@ impl Docker {
         Ok(answer["Version"].as_str().unwrap_or("unknown").to_owned())
     }
 
-    fn load(&self) -> Result<(), Failure> {
+    /// Removes the images of harnesses that were killed.
+    fn sweep(&self, workspace: &Workspace) {
+        let path = format!(r#"/images/json?filters={{"reference":["{REPOSITORY}"]}}"#);
+        let path = path
+            .replace('{', "%7B")
+            .replace('}', "%7D")
+            .replace('"', "%22");
+        let answer = self.ask("GET", &path, Body::None, self.patience());
+        let listed = answer.and_then(|a| a.json().map_err(|e| self.failure(&path, e)));
+        let images = match listed {
+            Ok(images) => images,
+            Err(failure) => return tracing::warn!(%failure, "images not listed"),
+        };
+        let images = images.as_array().into_iter().flatten();
+        let tags = images.flat_map(|image| image["RepoTags"].as_array().into_iter().flatten());
+        for image in tags.filter_map(Value::as_str) {
+            let tag = image.rsplit_once(':').map_or("", |(_, tag)| tag);
+            if workspace.is_left(tag) {
+                self.remove(image);
+            }
+        }
+    }
+
+    fn remove(&self, image: &str) {
+        let path = format!("/images/{image}");
+        let patience = Patience::to_clean_up(CLEAN_UP);
+        let removed = match self.ask("DELETE", &path, Body::None, patience) {
+            // Another harness has swept it.
+            Ok(answer) if answer.status == 404 => return,
+            Ok(answer) => answer.success().map_err(|e| self.failure(&path, e)),
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = removed {
+            tracing::warn!(%failure, image, "image left behind");
+        }
+    }
+
+    fn load(&self, tag: &str) -> Result<(), Failure> {
         let layer = image::layer(payload::BYTES);
         let layer = layer.map_err(|error| Failure::setup("image", error))?;
-        let (repository, tag) = self.image.split_once(':').unwrap_or((REPOSITORY, "latest"));
-        let path = format!("/images/create?fromSrc=-&repo={repository}&tag={tag}");
+        let path = format!("/images/create?fromSrc=-&repo={REPOSITORY}&tag={tag}");
         let answer = self.ask("POST", &path, Body::Tar(&layer), self.patience())?;
         let body = answer.success().map_err(|e| self.failure(&path, e))?;
         // Progress and errors are lines of JSON behind a status that is always good.
@@ -181,15 +221,8 @@ impl Docker {
 impl Drop for Docker {
     fn drop(&mut self) {
         // A daemon of our own goes with all it has.
-        if self.endpoint.folder.is_some() {
-            return;
-        }
-        let path = format!("/images/{}", self.image);
-        let patience = Patience::to_clean_up(CLEAN_UP);
-        let removed = self.ask("DELETE", &path, Body::None, patience);
-        let removed = removed.and_then(|a| a.success().map_err(|e| self.failure(&path, e)));
-        if let Err(failure) = removed {
-            tracing::warn!(%failure, image = self.image, "image left behind");
+        if self.endpoint.folder.is_none() {
+            self.remove(&self.image);
         }
     }
 }

@@ -116,7 +116,9 @@ impl Instance {
             tracing::debug!(name = self.name, %failure, "its runtime does not remove it");
         }
         self.sweep();
-        if let Err(error) = fs::remove_dir_all(&self.bundle) {
+        if let Err(error) = fs::remove_dir_all(&self.bundle)
+            && error.kind() != io::ErrorKind::NotFound
+        {
             tracing::error!(path = %self.bundle.display(), %error, "bundle left behind");
         }
     }
@@ -265,7 +267,8 @@ impl Running for Instance {
             self.sweep();
         }
         let bundle = teardown.time("bundle_remove", || fs::remove_dir_all(&self.bundle));
-        self.removed = true;
+        // What is still there is tried once more when this is dropped.
+        self.removed = self.left().is_none();
         ended?;
         // By force, it may never have come to a container: what counts is that there is none.
         if !is_running {
