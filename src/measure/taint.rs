@@ -15,8 +15,8 @@ const STEP: i64 = 20_000_000;
 
 /// `/proc/stat` counts in ticks of 10 ms (USER_HZ, proc_stat(5)).
 const TICK: i64 = 10_000_000;
-/// Largest share of a trial's time that may be stolen. Below half a second a single tick is more.
-const STOLEN: i64 = 50;
+/// Largest part of a trial's time that may be stolen, 1 in so many. Below 200 ms a single tick is more.
+const STOLEN: i64 = 20;
 
 /// Compares the host's state from trial to trial.
 #[derive(Debug)]
@@ -128,7 +128,7 @@ mod tests {
             ["steal"]
         );
         // One tick of a trial that is long enough changes nothing.
-        for (at, tainted) in [(499_000_000, true), (501_000_000, false)] {
+        for (at, tainted) in [(199_000_000, true), (201_000_000, false)] {
             let long = State {
                 steal: Some(8),
                 at,
