@@ -94,6 +94,26 @@ fn a_slower_host_is_no_regression() {
     assert_eq!(status(&output), 0, "{}", stdout(&output));
 }
 
+/// A ratio does not cancel all of a machine's state: what is no larger than the reference's own change
+/// proves nothing, what is larger does.
+#[test]
+fn a_change_that_the_reference_outdoes_is_inconclusive() {
+    for (host, startup, expected) in [(1.2, 1.15, 5), (1.2, 1.4, 1), (1.0, 1.15, 1)] {
+        let other = Recipe {
+            host,
+            startup,
+            ..head()
+        };
+        let output = Case::new(&Recipe::default(), &other).compare(&["--gate", "--format", "json"]);
+        assert_eq!(status(&output), expected, "{}", stdout(&output));
+        let json = json(&output);
+        let metrics = json["metrics"].as_array().unwrap();
+        let startup = metrics.iter().find(|m| m["metric"] == "startup").unwrap();
+        let outdone = startup["doubt"]["short"] == "other state";
+        assert_eq!(outdone, expected == 5, "{startup}");
+    }
+}
+
 #[test]
 fn ten_percent_of_work_is_found_and_named() {
     let slower = Recipe {

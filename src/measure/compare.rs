@@ -228,6 +228,32 @@ fn moved(base: &Quantity, head: &Quantity, rule: &Rule) -> Option<Doubt> {
     })
 }
 
+/// Doubt about a change that is no larger than what the reference itself moved by between the runs, or
+/// the start of the bare process, which tells the machine's state: a ratio does not cancel all of it.
+fn outdone(compared: &Compared, base: &Quantity, head: &Quantity, state: f64) -> Option<Doubt> {
+    let decided = matches!(compared.verdict, Word::Better | Word::Worse);
+    if !decided || !compared.relative {
+        return None;
+    }
+    let own = (head.reference? / base.reference?).ln();
+    let moved = own.abs().max(state.abs());
+    (compared.ratio?.ln().abs() <= moved).then(|| Doubt {
+        short: "other state",
+        words: format!(
+            "{REFERENCE} itself moved by {:.1} % between the runs, no less than this",
+            moved.exp_m1() * 100.0
+        ),
+    })
+}
+
+/// By how much the start of the bare process differs, on the scale of logarithms.
+fn state(both: &[(&Quantity, &Quantity)]) -> f64 {
+    let start = |(b, _): &&(&Quantity, &Quantity)| b.key.metric == STARTUP.name;
+    let references = both.iter().find(start);
+    let factor = references.and_then(|(b, h)| Some(h.reference? / b.reference?));
+    factor.map_or(0.0, f64::ln)
+}
+
 /// How far a change goes in the bad direction, on the scale of logarithms.
 fn harm(c: &Compared) -> f64 {
     let log = c.ratio.map_or(0.0, f64::ln);
@@ -347,6 +373,7 @@ fn judge_all(both: &[(&Quantity, &Quantity)], rule: &Rule, early: &str) -> Vec<C
         .iter()
         .map(|(b, h)| change(b.batches.as_ref()?, h.batches.as_ref()?))
         .collect();
+    let state = state(both);
     let strictest = rule.alpha / changes.iter().flatten().count().max(1) as f64;
     // A p-value that is none is all that could be refused, and no test gives one.
     let tested = corrected(&changes).unwrap_or_else(|_| vec![None; both.len()]);
@@ -364,7 +391,9 @@ fn judge_all(both: &[(&Quantity, &Quantity)], rule: &Rule, early: &str) -> Vec<C
                     say(&mut compared, &answer, early);
                 }
             }
-            if let Some(doubt) = moved(pair.0, pair.1, rule) {
+            let doubt = moved(pair.0, pair.1, rule);
+            let doubt = doubt.or_else(|| outdone(&compared, pair.0, pair.1, state));
+            if let Some(doubt) = doubt {
                 compared.verdict = Word::Inconclusive;
                 compared.doubt = Some(doubt);
                 compared.needed = None;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::metric::{Better, Metric, Unit};
+use crate::metric::{Better, Metric, TEARDOWN, Unit};
 use crate::workload::{Task, Workload};
 
 /// Name and version of the comparison's JSON.
@@ -104,6 +104,20 @@ pub fn threshold(task: &Task, metric: &Metric) -> f64 {
         _ => false,
     };
     if of_launch || by_chance { 0.10 } else { 0.05 }
+}
+
+/// The same between two runs, one after the other.
+///
+/// 25 % for a teardown: what the kernel still has to clean up of others decides what it takes to remove
+/// a group, and that differs from minute to minute by up to a fifth, while the reference, which has
+/// none, stays as it is. Inside the same blocks, as [`super::ab`] has them, both lanes meet the same.
+#[must_use]
+pub fn threshold_between_runs(task: &Task, metric: &Metric) -> f64 {
+    if *metric == TEARDOWN {
+        0.25
+    } else {
+        threshold(task, metric)
+    }
 }
 
 /// The word, worst first.
