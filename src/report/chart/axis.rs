@@ -86,10 +86,15 @@ impl Axis {
         let reach = self.high.abs().max(self.low.abs());
         let prefix = self.unit.map_or(1.0, |unit| format::prefix(reach, unit));
         let rough = (self.high - self.low) / room / prefix;
-        let size = 10_f64.powf(rough.log10().floor());
-        let fits = [1.0, 2.0, 2.5, 5.0].map(|step| step * size);
-        let step = fits.into_iter().find(|step| *step >= rough);
-        let step = step.unwrap_or(10.0 * size);
+        let step = if rough < 1.0 && self.unit.is_some_and(format::is_binary) {
+            // A quarter of a MiB is 256 KiB, a fifth 204.8.
+            2_f64.powf(rough.log2().ceil())
+        } else {
+            let size = 10_f64.powf(rough.log10().floor());
+            let fits = [1.0, 2.0, 2.5, 5.0].map(|step| step * size);
+            let step = fits.into_iter().find(|step| *step >= rough);
+            step.unwrap_or(10.0 * size)
+        };
         let step = step * prefix;
         let first = (self.low / step).ceil() as i64;
         let last = (self.high / step).floor() as i64;
@@ -180,6 +185,10 @@ mod tests {
         let axis = Axis::new(0.0, 1000.0, false, (100.0, 1140.0));
         assert!((axis.at(500.0) - 600.0).abs() < 1e-9);
         assert_eq!(axis.ticks(180.0), [0.0, 200.0, 400.0, 600.0, 800.0, 1000.0]);
+        // So are bytes, in what they are written in.
+        let memory = Axis::new(0.0, 1.7 * 1048576.0, false, (0.0, 1000.0)).of(Unit::Bytes);
+        let quarters = (0..8).map(|n| f64::from(n) * 262_144.0);
+        assert!(memory.ticks(120.0).into_iter().eq(quarters));
         let log = Axis::new(1e3, 1e6, true, (0.0, 600.0));
         assert_eq!(log.ticks(150.0), [1e3, 1e4, 1e5, 1e6]);
         assert!((log.at(31_622.8) - 300.0).abs() < 0.1);

@@ -111,7 +111,8 @@ impl Waterfall {
         for (index, (one, below)) in self.rungs.iter().zip(&starts).enumerate() {
             y += LINE;
             let next = starts.get(index + 1);
-            let goes_on = next.is_none_or(|next| *next == below + one.height());
+            // The whole stands on the last one only where each stands on the one before it.
+            let goes_on = next.map_or(one.over.is_none(), |next| *next == below + one.height());
             put(rung(one, (*below, goes_on), (&axis, y, frame)));
         }
         y += LINE;
