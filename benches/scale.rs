@@ -138,7 +138,8 @@ fn listing(dir: &Path) {
         run["started"] = format!("2026-01-{day:02}T{hour:02}:{minute:02}:00Z").into();
         let estimates = (0..ESTIMATES).map(|e| {
             let mut estimate = some[e % some.len()].clone();
-            estimate["backend"] = format!("backend-{}", e / some.len()).into();
+            let backend = estimate["backend"].as_str().unwrap();
+            estimate["backend"] = format!("{backend}-{}", e / some.len()).into();
             // Every third metric has changed a hundred runs ago.
             let step = if e % 3 == 0 && n + 100 > RUNS {
                 1.1
@@ -162,7 +163,7 @@ fn listing(dir: &Path) {
         "history, 10,000 runs taken in",
         &mut history(&["import", "all.json"]),
     );
-    let one = ["--metric", "startup", "--backend", "backend-1"];
+    let one = ["--metric", "startup", "--backend", "container-1"];
     for args in [
         &["--limit", "60"][..],
         &["--limit", "10000"],
