@@ -48,13 +48,15 @@ impl Scope {
 pub struct Rule {
     /// Corrected p-values at or above this prove nothing.
     pub alpha: f64,
-    /// Smallest relative change that counts, for all metrics; `None` is [`threshold`].
+    /// Smallest relative change that counts, for all metrics; `None` is what the
+    /// quantity brings ([`threshold_between_runs`]) or, in one run's blocks, [`threshold`].
     pub threshold: Option<f64>,
     /// The same for some metrics, where `threshold` is `None`: the most specific scope holds.
     pub scopes: Vec<(Scope, f64)>,
     /// Largest share of trials that gave no number.
     pub most_failed: f64,
-    /// Largest factor between the reference's own medians in the two runs.
+    /// Largest factor between the reference's own medians in the two runs. Below it, a change must be larger
+    /// than that factor.
     pub most_moved: f64,
 }
 

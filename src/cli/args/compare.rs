@@ -49,7 +49,7 @@ pub struct CompareArgs {
 #[derive(Debug, clap::Args)]
 pub struct JudgingArgs {
     /// Smallest change that counts, for every metric [default: 10 for startup, ready, total,
-    /// teardown, triad, crossing and chase beyond 64 KiB, 5 for all others]
+    /// teardown (25 between two runs), triad, crossing and chase beyond 64 KiB, 5 for all others]
     #[arg(long, value_name = "PERCENT", allow_hyphen_values = true)]
     pub threshold: Option<String>,
 
