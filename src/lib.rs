@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   cli ─► measure, report, store ─► backend ─► vmm, sys
-//!   stats, metric, trial, transcript and guests/abi know nobody above them
+//!   stats, metric, trial, told, transcript and guests/abi know nobody above them
 //! ```
 
 pub mod backend;
@@ -21,6 +21,7 @@ pub mod report;
 pub mod stats;
 pub mod store;
 pub mod sys;
+pub mod told;
 pub mod transcript;
 pub mod trial;
 pub mod vmm;

@@ -9,6 +9,7 @@ use isobench_abi::{DecodeError, GuestFault, Report};
 use crate::delay;
 use crate::exits::Exits;
 use crate::metric::{Nanos, Ticks};
+use crate::told::Told;
 use crate::workload::Task;
 
 #[cfg(test)]
@@ -216,6 +217,8 @@ pub struct Observation {
     pub exits: Option<Exits>,
     /// For how long a limit on processor time kept it from running; `None` without such a limit.
     pub throttled: Option<Nanos>,
+    /// What the daemon behind the backend says itself, where one was asked.
+    pub told: Option<Told>,
 }
 
 /// Why a trial is not a number. Every kind is counted beside the numbers and never ranks.

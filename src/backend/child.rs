@@ -367,6 +367,7 @@ impl Child {
             clock,
             exits: None,
             throttled: None,
+            told: None,
         })
     }
 

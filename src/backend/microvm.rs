@@ -319,6 +319,7 @@ impl MicroVm {
             clock,
             exits: Some(exits),
             throttled: None,
+            told: None,
         };
         Ok((seen, kept))
     }

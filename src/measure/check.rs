@@ -4,6 +4,7 @@ use isobench_abi::Report;
 
 use crate::exits::Exits;
 use crate::measure::clock::Clock;
+use crate::measure::told;
 use crate::metric::Ticks;
 use crate::store::document::CrossingCount;
 use crate::store::record::{Measured, PhaseRecord};
@@ -68,6 +69,10 @@ pub fn measured(
         phases: records(&seen.phases, t0, clock),
         unaccounted: clock.nanos(unaccounted(&seen.phases, t0, t1)),
         teardown: records(&seen.teardown, t0, clock),
+        told: seen
+            .told
+            .as_ref()
+            .map(|told| Box::new(told::record(told, &seen.instants, clock))),
     })
 }
 

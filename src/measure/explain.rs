@@ -7,7 +7,7 @@ use crate::backend::Backend;
 use crate::exits::Noted;
 use crate::metric::{Nanos, Ticks};
 use crate::store::document::Crossed;
-use crate::store::record::{Measured, PhaseRecord};
+use crate::store::record::{Measured, PhaseRecord, ToldRecord};
 use crate::trial::{Failure, Launch};
 use crate::workload::Answer;
 
@@ -27,6 +27,8 @@ pub struct Explanation {
     pub crossed: Option<Crossed>,
     /// Whether that was counted in the same launch; else in a second one.
     pub same_launch: bool,
+    /// What the daemon behind the backend says itself, where one was asked; its events are among the lines.
+    pub told: Option<ToldRecord>,
 }
 
 /// One happening.
@@ -66,6 +68,7 @@ pub fn explain(
     lines.extend(exits(noted, seen.instants.t0, clock));
     lines.extend(phases(&measured.teardown));
     lines.extend(instants(&measured));
+    lines.extend(measured.told.iter().flat_map(|told| events(told)));
     // Stable: what begins at the same time stays in the order above.
     lines.sort_by_key(|line| line.at);
     Ok(Explanation {
@@ -73,6 +76,7 @@ pub fn explain(
         unaccounted: measured.unaccounted,
         crossed: counted.as_ref().map(crossed),
         same_launch,
+        told: measured.told.map(|told| *told),
     })
 }
 
@@ -100,6 +104,14 @@ fn instants(m: &Measured) -> [Line; 6] {
         at,
         takes: None,
         what: what.to_owned(),
+    })
+}
+
+fn events(told: &ToldRecord) -> impl Iterator<Item = Line> + '_ {
+    told.events.iter().map(|event| Line {
+        at: event.at,
+        takes: None,
+        what: format!("event of {}: {}", told.by, event.name),
     })
 }
 

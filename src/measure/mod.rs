@@ -27,5 +27,6 @@ pub mod stopping;
 pub mod stored;
 pub mod summary;
 pub mod taint;
+mod told;
 pub mod trend;
 mod trial_record;

@@ -157,6 +157,7 @@ mod tests {
             phases: Vec::new(),
             unaccounted: Nanos(0),
             teardown: Vec::new(),
+            told: None,
         })
     }
 

@@ -1,5 +1,6 @@
 //! What a record must be beyond its types.
 
+use super::check_told::check_told;
 use super::document::{Crossed, CrossingCount, IsolationFact};
 use super::read_error::Refusal;
 use super::record::{
@@ -13,7 +14,7 @@ use crate::workload::{Profile, Task, Workload, facts};
 /// Longest id or name, in bytes.
 pub(super) const LONGEST_NAME: usize = 200;
 /// Longest time, ns: a week, the longest a run may take.
-const LONGEST_TIME: i64 = 7 * 24 * 3600 * 1_000_000_000;
+pub(super) const LONGEST_TIME: i64 = 7 * 24 * 3600 * 1_000_000_000;
 /// Longest value of a fact, in bytes: a text of the payload with every byte escaped.
 const LONGEST_VALUE: usize = 2 << 10;
 /// Longest evidence, in bytes: every system call with its answer, or two values.
@@ -112,6 +113,9 @@ fn check_measured(m: &Measured) -> Result<(), Refusal> {
         for (index, phase) in phases.iter().enumerate() {
             check_phase(&|| at(&format!("{list}[{index}]")), phase, slack)?;
         }
+    }
+    if let Some(told) = &m.told {
+        check_told(&at("told"), told, m)?;
     }
     let one_of = |name: &str, value: &str, known: &[&str]| {
         if known.contains(&value) {

@@ -12,4 +12,5 @@ pub mod read_trials;
 pub mod record;
 
 mod check_run;
+mod check_told;
 mod check_trial;

@@ -89,6 +89,9 @@ pub struct Measured {
     pub unaccounted: Nanos,
     /// Named phases of `t4..t5`.
     pub teardown: Vec<PhaseRecord>,
+    /// What the daemon behind the backend says itself, where one is asked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub told: Option<Box<ToldRecord>>,
 }
 
 /// A phase.
@@ -101,6 +104,36 @@ pub struct PhaseRecord {
     pub at: Nanos,
     /// Length.
     pub ns: Nanos,
+}
+
+/// What a daemon says itself of a trial ([`crate::told`]): events with a bound, or why not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToldRecord {
+    /// The daemon.
+    pub by: String,
+    /// Its events in order, by its own clock.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub events: Vec<InstantRecord>,
+    /// Largest possible error of their times.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub bound: Option<Nanos>,
+    /// Events of every container that it did not tell of this one.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub missing: Vec<String>,
+    /// Why nothing is known of any.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub absent: Option<String>,
+}
+
+/// A named instant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstantRecord {
+    /// The event.
+    pub name: String,
+    /// After `t0`.
+    pub at: Nanos,
 }
 
 /// A typed failure.

@@ -128,6 +128,7 @@ impl Recipe {
                         }],
                         unaccounted: ns(start - clone3),
                         teardown: Vec::new(),
+                        told: None,
                     }),
                     failure: None,
                 })));

@@ -38,6 +38,11 @@ impl Conversation {
         }
     }
 
+    /// The instance's.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Waits for the end: `t4`.
     ///
     /// # Errors

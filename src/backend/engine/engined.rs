@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::chronicle::Watch;
 use super::conversation::Conversation;
 use super::{DaemonFacts, Engine, EngineFacts, Order, leftover, remedy, workspace};
 use crate::backend::child::{self, Deadline};
@@ -93,11 +94,13 @@ impl Backend for Engined {
         let mut log = PhaseLog::new();
         let mut teardown = PhaseLog::new();
         let deadline = self.deadline(launch);
+        let watch = self.engine.chronicle().map(|_| Watch::begin());
         let (t0, mut talk) = self.start(launch, false, deadline, &mut log)?;
         let t4 = talk.until_exit(deadline)?;
         let exit = talk.exit(&mut teardown)?;
         talk.remove(&mut teardown)?;
         let t5 = clock::now();
+        let watch = watch.map(Watch::end);
         answers.append(&mut talk.transcript.take_answers());
         // Ended in any case; what the payload did comes first.
         let leftovers = talk.look_for_leftovers();
@@ -114,6 +117,7 @@ impl Backend for Engined {
             t5,
         };
         log.close_at(instants.t1);
+        let chronicle = self.engine.chronicle().zip(watch);
         Ok(Observation {
             instants,
             reply: talk.transcript.replied(),
@@ -123,6 +127,7 @@ impl Backend for Engined {
             clock,
             exits: None,
             throttled: None,
+            told: chronicle.map(|(chronicle, watched)| watched.told(chronicle, talk.name())),
         })
     }
 

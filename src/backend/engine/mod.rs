@@ -15,7 +15,8 @@
 //! * what is no message, an end without one, a command that fails or hangs: [`Failure::Engine`] with the
 //!   end of what the engine printed;
 //! * after a trial, whatever way it went, [`Running::remove`] and then a look for processes that carry the
-//!   instance's name ([`leftover`]).
+//!   instance's name ([`leftover`]);
+//! * after a trial that came to its end, a daemon's own account of it ([`chronicle`]).
 //!
 //! What an engine has to do: start everything on behalf of the instance with its name as a mark
 //! ([`command::Invocation::marked`]); make files only in the run's [`workspace::Workspace`], below a name
@@ -26,6 +27,7 @@
 mod bwrap;
 #[cfg(feature = "engines")]
 mod caller;
+pub mod chronicle;
 mod cloud_hypervisor;
 pub mod command;
 #[cfg(feature = "engines")]
@@ -115,6 +117,11 @@ pub trait Engine {
     /// The daemons in front of which it stands, with what they take.
     fn daemons(&self) -> Vec<DaemonFacts> {
         Vec::new()
+    }
+
+    /// The daemon that can say itself when it did what.
+    fn chronicle(&self) -> Option<&dyn chronicle::Chronicle> {
+        None
     }
 
     /// The longest that a trial may take, the first launch among them, where that is known of the engine.

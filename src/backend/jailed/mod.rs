@@ -306,6 +306,7 @@ impl Jailed {
             reply: running.child.replied(),
             exits: Some(report.exits()?),
             throttled: None,
+            told: None,
         };
         Ok((seen, report))
     }

@@ -350,6 +350,7 @@ impl Backend for LinuxVm {
             clock,
             exits: Some(exits),
             throttled: None,
+            told: None,
         })
     }
 

@@ -46,7 +46,7 @@ pub enum Command {
     /// phase of the start, t1, each exit of a VM to its VMM with its reason, t2 to t4, the teardown,
     /// t5. The system calls of a process or container are counted in a second launch under
     /// ptrace(2), since counting slows them down; KVM's own counters of a VM are read when its
-    /// payload has ended.
+    /// payload has ended. dockerd's own events of a container are asked for when the trial is over.
     Explain(ExplainArgs),
     /// Judge one build of isobench or of a runtime against another, both in the same blocks: the
     /// strongest gate

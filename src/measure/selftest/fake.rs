@@ -167,6 +167,7 @@ impl Backend for Fake {
             clock: ClockMap::SAME,
             exits: None,
             throttled: None,
+            told: None,
         })
     }
 

@@ -31,6 +31,8 @@ pub struct Docker {
     pub endpoint: Endpoint,
     /// What it says its version is.
     pub version: String,
+    /// The release of the kernel that it says it runs on.
+    pub kernel: Option<String>,
     /// The image.
     pub image: String,
     /// Where the daemon comes from: it lives as long as this.
@@ -50,6 +52,7 @@ impl Docker {
         let mut docker = Self {
             image: format!("{REPOSITORY}:{tag}"),
             version: String::new(),
+            kernel: None,
             endpoint,
             endpoints,
         };
@@ -57,7 +60,7 @@ impl Docker {
             reason: format!("dockerd: {failure}"),
             remedy: "see what it says; DOCKER_HOST and --docker-socket name another one".to_owned(),
         };
-        docker.version = docker.ask_version().map_err(refused)?;
+        docker.ask_version().map_err(refused)?;
         docker.sweep(&workspace);
         docker.load(&tag).map_err(refused)?;
         Ok(docker)
@@ -73,19 +76,18 @@ impl Docker {
         all.filter_map(Endpoint::daemon).collect()
     }
 
-    fn ask_version(&self) -> Result<String, Failure> {
+    fn ask_version(&mut self) -> Result<(), Failure> {
         let answer = self.ask("GET", "/version", Body::None, self.patience())?;
         let answer = answer.json().map_err(|e| self.failure("/version", e))?;
-        Ok(answer["Version"].as_str().unwrap_or("unknown").to_owned())
+        self.version = answer["Version"].as_str().unwrap_or("unknown").to_owned();
+        self.kernel = answer["KernelVersion"].as_str().map(str::to_owned);
+        Ok(())
     }
 
     /// Removes the images of harnesses that were killed.
     fn sweep(&self, workspace: &Workspace) {
-        let path = format!(r#"/images/json?filters={{"reference":["{REPOSITORY}"]}}"#);
-        let path = path
-            .replace('{', "%7B")
-            .replace('}', "%7D")
-            .replace('"', "%22");
+        let filters = filters(&json!({ "reference": [REPOSITORY] }));
+        let path = format!("/images/json?{filters}");
         let answer = self.ask("GET", &path, Body::None, self.patience());
         let listed = answer.and_then(|a| a.json().map_err(|e| self.failure(&path, e)));
         let images = match listed {
@@ -225,6 +227,18 @@ impl Drop for Docker {
             self.remove(&self.image);
         }
     }
+}
+
+/// As a parameter of a request.
+pub fn filters(all: &Value) -> String {
+    let escape = |c: char| match c {
+        '{' => "%7B".to_owned(),
+        '}' => "%7D".to_owned(),
+        '"' => "%22".to_owned(),
+        c => c.to_string(),
+    };
+    let escaped: String = all.to_string().chars().map(escape).collect();
+    format!("filters={escaped}")
 }
 
 /// As `--network` takes it.

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use isobench_guardian::MARK;
 
+use super::super::chronicle::Chronicle;
 use super::super::command::{Invocation, Patience};
 use super::super::detect::Found;
 use super::super::front::{Front, Remover};
@@ -106,6 +107,10 @@ impl Engine for Client {
 
     fn daemons(&self) -> Vec<DaemonFacts> {
         self.docker.daemons()
+    }
+
+    fn chronicle(&self) -> Option<&dyn Chronicle> {
+        Some(self.docker.as_ref())
     }
 
     fn start(

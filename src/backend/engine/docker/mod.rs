@@ -10,10 +10,12 @@
 //!   t4       the wait is answered                    t4       the client has ended
 //!   remove   DELETE …                                rm       docker rm …
 //! ```
-//! In that order: a client that attaches later would miss what was said before.
+//! In that order: a client that attaches later would miss what was said before. When all of it is over, the
+//! daemon is asked for its events of the container (`GET /events`).
 
 mod api;
 mod cli;
+mod events;
 mod instance;
 mod stream;
 
@@ -22,6 +24,7 @@ use std::rc::Rc;
 use api::Docker;
 use instance::Instance;
 
+use super::chronicle::Chronicle;
 use super::kind::EngineNetwork;
 use super::{DaemonFacts, Engine, EngineFacts, Order, Running};
 use crate::backend::services::Services;
@@ -64,6 +67,10 @@ impl Engine for Api {
 
     fn daemons(&self) -> Vec<DaemonFacts> {
         self.docker.daemons()
+    }
+
+    fn chronicle(&self) -> Option<&dyn Chronicle> {
+        Some(self.docker.as_ref())
     }
 
     fn start(
