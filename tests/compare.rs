@@ -241,6 +241,44 @@ fn noise_is_inconclusive_and_the_amount_that_would_decide_is_said() {
     assert_eq!(status(&output), 0, "{}", stdout(&output));
 }
 
+/// Two runs do not meet quite the same machine, so an estimate beyond the threshold is not enough.
+#[test]
+fn a_change_counts_when_its_whole_interval_is_beyond_the_threshold() {
+    let noisy = |id, seed, work| Recipe {
+        id,
+        seed,
+        work,
+        noise: 3.0,
+        ..Recipe::default()
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    for work in [1.05, 1.06, 1.07, 1.08, 1.1, 1.15] {
+        let case = Case::new(&noisy("base", 1, 1.0), &noisy("head", 2, work));
+        let output = case.compare(&["--gate", "--format", "json"]);
+        let json = json(&output);
+        let metrics = json["metrics"].as_array().unwrap();
+        let bandwidth = metrics.iter().find(|m| m["metric"] == "bandwidth").unwrap();
+        let ratio = bandwidth["ratio"].as_f64().unwrap();
+        let high = bandwidth["ci95"][1].as_f64().unwrap();
+        if ratio < 1.0 / 1.05 {
+            let beyond = high < 1.0 / 1.05;
+            let verdict = bandwidth["verdict"].as_str().unwrap();
+            assert_eq!(verdict == "worse", beyond, "{bandwidth}");
+            assert_eq!(status(&output), if beyond { 1 } else { 5 }, "{bandwidth}");
+            seen.insert(verdict.to_owned());
+            if !beyond {
+                assert_eq!(bandwidth["doubt"]["short"], "near the limit", "{bandwidth}");
+                let blocks = bandwidth["blocks"][0].as_u64().unwrap();
+                assert!(
+                    bandwidth["needed"].as_u64().unwrap() > blocks,
+                    "{bandwidth}"
+                );
+            }
+        }
+    }
+    assert_eq!(Vec::from_iter(seen), ["inconclusive", "worse"]);
+}
+
 #[test]
 fn a_run_that_speaks_against_itself_decides_nothing() {
     let drifted = Recipe {

@@ -168,6 +168,8 @@ pub fn answer(
         min_pairs: two_sample::needed(strictest),
         max_half_width: threshold,
         max_tainted: rule.most_failed,
+        // The machine is not quite the same in both runs, which no test inside them can know.
+        whole_interval: true,
     };
     let evidence = Evidence {
         ratio: change.ratio,
@@ -194,26 +196,28 @@ pub fn answer(
 /// Where no change is shown: so much that runs that do not differ are called the same with
 /// probability [`POWER`]; where that is there already, and the change seen lies near the threshold,
 /// so much that an interval around it would end before the threshold. Where the change seen is
-/// beyond the threshold: so much that a change of that size is found with probability [`POWER`].
+/// beyond the threshold: so much that a change of that size is found with probability [`POWER`], or,
+/// where it is found, that an interval around it would begin beyond the threshold.
 pub(super) fn growth(verdict: &Verdict, ratio: &Ratio, question: &Question) -> Option<f64> {
     let Verdict::Inconclusive(doubt) = verdict else {
         return None;
     };
     let (effect, room) = (ratio.ratio.ln().abs(), question.threshold.ln_1p());
+    // So much that the interval would end before the threshold.
+    let narrower = || {
+        let half_width = (ratio.high.ln() - ratio.low.ln()) / 2.0;
+        (half_width / (room - effect)).powi(2)
+    };
     let factor = match doubt {
         Doubt::TooFewPairs { have, need } => *need as f64 / *have as f64,
         Doubt::Tainted { .. } => return None,
         Doubt::NotSignificant => {
             enough::for_effect(ratio, effect.exp_m1(), question.strictest, POWER).ok()?
         }
+        Doubt::NotBeyond { .. } => narrower(),
         Doubt::TooWide { .. } | Doubt::NotExcluded { .. } => {
             let none = enough::for_equivalence(ratio, question.threshold, POWER).ok()?;
-            if none > 1.0 {
-                none
-            } else {
-                let half_width = (ratio.high.ln() - ratio.low.ln()) / 2.0;
-                (half_width / (room - effect)).powi(2)
-            }
+            if none > 1.0 { none } else { narrower() }
         }
     };
     // Not a number, or past all reason, where the change seen lies on the threshold itself.
@@ -273,12 +277,16 @@ mod tests {
 
     #[test]
     fn a_change_on_the_threshold_asks_for_more_than_a_precise_run() {
-        let near = ask(0.05_f64.ln_1p() - 0.002, 0.1);
-        if let Verdict::Inconclusive(Doubt::NotExcluded { .. }) = near.verdict {
-            assert!(near.growth.is_none_or(|g| g >= 1.0));
-        } else {
-            assert!(matches!(near.verdict, Verdict::Worse), "{near:?}");
+        for distance in [-0.006, -0.002, 0.002, 0.006] {
+            let near = ask(0.05_f64.ln_1p() + distance, 0.1);
+            let Verdict::Inconclusive(Doubt::NotExcluded { .. } | Doubt::NotBeyond { .. }) =
+                near.verdict
+            else {
+                panic!("{distance}: {near:?}");
+            };
+            assert!(near.growth.is_none_or(|g| g >= 1.0), "{near:?}");
         }
+        assert_eq!(ask(0.05_f64.ln_1p() + 0.03, 0.1).verdict, Verdict::Worse);
     }
 
     #[test]

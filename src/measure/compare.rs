@@ -10,8 +10,9 @@ use super::comparison::{
     Word,
 };
 use super::series::{Gathered, Key, Paired, Quantity, series};
+use super::state::{State, moved};
 use super::stored::{injected as injected_into, load_each};
-use crate::metric::{Better, STARTUP};
+use crate::metric::Better;
 use crate::stats::verdict;
 use crate::stats::{Sample, Verdict};
 use crate::store::document::{MetricResult, Run, Status};
@@ -136,7 +137,7 @@ pub fn judge(
         .filter_map(|b| Some((b, of_head.iter().find(|h| h.key == b.key)?)))
         .collect();
     let mut metrics = judge_all(&both, rule, early);
-    if let Some(doubt) = doubt.or_else(|| other_state(&both, rule)) {
+    if let Some(doubt) = doubt.or_else(|| State::of(&both).doubt(rule)) {
         for metric in &mut metrics {
             metric.verdict = Word::Inconclusive;
             metric.doubt = Some(doubt.clone());
@@ -202,56 +203,6 @@ fn disturbed(base: &Run, head: &Run) -> Option<Doubt> {
         short: "disturbed",
         words: format!("{name} says of itself: {why}"),
     })
-}
-
-/// Doubt about everything where starting the bare process took another time by more than the rule
-/// allows: the CPU is the same, so the machine was busy in one of the runs, and then each kind of
-/// isolation suffers in its own way.
-fn other_state(both: &[(&Quantity, &Quantity)], rule: &Rule) -> Option<Doubt> {
-    let start = |(b, _): &&(&Quantity, &Quantity)| b.key.metric == STARTUP.name;
-    let (base, head) = both.iter().find(start)?;
-    moved(base, head, rule)
-}
-
-/// Doubt about a metric whose reference moved by more than the rule allows.
-fn moved(base: &Quantity, head: &Quantity, rule: &Rule) -> Option<Doubt> {
-    let factor = head.reference? / base.reference?;
-    let (metric, factor) = (base.key.metric, factor.max(factor.recip()));
-    // Not a number where a value is 0; then there is no ratio either.
-    (factor > rule.most_moved).then(|| Doubt {
-        short: "other state",
-        words: format!(
-            "{metric} of {REFERENCE} itself ({}) differs by a factor of {factor:.1}: one of the \
-             runs was disturbed throughout",
-            base.key.workload
-        ),
-    })
-}
-
-/// Doubt about a change that is no larger than what the reference itself moved by between the runs, or
-/// the start of the bare process, which tells the machine's state: a ratio does not cancel all of it.
-fn outdone(compared: &Compared, base: &Quantity, head: &Quantity, state: f64) -> Option<Doubt> {
-    let decided = matches!(compared.verdict, Word::Better | Word::Worse);
-    if !decided || !compared.relative {
-        return None;
-    }
-    let own = (head.reference? / base.reference?).ln();
-    let moved = own.abs().max(state.abs());
-    (compared.ratio?.ln().abs() <= moved).then(|| Doubt {
-        short: "other state",
-        words: format!(
-            "{REFERENCE} itself moved by {:.1} % between the runs, no less than this",
-            moved.exp_m1() * 100.0
-        ),
-    })
-}
-
-/// By how much the start of the bare process differs, on the scale of logarithms.
-fn state(both: &[(&Quantity, &Quantity)]) -> f64 {
-    let start = |(b, _): &&(&Quantity, &Quantity)| b.key.metric == STARTUP.name;
-    let references = both.iter().find(start);
-    let factor = references.and_then(|(b, h)| Some(h.reference? / b.reference?));
-    factor.map_or(0.0, f64::ln)
 }
 
 /// How far a change goes in the bad direction, on the scale of logarithms.
@@ -373,7 +324,7 @@ fn judge_all(both: &[(&Quantity, &Quantity)], rule: &Rule, early: &str) -> Vec<C
         .iter()
         .map(|(b, h)| change(b.batches.as_ref()?, h.batches.as_ref()?))
         .collect();
-    let state = state(both);
+    let state = State::of(both);
     let strictest = rule.alpha / changes.iter().flatten().count().max(1) as f64;
     // A p-value that is none is all that could be refused, and no test gives one.
     let tested = corrected(&changes).unwrap_or_else(|_| vec![None; both.len()]);
@@ -392,7 +343,7 @@ fn judge_all(both: &[(&Quantity, &Quantity)], rule: &Rule, early: &str) -> Vec<C
                 }
             }
             let doubt = moved(pair.0, pair.1, rule);
-            let doubt = doubt.or_else(|| outdone(&compared, pair.0, pair.1, state));
+            let doubt = doubt.or_else(|| state.outdone(&compared, pair.0, pair.1));
             if let Some(doubt) = doubt {
                 compared.verdict = Word::Inconclusive;
                 compared.doubt = Some(doubt);
@@ -480,6 +431,13 @@ pub(super) fn words(doubt: &verdict::Doubt, threshold: f64, early: &str) -> Doub
         verdict::Doubt::NotSignificant => (
             "may be chance",
             format!("beyond the threshold of {limit}, but chance explains it"),
+        ),
+        verdict::Doubt::NotBeyond { nearest } => (
+            "near the limit",
+            format!(
+                "beyond the threshold of {limit}, but its interval begins below it, at {}{early}",
+                percent(nearest)
+            ),
         ),
         verdict::Doubt::NotExcluded { furthest } => (
             "not ruled out",

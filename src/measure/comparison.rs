@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::metric::{Better, Metric, TEARDOWN, Unit};
+use crate::metric::{Better, Metric, Unit};
 use crate::workload::{Task, Workload};
 
 /// Name and version of the comparison's JSON.
@@ -49,7 +49,7 @@ pub struct Rule {
     /// Corrected p-values at or above this prove nothing.
     pub alpha: f64,
     /// Smallest relative change that counts, for all metrics; `None` is what the
-    /// quantity brings ([`threshold_between_runs`]) or, in one run's blocks, [`threshold`].
+    /// [`threshold`] says.
     pub threshold: Option<f64>,
     /// The same for some metrics, where `threshold` is `None`: the most specific scope holds.
     pub scopes: Vec<(Scope, f64)>,
@@ -106,20 +106,6 @@ pub fn threshold(task: &Task, metric: &Metric) -> f64 {
         _ => false,
     };
     if of_launch || by_chance { 0.10 } else { 0.05 }
-}
-
-/// The same between two runs, one after the other.
-///
-/// 25 % for a teardown: what the kernel still has to clean up of others decides what it takes to remove
-/// a group, and that differs from minute to minute by up to a fifth, while the reference, which has
-/// none, stays as it is. Inside the same blocks, as [`super::ab`] has them, both lanes meet the same.
-#[must_use]
-pub fn threshold_between_runs(task: &Task, metric: &Metric) -> f64 {
-    if *metric == TEARDOWN {
-        0.25
-    } else {
-        threshold(task, metric)
-    }
 }
 
 /// The word, worst first.

@@ -23,6 +23,7 @@ pub mod schedule;
 pub mod selftest;
 pub mod series;
 pub mod session;
+mod state;
 pub mod stopping;
 pub mod stored;
 pub mod summary;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::change::batches;
-use super::comparison::threshold_between_runs;
+use super::comparison::threshold;
 use super::parts::{self, Columns, Part};
 use super::summary::{ByBlock, MEMORY, Series, Value, memory_series, metrics_of, paired};
 use crate::metric::Metric;
@@ -117,7 +117,7 @@ pub fn defaults(workload: &str, metric: &Metric) -> Option<(f64, bool)> {
     let task = tasks.first()?;
     let relative = task.workload != Workload::Idle;
     let task = if relative { task } else { &IDLE };
-    Some((threshold_between_runs(task, metric), relative))
+    Some((threshold(task, metric), relative))
 }
 
 /// What of a run's records its quantities are made of. Filled record by record, so that a run of a
@@ -254,7 +254,7 @@ pub fn series(gathered: &Gathered, backends: &[&str], reference: &str) -> Vec<Pa
                 all.push(Paired {
                     key: key(backend, id, metric),
                     metric: *metric,
-                    threshold: threshold_between_runs(task, metric),
+                    threshold: threshold(task, metric),
                     pairs: base.paired(&own.series(place)),
                     relative: true,
                     trials: own.trials + of_reference.trials,
@@ -272,7 +272,7 @@ pub fn series(gathered: &Gathered, backends: &[&str], reference: &str) -> Vec<Pa
             all.push(Paired {
                 key: key(backend, Workload::Idle.name(), &metric),
                 metric,
-                threshold: threshold_between_runs(&IDLE, &metric),
+                threshold: threshold(&IDLE, &metric),
                 pairs: paired(&base, &values),
                 relative: false,
                 trials: rounds,

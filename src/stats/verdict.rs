@@ -42,6 +42,8 @@ pub struct Policy {
     pub max_half_width: f64,
     /// Largest share of tainted trials.
     pub max_tainted: f64,
+    /// Whether the whole interval must lie beyond the threshold, not the ratio alone.
+    pub whole_interval: bool,
 }
 
 impl Default for Policy {
@@ -52,6 +54,7 @@ impl Default for Policy {
             min_pairs: 20,
             max_half_width: 0.05,
             max_tainted: 0.05,
+            whole_interval: false,
         }
     }
 }
@@ -78,6 +81,11 @@ pub enum Doubt {
     },
     /// The effect is above the threshold, but chance explains it.
     NotSignificant,
+    /// The effect is above the threshold and no chance, but the interval reaches below the threshold.
+    NotBeyond {
+        /// The smallest relative change, up or down, that the interval holds.
+        nearest: f64,
+    },
     /// No change above the threshold was shown, but the interval does not rule one out.
     NotExcluded {
         /// The largest relative change, up or down, that the interval holds.
@@ -108,7 +116,9 @@ pub enum Verdict {
 /// "30 to 50 times" is imprecise, but no doubt about the word. *Better* and *worse* then need both
 /// `p < alpha` and `|ln ratio| > ln(1 + threshold)`: a test alone calls trifles changes when there
 /// is much data, a threshold alone calls noise a change when there is little. An effect above the
-/// threshold without significance is inconclusive. *Same* is a claim too, and is tested as one: the
+/// threshold without significance is inconclusive. Where the policy asks for the whole interval, an
+/// effect above the threshold whose interval reaches below it is inconclusive too: a minimum-effect test
+/// at 2.5 % (Murphy & Myors 1999), the counterpart of the test for *same*. *Same* is a claim too, and is tested as one: the
 /// whole interval must lie within the threshold, which for a 95 % interval is a pair of one-sided
 /// tests at 2.5 %, each against a change as large as the threshold. That a test found nothing is not
 /// enough, however much power it had. No correction is needed for calling many metrics the same
@@ -159,6 +169,11 @@ pub fn judge(
     let significant = p < policy.alpha;
     if effect.abs() > limit {
         let grew = effect > 0.0;
+        if significant && policy.whole_interval && !beyond {
+            let near = if grew { ratio.low } else { ratio.high.recip() };
+            let nearest = (near - 1.0).max(0.0);
+            return doubt(Doubt::NotBeyond { nearest });
+        }
         return match (significant, direction) {
             (false, _) => doubt(Doubt::NotSignificant),
             (true, Direction::LowerIsBetter) if grew => Ok(Verdict::Worse),
@@ -321,6 +336,32 @@ mod tests {
     fn width_does_not_matter_where_no_end_doubts_the_word() {
         assert_eq!(verdict(evidence(40.0, 0.3, 1e-4)), Verdict::Worse);
         assert_eq!(verdict(evidence(0.02, 0.3, 1e-4)), Verdict::Better);
+    }
+
+    #[test]
+    fn a_policy_may_ask_for_the_whole_interval() {
+        let whole = Policy {
+            whole_interval: true,
+            ..Policy::default()
+        };
+        let word = |e: Evidence| judge(&e, Direction::LowerIsBetter, &whole).unwrap();
+        assert_eq!(word(evidence(1.10, 0.02, 1e-4)), Verdict::Worse);
+        assert_eq!(word(evidence(0.90, 0.02, 1e-4)), Verdict::Better);
+        for (ratio, nearest) in [(1.06, 1.06 / 1.02 - 1.0), (1.0 / 1.06, 1.06 / 1.02 - 1.0)] {
+            let near = evidence(ratio, 0.02, 1e-4);
+            let Verdict::Inconclusive(Doubt::NotBeyond { nearest: found }) = word(near) else {
+                panic!("{:?}", word(near));
+            };
+            assert!((found - nearest).abs() < 1e-9, "{found}");
+            assert!(matches!(verdict(near), Verdict::Worse | Verdict::Better));
+        }
+        // Chance is told first, and what is the same stays the same.
+        let doubt = Verdict::Inconclusive(Doubt::NotSignificant);
+        assert_eq!(word(evidence(1.06, 0.02, 0.5)), doubt);
+        assert_eq!(
+            word(evidence(1.01, 0.02, 0.5)),
+            Verdict::Same { detectable: 0.03 }
+        );
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use isobench_abi::question::Question;
+
 use super::chronicle::Watch;
 use super::conversation::Conversation;
 use super::{DaemonFacts, Engine, EngineFacts, Order, leftover, remedy, workspace};
@@ -12,8 +14,9 @@ use crate::backend::{
 };
 use crate::metric::{Bytes, Ticks};
 use crate::sys::clock;
-use crate::transcript::Answer;
+use crate::transcript::{Answer, Found};
 use crate::trial::{Failure, Instants, Launch, Observation, PhaseLog};
+use crate::workload::{Task, Workload};
 
 /// Every engine as a backend.
 pub struct Engined {
@@ -45,7 +48,10 @@ impl Engined {
             first = self.trial(&launch);
         }
         match first {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.look_for_filter(launch.deadline);
+                Ok(())
+            }
             Err(failure) => {
                 let facts = self.engine.facts();
                 Err(Unavailable {
@@ -56,6 +62,24 @@ impl Engined {
                     remedy: remedy(&failure).unwrap_or("see what it printed").to_owned(),
                 })
             }
+        }
+    }
+
+    /// The payload says itself whether a filter is over it. One that ends it for that is there, too.
+    fn look_for_filter(&mut self, deadline: Duration) {
+        if !self.engine.may_lack_filter() {
+            return;
+        }
+        let task = Task {
+            workload: Workload::Probe,
+            size: Question::Seccomp as u64,
+            reps: 1,
+        };
+        let mut answers = Vec::new();
+        let seen = self.hear(&Launch { task, deadline }, &mut answers);
+        let none = |answer: &Answer| answer.found == Found::Number(0);
+        if seen.is_ok() && answers.iter().any(none) {
+            self.engine.lacks_filter();
         }
     }
 

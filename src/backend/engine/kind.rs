@@ -162,9 +162,10 @@ impl EngineKind {
         Some(match self {
             Self::Oci(OciRuntime::Crun, _) => ("crun", "apt install crun"),
             Self::Oci(OciRuntime::Runc, _) => ("runc", "apt install runc"),
-            Self::Oci(OciRuntime::Youki, _) => {
-                ("youki", "cargo install youki --locked --features v1")
-            }
+            Self::Oci(OciRuntime::Youki, _) => (
+                "youki",
+                "cargo install youki --locked --features v1,seccomp",
+            ),
             Self::Bwrap => ("bwrap", "apt install bubblewrap"),
             Self::Podman => ("podman", "apt install podman"),
             Self::Nspawn => ("systemd-nspawn", "apt install systemd-container"),

@@ -140,6 +140,14 @@ pub trait Engine {
         false
     }
 
+    /// Whether it was asked for a seccomp filter and may have been built without: its first launches look.
+    fn may_lack_filter(&self) -> bool {
+        false
+    }
+
+    /// It was seen to have none.
+    fn lacks_filter(&mut self) {}
+
     /// Starts an instance: asks the engine for it, naming what it does as phases. The last phase may be
     /// left open: it ends with the payload's first instruction.
     ///

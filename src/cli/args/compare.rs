@@ -20,7 +20,7 @@ pub struct BaselineArgs {
 ///
 /// Compared is each configuration's ratio to `process`, block by block, so that a host that was
 /// faster or slower as a whole cancels. A change counts if its p-value, corrected for the number
-/// of comparisons, is below 0.01 and its size is above the threshold. What cannot be decided is
+/// of comparisons, is below 0.01 and its whole 95 % interval lies beyond the threshold. What cannot be decided is
 /// inconclusive, never a pass.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -49,7 +49,7 @@ pub struct CompareArgs {
 #[derive(Debug, clap::Args)]
 pub struct JudgingArgs {
     /// Smallest change that counts, for every metric [default: 10 for startup, ready, total,
-    /// teardown (25 between two runs), triad, crossing and chase beyond 64 KiB, 5 for all others]
+    /// teardown, triad, crossing and chase beyond 64 KiB, 5 for all others]
     #[arg(long, value_name = "PERCENT", allow_hyphen_values = true)]
     pub threshold: Option<String>,
 
@@ -70,7 +70,8 @@ pub struct JudgingArgs {
 ///
 /// Every block is one trial of each configuration from each build, in random order, so that whatever
 /// disturbs one build disturbs the other. Verdicts are made from the ratios HEAD/BASE inside blocks by
-/// the rule of `compare`. Builds of isobench, which must have the same payload, run process, container
+/// the rule of `compare`, but that the ratio itself must be beyond the threshold, not its whole interval.
+/// Builds of isobench, which must have the same payload, run process, container
 /// and microvm; builds of crun, runc or youki the runtime. Which they are is asked of their --version.
 /// Memory of idle instances is not compared: that takes two runs.
 #[derive(Debug, clap::Args)]

@@ -74,6 +74,9 @@ const ALLOWED: [&str; 40] = [
     "sched_yield",
 ];
 
+/// youki starts nothing without one, although the payload's path is absolute.
+const PATH: &str = "PATH=/";
+
 /// `config.json`.
 ///
 /// # Errors
@@ -95,7 +98,7 @@ pub fn config(name: &str, task: &Task, wishes: &Wishes) -> Result<Spec, OciSpecE
         .terminal(false)
         .user(UserBuilder::default().uid(id).gid(id).build()?)
         .args(task.argv())
-        .env([format!("{MARK}={name}")])
+        .env([format!("{MARK}={name}"), PATH.to_owned()])
         .cwd("/")
         .capabilities(capabilities)
         .rlimits([])
@@ -204,7 +207,8 @@ pub fn differences(wishes: &Wishes) -> Vec<String> {
             .to_owned(),
         "all of /proc is there (of its own pid namespace), and the devices that a runtime adds itself"
             .to_owned(),
-        "its environment has one variable, by which the guardian finds it".to_owned(),
+        "its environment has a variable by which the guardian finds it, and PATH, which youki wants"
+            .to_owned(),
         "its control group is in every hierarchy that is mounted, with a list of devices".to_owned(),
     ];
     if wishes.group.is_none() {

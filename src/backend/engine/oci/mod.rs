@@ -196,6 +196,24 @@ impl Engine for Oci {
         true
     }
 
+    /// Runtimes have it as an option of their build, and pass over the wish without.
+    fn may_lack_filter(&self) -> bool {
+        self.wishes.seccomp
+    }
+
+    fn lacks_filter(&mut self) {
+        self.wishes.seccomp = false;
+        let remedy = match self.runtime {
+            OciRuntime::Youki => "cargo install youki --locked --features v1,seccomp",
+            OciRuntime::Crun | OciRuntime::Runc => "a build with libseccomp",
+        };
+        self.limitations.push(Limitation {
+            mechanism: "seccomp",
+            reason: "this build of the runtime sets no filter up".to_owned(),
+            remedy: remedy.to_owned(),
+        });
+    }
+
     /// A runtime that cannot make control groups here may still run without.
     fn compromise(&mut self, failure: &Failure) -> bool {
         if self.groups.take().is_none() {
