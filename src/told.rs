@@ -141,6 +141,9 @@ pub enum Untold {
     /// The host's clock cannot be read.
     #[error("CLOCK_REALTIME cannot be read: {0}")]
     NoClock(Errno),
+    /// The host does not say which kernel it runs.
+    #[error("uname: {0}")]
+    NoKernel(Errno),
     /// It was asked and did not say.
     #[error("no answer to a request for its events: {0}; its log may say why")]
     Unanswered(String),
@@ -166,7 +169,7 @@ pub enum Untold {
     /// Somebody set the clock meanwhile.
     #[error(
         "the wall clock moved by {} ns against the counter during the trial, beyond the 500 ppm of a clock that \
-         is slewed; on a host that measures, time is not to be set in steps (chronyc makestep, ntpdate)",
+         is slewed; on a host that measures, time is not to be set, nor slewed faster (chronyc makestep, ntpdate)",
         .0.0
     )]
     ClockSet(Nanos),

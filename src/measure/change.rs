@@ -9,7 +9,7 @@ use super::series::Quantity;
 use crate::metric::Better;
 use crate::stats::batch::batch_medians;
 use crate::stats::paired::{Ratio, log_ratios};
-use crate::stats::power::detectable_from;
+use crate::stats::power::called_from;
 use crate::stats::quantile::median;
 use crate::stats::verdict::{self, Direction, Doubt, Evidence, judge};
 use crate::stats::{Sample, StatsError, Verdict, enough, holm, two_sample};
@@ -124,6 +124,8 @@ pub struct Question {
     pub better: Better,
     /// Smallest relative change that counts.
     pub threshold: f64,
+    /// Whether the whole interval must lie beyond it.
+    pub whole_interval: bool,
     /// Level that the strictest test of the family faces.
     pub strictest: f64,
     /// Trials of the run that lost the larger share of them, and those lost.
@@ -156,20 +158,20 @@ pub fn answer(
     let Question {
         better,
         threshold,
+        whole_interval,
         strictest,
         trials,
         failed,
     } = *question;
-    let detectable = detectable_from(&change.ratio, strictest, POWER);
-    let detectable = detectable.ok().map(|d| d.relative);
+    let level = whole_interval.then_some(LEVEL);
+    let detectable = called_from(&change.ratio, strictest, (threshold, level), POWER).ok();
     let policy = verdict::Policy {
         alpha: rule.alpha,
         threshold,
         min_pairs: two_sample::needed(strictest),
         max_half_width: threshold,
         max_tainted: rule.most_failed,
-        // The machine is not quite the same in both runs, which no test inside them can know.
-        whole_interval: true,
+        whole_interval,
     };
     let evidence = Evidence {
         ratio: change.ratio,
@@ -196,28 +198,35 @@ pub fn answer(
 /// Where no change is shown: so much that runs that do not differ are called the same with
 /// probability [`POWER`]; where that is there already, and the change seen lies near the threshold,
 /// so much that an interval around it would end before the threshold. Where the change seen is
-/// beyond the threshold: so much that a change of that size is found with probability [`POWER`], or,
-/// where it is found, that an interval around it would begin beyond the threshold.
+/// beyond the threshold: so much that a change of that size is found with probability [`POWER`] and, where
+/// that is asked for, an interval around it would begin beyond the threshold.
 pub(super) fn growth(verdict: &Verdict, ratio: &Ratio, question: &Question) -> Option<f64> {
     let Verdict::Inconclusive(doubt) = verdict else {
         return None;
     };
     let (effect, room) = (ratio.ratio.ln().abs(), question.threshold.ln_1p());
-    // So much that the interval would end before the threshold.
-    let narrower = || {
-        let half_width = (ratio.high.ln() - ratio.low.ln()) / 2.0;
-        (half_width / (room - effect)).powi(2)
-    };
+    let (low, high) = (ratio.low.ln(), ratio.high.ln());
+    let near = if ratio.ratio > 1.0 { low } else { -high };
+    let far = high.max(-low);
+    // So much that the interval would begin beyond the threshold, or end before it.
+    let clear = || ((effect - near) / (effect - room)).powi(2);
+    let inside = || ((far - effect) / (room - effect)).powi(2);
     let factor = match doubt {
         Doubt::TooFewPairs { have, need } => *need as f64 / *have as f64,
         Doubt::Tainted { .. } => return None,
         Doubt::NotSignificant => {
-            enough::for_effect(ratio, effect.exp_m1(), question.strictest, POWER).ok()?
+            let found = enough::for_effect(ratio, effect.exp_m1(), question.strictest, POWER);
+            let found = found.ok()?;
+            if question.whole_interval {
+                found.max(clear())
+            } else {
+                found
+            }
         }
-        Doubt::NotBeyond { .. } => narrower(),
+        Doubt::NotBeyond { .. } => clear(),
         Doubt::TooWide { .. } | Doubt::NotExcluded { .. } => {
             let none = enough::for_equivalence(ratio, question.threshold, POWER).ok()?;
-            if none > 1.0 { none } else { narrower() }
+            if none > 1.0 { none } else { inside() }
         }
     };
     // Not a number, or past all reason, where the change seen lies on the threshold itself.
@@ -252,6 +261,7 @@ mod tests {
         let question = Question {
             better: Better::Lower,
             threshold: 0.05,
+            whole_interval: true,
             strictest: 0.01,
             trials: 480,
             failed: 0,
@@ -287,6 +297,43 @@ mod tests {
             assert!(near.growth.is_none_or(|g| g >= 1.0), "{near:?}");
         }
         assert_eq!(ask(0.05_f64.ln_1p() + 0.03, 0.1).verdict, Verdict::Worse);
+    }
+
+    /// Hodges–Lehmann intervals are not symmetric: it is the near end that must move.
+    #[test]
+    fn what_would_clear_the_threshold_is_counted_from_the_near_end() {
+        let ratio = Ratio {
+            ratio: 1.07,
+            low: 1.045,
+            high: 1.075,
+            coverage: 0.95,
+            pairs: 200,
+        };
+        let question = Question {
+            better: Better::Lower,
+            threshold: 0.05,
+            whole_interval: true,
+            strictest: 0.01,
+            trials: 400,
+            failed: 0,
+        };
+        let verdict = Verdict::Inconclusive(Doubt::NotBeyond { nearest: 0.045 });
+        let growth = |ratio: Ratio| growth(&verdict, &ratio, &question).unwrap();
+        assert!((growth(ratio) - 1.57).abs() < 0.02, "{}", growth(ratio));
+        let mirror = Ratio {
+            ratio: 1.07_f64.recip(),
+            low: 1.075_f64.recip(),
+            high: 1.045_f64.recip(),
+            ..ratio
+        };
+        assert!((growth(mirror) - growth(ratio)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_would_have_been_called_a_change_lies_beyond_the_threshold() {
+        let told = ask(0.0, 0.1).detectable.unwrap();
+        assert!((0.05..0.1).contains(&told), "{told}");
+        assert!(ask(0.0, 0.2).detectable.unwrap() > told);
     }
 
     #[test]

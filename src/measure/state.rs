@@ -13,8 +13,12 @@ pub(super) struct State<'a>(Option<(&'a Quantity, &'a Quantity)>);
 
 impl<'a> State<'a> {
     pub(super) fn of(both: &[(&'a Quantity, &'a Quantity)]) -> Self {
-        let start = |(b, _): &&(&Quantity, &Quantity)| b.key.metric == STARTUP.name;
-        Self(both.iter().find(start).copied())
+        let start = |(b, h): &&(&Quantity, &Quantity)| {
+            b.key.metric == STARTUP.name && factor(b, h).is_some()
+        };
+        // Each configuration has it of those blocks that it has itself.
+        let most = |(b, h): &&(&Quantity, &Quantity)| b.blocks.min(h.blocks);
+        Self(both.iter().filter(start).max_by_key(most).copied())
     }
 
     /// Doubt about everything, where that start moved by more than the rule allows.
@@ -63,4 +67,46 @@ pub(super) fn moved(base: &Quantity, head: &Quantity, rule: &Rule) -> Option<Dou
 /// HEAD's reference over BASE's. Not a number where a value is 0; then there is no ratio either.
 fn factor(base: &Quantity, head: &Quantity) -> Option<f64> {
     Some(head.reference? / base.reference?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::series::Key;
+
+    fn start(backend: &str, blocks: usize, reference: Option<f64>) -> Quantity {
+        Quantity {
+            key: Key {
+                backend: backend.to_owned(),
+                workload: "noop".to_owned(),
+                metric: STARTUP.name,
+            },
+            metric: STARTUP,
+            threshold: 0.1,
+            relative: true,
+            blocks,
+            trials: blocks,
+            failed: 0,
+            reference,
+            batches: None,
+            parts: Vec::new(),
+        }
+    }
+
+    /// A configuration that failed, or was there for a block or two, has no say about the machine.
+    #[test]
+    fn the_state_is_read_where_most_blocks_have_it() {
+        let base = [200, 200, 200].map(|blocks| start("a", blocks, Some(1.0)));
+        let rule = Rule::default();
+        for (factor, doubted) in [(1.0, false), (1.6, true)] {
+            let head = [
+                start("a", 0, None),
+                start("b", 1, Some(2.6 - factor)),
+                start("c", 200, Some(factor)),
+            ];
+            let both: Vec<_> = base.iter().zip(&head).collect();
+            assert_eq!(State::of(&both).doubt(&rule).is_some(), doubted, "{factor}");
+        }
+        assert!(State::of(&[]).doubt(&rule).is_none());
+    }
 }

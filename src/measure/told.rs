@@ -133,7 +133,8 @@ impl Map {
             first,
             ticks,
             wall,
-            bound: Nanos(strayed + reading + nanos(clock.skew) + 2),
+            // A step smaller than what slewing may do looks like slewing.
+            bound: Nanos(strayed.max(moved.saturating_abs()) + reading + nanos(clock.skew) + 2),
         })
     }
 

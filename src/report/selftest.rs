@@ -15,14 +15,18 @@ pub fn render(report: &Report) -> String {
         "isobench selftest · profile {} · seed {} · {:.0} s\n",
         report.profile, report.seed, report.seconds
     );
-    let mut group = "";
+    let mut groups: Vec<&str> = Vec::new();
     for check in &report.checks {
-        if check.group != group {
-            group = check.group;
-            out.push('\n');
-            out.push_str(&wrap(&heading(group), 80, 2));
+        if !groups.contains(&check.group) {
+            groups.push(check.group);
         }
-        out.push_str(&row(check));
+    }
+    // Checks of a group need not have been made in a row.
+    for group in groups {
+        out.push('\n');
+        out.push_str(&wrap(&heading(group), 80, 2));
+        let checks = report.checks.iter().filter(|check| check.group == group);
+        checks.for_each(|check| out.push_str(&row(check)));
     }
     out.push('\n');
     out.push_str(&wrap(&sentence(report), 80, 0));

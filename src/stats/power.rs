@@ -68,6 +68,27 @@ pub fn detectable_from(ratio: &Ratio, alpha: f64, power: f64) -> Result<Detectab
     })
 }
 
+/// The relative effect that is called one with this power where it must be significant at `alpha` *and* lie
+/// beyond a threshold: the ratio itself, or, where a level is given, its whole interval of that level.
+///
+/// # Errors
+/// As [`detectable_from`].
+pub fn called_from(
+    ratio: &Ratio,
+    alpha: f64,
+    (threshold, level): (f64, Option<f64>),
+    power: f64,
+) -> Result<f64, StatsError> {
+    let found = detectable_from(ratio, alpha, power)?.log;
+    let margin = level.map_or(0.0, |level| normal_quantile(f64::midpoint(1.0, level)));
+    let beyond = threshold.ln_1p() + (margin + normal_quantile(power)) * standard_error(ratio)?;
+    let relative = found.max(beyond).exp_m1();
+    if !relative.is_finite() {
+        return Err(StatsError::Overflow);
+    }
+    Ok(relative)
+}
+
 /// Standard error of `ln ratio`, read off the interval: half its width over the normal quantile of
 /// its coverage.
 pub(super) fn standard_error(ratio: &Ratio) -> Result<f64, StatsError> {

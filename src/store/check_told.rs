@@ -31,6 +31,13 @@ pub(super) fn check_told(field: &str, told: &ToldRecord, m: &Measured) -> Result
     for (index, name) in told.missing.iter().enumerate() {
         check_name(&at(&format!("missing[{index}]")), name)?;
     }
+    let names = told.events.iter().map(|event| &event.name);
+    let names: Vec<&String> = names.chain(&told.missing).collect();
+    let twice = (1..names.len()).find(|index| names[..*index].contains(&names[*index]));
+    if let Some(index) = twice {
+        let problem = format!("{:?} is there twice", names[index]);
+        return Err(Refusal::new(at("events"), problem));
+    }
     let mut last = Nanos(i64::MIN);
     for (index, event) in told.events.iter().enumerate() {
         let at = |name: &str| at(&format!("events[{index}].{name}"));
@@ -138,6 +145,10 @@ mod tests {
             (
                 r#"{"by":"dockerd","bound":1,"events":[{"name":"\n","at":9}]}"#,
                 "measured.told.events[0].name",
+            ),
+            (
+                r#"{"by":"dockerd","bound":1,"events":[{"name":"die","at":9}],"missing":["die"]}"#,
+                "measured.told.events: \"die\" is there twice",
             ),
         ] {
             let found = refused(told);

@@ -112,7 +112,7 @@ pub struct PhaseRecord {
 pub struct ToldRecord {
     /// The daemon.
     pub by: String,
-    /// Its events in order, by its own clock.
+    /// Its events in order, on the harness's clock.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub events: Vec<InstantRecord>,
     /// Largest possible error of their times.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::command::{Answering, Impatience, Patience};
+use super::tail::brief;
 use crate::sys::fd;
 use crate::trial::{EngineEnd, Failure};
 
@@ -83,7 +84,7 @@ impl Answer {
         let said: Option<Value> = serde_json::from_slice(&self.body).ok();
         let said = said.and_then(|v| {
             let words = v["message"].as_str().or(v["fault_message"].as_str())?;
-            Some(words.to_owned())
+            Some(brief(words))
         });
         let said = said.unwrap_or_else(|| format!("status {}", self.status));
         Err(NoAnswer::Engine(EngineEnd::Refused(said)))

@@ -89,11 +89,29 @@ pub fn one_line(bytes: &[u8]) -> String {
     shown.collect::<Vec<_>>().join(" | ")
 }
 
+/// Somebody's words, in one line and no more than an error message holds: a record of a trial stays as long as
+/// a reader of `trials.jsonl` takes it.
+#[must_use]
+pub fn brief(words: &str) -> String {
+    /// Characters that are kept.
+    const KEPT: usize = 200;
+    // Escaping makes it longer only, so what is behind is not looked at.
+    let first: String = words.chars().take(KEPT).collect();
+    one_line(first.as_bytes()).chars().take(KEPT).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[test]
+    fn words_are_brief_and_printable() {
+        assert_eq!(brief("no such image\n"), "no such image");
+        let flood = brief(&"\u{1b}".repeat(1 << 20));
+        assert!(flood.len() == 200 && !flood.contains('\u{1b}'), "{flood}");
+    }
 
     #[test]
     fn all_is_taken_in_and_the_end_is_kept() {

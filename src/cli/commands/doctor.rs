@@ -16,6 +16,7 @@ use crate::cli::plan;
 use crate::host::fingerprint::Host;
 use crate::host::kvm;
 use crate::measure::clock::Clock;
+use crate::report::format::printable;
 use crate::report::terminal::wrap;
 use crate::store::folder::to_pretty_json;
 
@@ -47,7 +48,7 @@ pub fn doctor(args: &DoctorArgs) -> Result<u8, CliError> {
     let own = config::load(args.given.config.as_deref())?;
     let report = examine(&plan::provided(&args.given, own));
     let text = match args.format {
-        ListFormat::Human => human(&report),
+        ListFormat::Human => printable(&human(&report)),
         ListFormat::Json => to_pretty_json(&report),
     };
     print(text)?;

@@ -13,6 +13,7 @@ use crate::measure::clock::Clock;
 use crate::measure::explain;
 use crate::measure::session::RunError;
 use crate::report;
+use crate::report::format::printable;
 use crate::sys::interrupt;
 use crate::trial::{Failure, Launch};
 use crate::workload::{known_answer, payload};
@@ -59,7 +60,7 @@ pub fn explain(args: &ExplainArgs) -> Result<u8, CliError> {
             match told {
                 Ok(trial) => out.push_str(&report::explain::render(&heading, &trial)),
                 Err(Failure::Interrupted) => {
-                    print(out)?;
+                    print(printable(&out))?;
                     let signal = interrupt::requested().unwrap_or(libc::SIGINT);
                     return Ok(of_signal(signal));
                 }
@@ -74,6 +75,6 @@ pub fn explain(args: &ExplainArgs) -> Result<u8, CliError> {
     for reason in reasons {
         out.push_str(&format!("skipped: {reason}\n"));
     }
-    print(out)?;
+    print(printable(&out))?;
     Ok(status)
 }

@@ -88,8 +88,7 @@ fn compared(
     let Some((ratio, p, corrected)) = test else {
         return Ok(compared);
     };
-    let detectable = power::detectable_from(&ratio, strictest, POWER).ok();
-    let detectable = detectable.map(|d| d.relative);
+    let detectable = power::called_from(&ratio, strictest, (threshold, None), POWER).ok();
     let policy = Policy {
         alpha: rule.alpha,
         threshold,
@@ -108,6 +107,7 @@ fn compared(
     let question = Question {
         better: one.metric.better,
         threshold,
+        whole_interval: false,
         strictest,
         trials: one.trials,
         failed: one.failed,

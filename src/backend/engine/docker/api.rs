@@ -1,5 +1,6 @@
 //! What dockerd is asked for.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use super::super::command::Patience;
 use super::super::endpoint::{Endpoint, Endpoints};
 use super::super::http::{Body, Connection, NoAnswer};
 use super::super::image;
+use super::super::tail::brief;
 use super::super::workspace::Workspace;
 use crate::backend::child::Deadline;
 use crate::backend::container::{PAYLOAD_ID, memory_limit};
@@ -33,6 +35,8 @@ pub struct Docker {
     pub version: String,
     /// The release of the kernel that it says it runs on.
     pub kernel: Option<String>,
+    /// Whether a request for its events had no answer: then there is none any more.
+    pub mute: Cell<bool>,
     /// The image.
     pub image: String,
     /// Where the daemon comes from: it lives as long as this.
@@ -53,6 +57,7 @@ impl Docker {
             image: format!("{REPOSITORY}:{tag}"),
             version: String::new(),
             kernel: None,
+            mute: Cell::new(false),
             endpoint,
             endpoints,
         };
@@ -79,8 +84,8 @@ impl Docker {
     fn ask_version(&mut self) -> Result<(), Failure> {
         let answer = self.ask("GET", "/version", Body::None, self.patience())?;
         let answer = answer.json().map_err(|e| self.failure("/version", e))?;
-        self.version = answer["Version"].as_str().unwrap_or("unknown").to_owned();
-        self.kernel = answer["KernelVersion"].as_str().map(str::to_owned);
+        self.version = brief(answer["Version"].as_str().unwrap_or("unknown"));
+        self.kernel = answer["KernelVersion"].as_str().map(brief);
         Ok(())
     }
 
@@ -97,8 +102,9 @@ impl Docker {
         let images = images.as_array().into_iter().flatten();
         let tags = images.flat_map(|image| image["RepoTags"].as_array().into_iter().flatten());
         for image in tags.filter_map(Value::as_str) {
-            let tag = image.rsplit_once(':').map_or("", |(_, tag)| tag);
-            if workspace.is_left(tag) {
+            let (repository, tag) = image.rsplit_once(':').unwrap_or_default();
+            // Its filter is not taken on trust.
+            if repository == REPOSITORY && workspace.is_left(tag) {
                 self.remove(image);
             }
         }
@@ -128,7 +134,7 @@ impl Docker {
         let text = String::from_utf8_lossy(&body);
         let error = text.lines().find_map(|line| {
             let line: Value = serde_json::from_str(line).ok()?;
-            Some(line["error"].as_str()?.to_owned())
+            Some(brief(line["error"].as_str()?))
         });
         match error {
             None => Ok(()),

@@ -21,17 +21,15 @@ use serde_json::{Value, json};
 use super::super::chronicle::Chronicle;
 use super::super::command::Patience;
 use super::super::http::{Answer, Body, Connection, NoAnswer};
-use super::super::tail::one_line;
+use super::super::tail::brief;
 use super::api::{Docker, filters};
 use crate::backend::child::Deadline;
 use crate::told::{Event, Known, Named, Untold};
 
 /// How long the answer may take: it is in memory.
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(1);
 /// Longest line that is looked at, bytes. Ours have some 600; a stranger's labels may be long.
 const LONGEST: usize = 16 << 10;
-/// Longest of a daemon's own words, characters.
-const SHOWN: usize = 200;
 
 const fn event(name: &'static str, [from, to]: [Named; 2], follows: Option<&'static str>) -> Known {
     Known {
@@ -68,7 +66,14 @@ impl Chronicle for Docker {
 
     fn events(&self, name: &str, since: i64, until: i64) -> Result<Vec<Event>, Untold> {
         same_kernel(self.kernel.as_deref())?;
-        ask(&self.endpoint.socket, name, since, until)
+        if self.mute.get() {
+            let before = "it had none for a trial before, and is not asked again";
+            return Err(Untold::Unanswered(before.to_owned()));
+        }
+        let told = ask(&self.endpoint.socket, name, since, until);
+        // Otherwise every trial would wait for it.
+        self.mute.set(matches!(told, Err(Untold::Unanswered(_))));
+        told
     }
 }
 
@@ -91,22 +96,17 @@ fn ask(socket: &Path, name: &str, since: i64, until: i64) -> Result<Vec<Event>, 
 fn unanswered(why: NoAnswer) -> Untold {
     Untold::Unanswered(match why {
         NoAnswer::Interrupted => "interrupted".to_owned(),
-        NoAnswer::Engine(how) => shown(&how.to_string()),
+        NoAnswer::Engine(how) => brief(&how.to_string()),
     })
-}
-
-/// Untrusted words in one line, and no more than that.
-fn shown(words: &str) -> String {
-    one_line(words.as_bytes()).chars().take(SHOWN).collect()
 }
 
 /// A daemon behind a socket that is passed on, from a virtual machine, has a wall clock of its own.
 fn same_kernel(theirs: Option<&str>) -> Result<(), Untold> {
-    let ours = uname().map_err(Untold::NoClock)?;
+    let ours = uname().map_err(Untold::NoKernel)?;
     let ours = ours.release().to_string_lossy();
     match theirs {
         Some(theirs) if theirs != ours => Err(Untold::OtherKernel {
-            theirs: shown(theirs),
+            theirs: brief(theirs),
             ours: ours.into_owned(),
         }),
         // One that does not say is held to the order of its events.

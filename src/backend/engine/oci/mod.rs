@@ -48,6 +48,8 @@ pub struct Oci {
     state: PathBuf,
     groups: Option<EngineGroups>,
     wishes: Wishes,
+    /// Whether it passes over the wish for a filter.
+    filterless: bool,
     limitations: Vec<Limitation>,
 }
 
@@ -98,6 +100,7 @@ impl Oci {
             workspace,
             state,
             groups,
+            filterless: false,
             limitations,
         })
     }
@@ -192,8 +195,8 @@ impl Engine for Oci {
     }
 
     fn set_filter(&mut self, on: bool) -> bool {
-        self.wishes.seccomp = on;
-        true
+        self.wishes.seccomp = on && !self.filterless;
+        !self.filterless
     }
 
     /// Runtimes have it as an option of their build, and pass over the wish without.
@@ -203,6 +206,7 @@ impl Engine for Oci {
 
     fn lacks_filter(&mut self) {
         self.wishes.seccomp = false;
+        self.filterless = true;
         let remedy = match self.runtime {
             OciRuntime::Youki => "cargo install youki --locked --features v1,seccomp",
             OciRuntime::Crun | OciRuntime::Runc => "a build with libseccomp",
