@@ -92,7 +92,7 @@ fn top_groups() -> impl Iterator<Item = PathBuf> {
     let entries = roots.into_iter().filter_map(|root| fs::read_dir(root).ok());
     let folders = entries.flatten().flatten().map(|entry| entry.path());
     // Other harnesses may be running; what this one leaves is looked for by its name.
-    let is_other = |path: &PathBuf| path.to_string_lossy().contains("/isobench-");
+    let is_other = |path: &PathBuf| path.to_string_lossy().contains("isobench-");
     folders.filter(move |path| path.is_dir() && !is_other(path))
 }
 
