@@ -66,10 +66,10 @@ pub enum EngineNetwork {
 /// What QEMU emulates, and by what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum QemuMachine {
-    /// A PC with firmware, every instruction emulated. (The machine without firmware has no clock that
+    /// A PC with firmware, every instruction emulated. (The microvm has no clock that
     /// a kernel could tell the time-stamp counter's rate by, other than KVM's.)
     Tcg,
-    /// A small machine without firmware, on KVM.
+    /// A small machine with little firmware, on KVM.
     Microvm,
     /// A PC with firmware, on KVM.
     Pc,

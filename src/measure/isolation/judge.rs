@@ -113,6 +113,7 @@ impl Findings {
         let view = View {
             host: &self.host,
             answers,
+            open: &self.open_answers,
         };
         (view.verdict(question, found), show(question, found))
     }
@@ -122,6 +123,8 @@ impl Findings {
 struct View<'a> {
     host: &'a HostView,
     answers: &'a BTreeMap<Question, Outcome>,
+    /// Those with the filter off, for what is behind it.
+    open: &'a BTreeMap<Question, Outcome>,
 }
 
 impl View<'_> {
@@ -214,9 +217,14 @@ impl View<'_> {
         }
     }
 
-    /// Whether the payload is in a namespace of its own, if both sides can be read.
+    /// Whether the payload is in a namespace of its own, if both sides can be read. A filter that ends who asks
+    /// does not change that.
     fn is_own(&self, namespace: Question) -> Option<bool> {
-        match (self.found(namespace), self.host.get(namespace)) {
+        let behind = match self.open.get(&namespace) {
+            Some(Outcome::Found(found)) => Some(found),
+            _ => None,
+        };
+        match (self.found(namespace).or(behind), self.host.get(namespace)) {
             (Some(Found::Text(a)), Some(Found::Text(b))) => Some(a != b),
             _ => None,
         }
@@ -310,6 +318,35 @@ mod tests {
             verdict(Hostname, &[(Hostname, text("other"))], &host),
             Verdict::Own
         );
+    }
+
+    /// Runtimes whose filter ends who reads a namespace's link still give it one of its own.
+    #[test]
+    fn a_namespace_behind_the_filter_decides_too() {
+        use Question::{Cgroup, Mounts, NsCgroup, NsMnt};
+        let host = [
+            (NsMnt, text("mnt:[1]")),
+            (NsCgroup, text("cgroup:[1]")),
+            (Mounts, Found::Number(9)),
+            (Cgroup, text("/")),
+        ];
+        let answers = [
+            (Mounts, Outcome::Found(Found::Number(9))),
+            (Cgroup, Outcome::Found(text("/"))),
+            (NsMnt, Outcome::Killed),
+            (NsCgroup, Outcome::Killed),
+        ];
+        let mut findings = findings(&answers, &host);
+        let verdict =
+            |findings: &Findings, question| findings.judge("x", question).unwrap().verdict;
+        for (namespace, question, link) in [(NsMnt, Mounts, "mnt"), (NsCgroup, Cgroup, "cgroup")] {
+            assert_eq!(verdict(&findings, question), Verdict::Shared);
+            for (id, expected) in [(1, Verdict::Shared), (2, Verdict::Own)] {
+                let link = Outcome::Found(text(&format!("{link}:[{id}]")));
+                findings.open_answers.insert(namespace, link);
+                assert_eq!(verdict(&findings, question), expected, "{question:?}");
+            }
+        }
     }
 
     /// What is not found is hidden only if the host has it: no canary, no claim.

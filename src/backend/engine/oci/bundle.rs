@@ -31,7 +31,7 @@ pub struct Wishes {
 
 /// System calls of the payload, and those that runc, crun and youki make behind their filter, before
 /// their exec.
-const ALLOWED: [&str; 40] = [
+const ALLOWED: [&str; 43] = [
     "read",
     "write",
     "mmap",
@@ -72,10 +72,15 @@ const ALLOWED: [&str; 40] = [
     "dup3",
     "lseek",
     "sched_yield",
+    "sendmsg",
+    "accept4",
+    "recvfrom",
 ];
 
 /// youki starts nothing without one, although the payload's path is absolute.
 const PATH: &str = "PATH=/";
+/// Without one every runtime adds it, and youki asks the name service for it, behind the filter.
+const HOME: &str = "HOME=/";
 
 /// `config.json`.
 ///
@@ -98,7 +103,7 @@ pub fn config(name: &str, task: &Task, wishes: &Wishes) -> Result<Spec, OciSpecE
         .terminal(false)
         .user(UserBuilder::default().uid(id).gid(id).build()?)
         .args(task.argv())
-        .env([format!("{MARK}={name}"), PATH.to_owned()])
+        .env([format!("{MARK}={name}"), PATH.to_owned(), HOME.to_owned()])
         .cwd("/")
         .capabilities(capabilities)
         .rlimits([])
@@ -207,8 +212,7 @@ pub fn differences(wishes: &Wishes) -> Vec<String> {
             .to_owned(),
         "all of /proc is there (of its own pid namespace), and the devices that a runtime adds itself"
             .to_owned(),
-        "its environment has a variable by which the guardian finds it, and PATH, which youki wants"
-            .to_owned(),
+        "its environment has a variable by which the guardian finds it, PATH and HOME".to_owned(),
         "its control group is in every hierarchy that is mounted, with a list of devices".to_owned(),
     ];
     if wishes.group.is_none() {

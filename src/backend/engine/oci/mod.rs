@@ -218,9 +218,10 @@ impl Engine for Oci {
         });
     }
 
-    /// A runtime that cannot make control groups here may still run without.
+    /// A runtime that cannot make control groups here may still run without. Once the payload has begun, they
+    /// were there.
     fn compromise(&mut self, failure: &Failure) -> bool {
-        if self.groups.take().is_none() {
+        if !matches!(failure, Failure::Engine(_)) || self.groups.take().is_none() {
             return false;
         }
         self.limitations
