@@ -14,7 +14,8 @@
 //! give it a file, add that to [`image`]. `ISOBENCH_NESTED_STEPS=WORD,…` does only the steps whose names
 //! contain one of the words; `ISOBENCH_NESTED_FULL=1` kills at each phase a hundred times and soaks in full.
 //! `ISOBENCH_NESTED_FIRECRACKER` names a Firecracker, which Debian does not have, for the step that compares it
-//! with `linux-vm`; without it that is skipped.
+//! with `linux-vm`; without it that is skipped. `ISOBENCH_NESTED_INNER_QEMU` names a QEMU to be put inside, for the
+//! step that boots `qemu:microvm` and `qemu:pc` on that KVM; without it that is skipped, too.
 // Helpers of tests are tests: they state their expectations with panic.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used)]
 #![allow(clippy::print_stdout)]
@@ -23,6 +24,8 @@
 mod image;
 #[path = "nested/init.rs"]
 mod init;
+#[path = "nested/inner_qemu.rs"]
+mod inner_qemu;
 #[path = "nested/kit.rs"]
 mod kit;
 #[path = "nested/machine.rs"]

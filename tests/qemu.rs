@@ -1,5 +1,6 @@
-//! QEMU with the kernel and initramfs of `linux-vm`: full emulation runs on every host. The kernel is that
-//! of the nested bed (`.ci/nested-kit`), or the newest in `/boot`.
+//! QEMU with the kernel and initramfs of `linux-vm`: full emulation runs on every host, the machines on KVM
+//! where that can run a kernel (tests/nested.rs runs them where `ISOBENCH_NESTED_INNER_QEMU` names a QEMU). The
+//! kernel is that of the nested bed (`.ci/nested-kit`), or the newest in `/boot`.
 // Helpers of tests are tests: they state their expectations with panic.
 #![allow(clippy::panic, clippy::unwrap_used)]
 #![allow(clippy::print_stdout)]
@@ -10,9 +11,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use isobench::backend::{Backend, Provided, Unavailable, open_with};
-use isobench::trial::Launch;
+use isobench::store::document::Status;
+use isobench::trial::{Launch, Observation};
 use isobench::workload::answers::known_answer;
 use isobench::workload::{Task, Workload, payload};
+use support::folder::read_run;
 
 fn kernel() -> Option<PathBuf> {
     let folder = PathBuf::from(std::env::var_os("ISOBENCH_NESTED_KERNEL")?).join("boot");
@@ -41,33 +44,125 @@ fn launch(workload: Workload, size: u64, reps: u64) -> Launch {
     }
 }
 
-#[test]
-fn full_emulation_boots_the_kernel_to_the_payload() {
-    let test = "full_emulation";
-    let mut qemu = match open("qemu:tcg") {
-        Ok(qemu) => qemu,
+/// The backend; where it cannot run here, that is said by name and must be for one of these reasons, or for
+/// want of the program or of a kernel.
+fn usable(test: &str, id: &str, more: &[&str]) -> Option<Box<dyn Backend>> {
+    match open(id) {
+        Ok(backend) => Some(backend),
         Err(why) => {
             let excuses = ["not on the path", "no kernel", "cannot be read"];
-            let excused = excuses.iter().any(|words| why.reason.contains(words));
-            assert!(excused, "{why} ({})", why.remedy);
-            return support::skipped(test, &why.reason);
+            let mut excuses = excuses.iter().chain(more);
+            let excused = excuses.any(|words| why.reason.contains(words));
+            assert!(excused, "{id}: {why} ({})", why.remedy);
+            support::skipped(test, &why.reason);
+            None
         }
+    }
+}
+
+/// What a KVM cannot that is none, or whose ring 0 is software.
+const NO_KVM: [&str; 2] = ["/dev/kvm", "cannot run a kernel"];
+
+#[test]
+fn full_emulation_boots_the_kernel_to_the_payload() {
+    let Some(mut qemu) = usable("full_emulation", "qemu:tcg", &[]) else {
+        return;
     };
-    let facts = qemu.engine().unwrap();
-    assert!(facts.version.contains("QEMU"), "{facts:?}");
-    let guest = qemu.guest_kernel().unwrap();
-    assert_eq!(guest.sha256.len(), 64);
-    // Over a serial port, so more than a message.
-    let sha256 = launch(Workload::Sha256, 1 << 16, 2);
-    let seen = qemu.trial(&sha256).unwrap();
-    let answer = known_answer(&sha256.task).unwrap();
+    boots("qemu:tcg", qemu.as_mut());
+}
+
+#[test]
+fn a_microvm_on_kvm_boots_the_kernel_to_the_payload() {
+    boots_beside_linux_vm("a_microvm_on_kvm", "qemu:microvm");
+}
+
+#[test]
+fn a_pc_on_kvm_boots_the_kernel_to_the_payload() {
+    boots_beside_linux_vm("a_pc_on_kvm", "qemu:pc");
+}
+
+/// As quiet as QEMU's kernels are.
+const OURS: &str = "linux-vm:save=quiet";
+
+/// The same kernel as in the machine of this project's own VMM.
+fn boots_beside_linux_vm(test: &str, id: &str) {
+    let Some(mut qemu) = usable(test, id, &NO_KVM) else {
+        return;
+    };
+    let mut ours = open(OURS).unwrap_or_else(|why| panic!("{id} runs, but {why}"));
+    let kernel = |backend: &dyn Backend| backend.guest_kernel().unwrap().sha256;
+    assert_eq!(kernel(qemu.as_ref()), kernel(ours.as_ref()));
+    let noop = launch(Workload::Noop, 0, 1);
+    tell(OURS, &right(&noop, ours.trial(&noop).unwrap()));
+    tell(id, &right(&noop, qemu.trial(&noop).unwrap()));
+    boots(id, qemu.as_mut());
+}
+
+/// From the harness's own end: an answer for each trial, in a document that names the kernel.
+#[test]
+fn a_run_on_kvm_measures_both_beside_linux_vm() {
+    let test = "a_run_on_kvm";
+    // Where one can run so can the other.
+    if usable(test, "qemu:microvm", &NO_KVM).is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let ids = ["process", OURS, "qemu:microvm", "qemu:pc"];
+    let backends = ids.join(",");
+    let mut flags = vec!["--backends", &backends, "--workloads", "noop"];
+    flags.extend(["--profile", "smoke", "--blocks", "1", "--seed", "1"]);
+    flags.extend(["--max-time", "5m"]);
+    let kernel = kernel();
+    if let Some(kernel) = &kernel {
+        flags.extend(["--kernel", kernel.to_str().unwrap()]);
+    }
+    let output = support::run_into(&flags, folder.path()).output().unwrap();
+    let said = support::stderr(&output);
+    assert_eq!(support::settled(&output), 0, "{said}");
+    let run = read_run(folder.path());
+    assert_eq!(run.backends.len(), ids.len());
+    for (backend, id) in run.backends.iter().zip(ids) {
+        assert_eq!(backend.id, id);
+        let (status, failures) = (backend.status, backend.failures);
+        assert!(status == Status::Measured && failures == 0, "{id}: {said}");
+    }
+    let kernels = run.backends[1..].iter().map(|b| b.guest_kernel.as_ref());
+    let kernels: Vec<_> = kernels.map(|kernel| &kernel.unwrap().sha256).collect();
+    assert!(kernels.iter().all(|sha256| *sha256 == kernels[0]));
+    println!("timeline a run: {} measured", ids.join(", "));
+}
+
+/// What makes it a measurement: the right answer, from the embedded payload's very bytes, in order.
+fn right(launch: &Launch, seen: Observation) -> Observation {
+    let answer = known_answer(&launch.task).unwrap();
     let report = seen.report;
     assert_eq!((report.digest, report.units), (answer.digest, answer.units));
     assert_eq!(report.image, payload::image_fold().unwrap());
     let i = seen.instants;
     let order = [i.t0, i.t1, i.t2, i.t3, i.t4, i.t5];
     assert!(order.windows(2).all(|p| p[1] - p[0] > 0), "{order:?}");
-    println!("clock of qemu:tcg: {:?}", seen.clock);
+    seen
+}
+
+fn tell(id: &str, seen: &Observation) {
+    let i = seen.instants;
+    let [t1, t5] = [i.t1, i.t5].map(|at| (at - i.t0) as f64 / 1e6);
+    println!(
+        "timeline {id}: millions of ticks from t0: t1 {t1:.1}, t5 {t5:.1}; {:?}",
+        seen.clock
+    );
+}
+
+fn boots(id: &str, qemu: &mut dyn Backend) {
+    let facts = qemu.engine().unwrap();
+    assert!(facts.version.contains("QEMU"), "{facts:?}");
+    let guest = qemu.guest_kernel().unwrap();
+    assert_eq!(guest.sha256.len(), 64);
+    // Over a serial port, so more than a message.
+    let sha256 = launch(Workload::Sha256, 1 << 16, 2);
+    let seen = right(&sha256, qemu.trial(&sha256).unwrap());
+    tell(id, &seen);
+    let i = seen.instants;
     // The bound is what a message takes; the start is a hundred times as long.
     assert!(
         seen.clock.bound < (i.t1 - i.t0).unsigned_abs(),

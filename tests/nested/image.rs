@@ -9,6 +9,7 @@ use std::process::Command;
 
 use isobench::vmm::initramfs::Initramfs;
 
+use crate::inner_qemu;
 use crate::kit::Kit;
 use crate::steps::{Bed, LINUX};
 
@@ -39,6 +40,19 @@ pub fn write(kit: &Kit, bed: &Bed, folder: &Path) -> PathBuf {
         libraries.extend(needed(path));
         tree.file(&format!("/bin/{name}"), 0o755, read(path))
             .unwrap();
+    }
+    for qemu in kit.inner_qemu.iter().filter(|_| bed.name == LINUX.name) {
+        libraries.extend(needed(&qemu.program));
+        let at = qemu.program.to_string_lossy();
+        tree.file(&at, 0o755, read(&qemu.program)).unwrap();
+        let link = format!("/bin/{}", inner_qemu::NAME);
+        if at != link {
+            tree.link(&link, &at).unwrap();
+        }
+        for file in &qemu.firmware {
+            tree.file(&file.to_string_lossy(), 0o644, read(file))
+                .unwrap();
+        }
     }
     for library in libraries {
         tree.file(&library.to_string_lossy(), 0o755, read(&library))

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::inner_qemu::InnerQemu;
 use crate::steps::{BEDS, Bed, Step};
 
 /// Folder that a `linux-image-…-cloud-amd64` package was unpacked into.
@@ -58,6 +59,7 @@ pub struct Kit {
     pub programs: BTreeMap<String, PathBuf>,
     /// Beside `linux-vm`, if there is one.
     pub firecracker: Option<PathBuf>,
+    pub inner_qemu: Option<InnerQemu>,
 }
 
 impl Kit {
@@ -107,6 +109,7 @@ impl Kit {
             tools,
             programs: programs(),
             firecracker: env::var_os(FIRECRACKER).map(PathBuf::from),
+            inner_qemu: InnerQemu::find(),
         })
     }
 }

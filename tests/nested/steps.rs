@@ -80,6 +80,7 @@ const LINUX_RUN: &str = "isobench run --backends process,linux-vm:keep=console -
 const LINUX_VM: &str = "linux_vm --nocapture --skip a_disk_and_a_console";
 const LINUX_DEVICES: &str = "linux_vm --nocapture a_disk_and_a_console";
 const VMMS: &str = "vmms --nocapture";
+const QEMU: &str = "qemu --nocapture on_kvm";
 /// The modules that touch the machine.
 /// Without the tests of engines, whose false programs are scripts for tools that the bed has not.
 const LIB: &str = "lib --nocapture backend:: host:: sys:: vmm:: --skip kill_tests --skip engine:: --skip daemons::";
@@ -133,6 +134,7 @@ pub const LINUX: Bed = Bed {
         tests("linux-vm-devices", LINUX_DEVICES, 1, &[]),
         json("linux-vm-run", LINUX_RUN, kernel_measured),
         tests("firecracker", VMMS, 2, &[NO_FIRECRACKER]),
+        tests("qemu", QEMU, 3, &[NO_QEMU]),
     ],
 };
 
@@ -170,6 +172,7 @@ const X32: &str = "x32 system calls: this kernel has no such call";
 /// Debian 12's kernel is 6.1.
 const OLD_TIME: &str = "time_offsets: Permission denied";
 const NO_FIRECRACKER: &str = "firecracker is not on the path";
+const NO_QEMU: &str = "qemu-system-x86_64 is not on the path";
 const NO_GIT: &str = "no git";
 const NO_TIME: &str = "a container with one of them cannot be made here";
 
