@@ -31,7 +31,7 @@ fn with_api(api: fn(&mut UnixStream), deadline: Duration) -> (String, EngineEnd,
             let (mut stream, _) = replaced.listen().accept().unwrap();
             api(&mut stream);
         });
-        let script = format!("{TELLS}; echo waiting >&2; exec sleep {LONG}");
+        let script = format!("echo waiting >&2; {TELLS}; exec sleep {LONG}");
         replaced.failure(&script, deadline)
     })
 }
