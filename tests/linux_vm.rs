@@ -6,6 +6,7 @@
 
 #[path = "linux_vm/hostile.rs"]
 mod hostile;
+mod support;
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,8 +17,8 @@ use isobench::backend::{Backend, Unavailable};
 use isobench::host::kvm::{self, KvmKind};
 use isobench::metric::Ticks;
 use isobench::trial::{Failure, Launch, Observation};
-use isobench::workload::answers::known_answer;
 use isobench::workload::{Task, Workload, payload};
+use support::measurement::right;
 
 /// An emulated machine under load boots a kernel in half a minute.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -59,17 +60,6 @@ fn launch(workload: Workload, size: u64, reps: u64) -> Launch {
         task,
         deadline: DEADLINE,
     }
-}
-
-/// What makes it a measurement: the right answer, from the embedded payload's very bytes, in order.
-fn right(launch: &Launch, seen: &Observation) {
-    let answer = known_answer(&launch.task).unwrap();
-    let report = seen.report;
-    assert_eq!((report.digest, report.units), (answer.digest, answer.units));
-    assert_eq!(report.image, payload::image_fold().unwrap());
-    let i = seen.instants;
-    let order = [i.t0, i.t1, i.t2, i.t3, i.t4, i.t5];
-    assert!(order.windows(2).all(|p| p[1] - p[0] > 0), "{order:?}");
 }
 
 fn print_timeline(name: &str, seen: &Observation) {

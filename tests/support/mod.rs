@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test binary uses its own part
 
 pub mod folder;
+pub mod measurement;
 
 use std::collections::BTreeSet;
 use std::fs;
