@@ -147,7 +147,7 @@ fn explain_tells_a_trial_in_order() {
         (
             "microvm:pool",
             &[
-                "forget_memory",
+                "rewind_memory",
                 "KVM_RUN, until out 0x05b0 exit",
                 "2 VM exits: work: out 0x05b0 message 1; end: out 0x05b0 exit 1",
                 "in this launch",

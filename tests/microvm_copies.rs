@@ -14,16 +14,17 @@ use isobench::backend::microvm::MicroVm;
 use isobench::backend::microvm::pool::Pool;
 use isobench::backend::microvm::snapshot::Copies;
 use isobench::backend::{Backend, Unavailable};
+use isobench::sys::pagemap::Pagemap;
 use isobench::sys::watchdog;
 use isobench::trial::{Failure, Launch, PhaseLog};
 use isobench::vmm::cpu::{Cpu, TaskType};
 use isobench::vmm::elf::Image;
 use isobench::vmm::layout;
 use isobench::vmm::machine::{Machine, Start};
-use isobench::vmm::memory::Template;
 use isobench::vmm::session::{Pause, Session};
 use isobench::vmm::snapshot::{Snapshot, identity};
 use isobench::vmm::stack::InitialStack;
+use isobench::vmm::template::Template;
 use isobench::workload::{Task, Workload, known_answer, payload};
 use isobench_abi::{Message, Op, Report};
 use kvm_ioctls::Kvm;
@@ -366,6 +367,7 @@ fn a_reset_leaves_no_byte() {
     let (fresh, mut memory) = (snapshot.map().unwrap(), vec![0; machine.ram().len()]);
     let mut original = memory.clone();
     fresh.read_into(0, &mut original).unwrap();
+    let map = Pagemap::open().ok();
     for life in 0..3 {
         let mut session = Session::after(said, DEADLINE);
         let pause = session.run(&mut machine, &watchdog).unwrap();
@@ -378,7 +380,17 @@ fn a_reset_leaves_no_byte() {
         let dirty = machine.capture(&cpu).unwrap();
         assert_eq!((dirty.regs.r13, dirty.regs.rbp), (SECRET, SECRET));
         assert_ne!(dirty.fpu.region, snapshot.vcpu().fpu.region);
-        machine.reset(&snapshot, &cpu, 100, &mut log).unwrap();
+        // Written over, dropped, and written over again.
+        let source = (&snapshot, map.as_ref().filter(|_| life != 1));
+        let mut log = PhaseLog::new();
+        machine.reset(source, &cpu, 100, &mut log).unwrap();
+        let names: Vec<_> = log.phases().iter().map(|phase| phase.name).collect();
+        let how = if source.1.is_some() {
+            "rewind_memory"
+        } else {
+            "forget_memory"
+        };
+        assert!(names.contains(&how), "life {life}: {names:?}");
         assert_eq!(secrets(&machine), own, "life {life}");
         machine.ram().read_into(0, &mut memory).unwrap();
         assert!(

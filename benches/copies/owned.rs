@@ -10,10 +10,10 @@ use isobench::vmm::cpu::{Cpu, TaskType};
 use isobench::vmm::elf::Image;
 use isobench::vmm::layout;
 use isobench::vmm::machine::{Machine, Start};
-use isobench::vmm::memory::Template;
 use isobench::vmm::session::{Pause, Session};
 use isobench::vmm::snapshot::{Snapshot, identity};
 use isobench::vmm::stack::InitialStack;
+use isobench::vmm::template::Template;
 use isobench::workload::{Task, payload};
 use kvm_ioctls::Kvm;
 

@@ -31,9 +31,9 @@ use crate::vmm::cpu::{Cpu, TaskType};
 use crate::vmm::elf::Image;
 use crate::vmm::layout;
 use crate::vmm::machine::{self, Machine, Start};
-use crate::vmm::memory::Template;
 use crate::vmm::session::{Pause, Session};
 use crate::vmm::stack::InitialStack;
+use crate::vmm::template::Template;
 use crate::workload::{Task, Workload, payload};
 
 use self::notes::Notes;

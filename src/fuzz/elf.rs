@@ -3,8 +3,9 @@
 
 use crate::vmm::elf::Image;
 use crate::vmm::layout::{IMAGE, IMAGE_END, PAGE};
-use crate::vmm::memory::{GuestRam, Template};
+use crate::vmm::memory::GuestRam;
 use crate::vmm::paging::{self, Access};
+use crate::vmm::template::Template;
 
 /// Program headers as they lie in a file (elf(5), `Elf64_Phdr`).
 const HEADER_BYTES: usize = 56;

@@ -6,6 +6,7 @@ pub mod confine;
 mod dumpable;
 pub mod fd;
 pub mod interrupt;
+pub mod pagemap;
 pub mod perform;
 pub mod pidfd;
 pub mod program;

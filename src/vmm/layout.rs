@@ -47,6 +47,9 @@ pub const PD_HEAP: u64 = 0x5000;
 /// Page directories reserved for the heap, one a GiB.
 pub const HEAP_DIRECTORIES: u64 = 4;
 
+/// Guest-physical: end of the page tables.
+pub const TABLES_END: u64 = PD_HEAP + HEAP_DIRECTORIES * PAGE;
+
 /// Guest-physical: descriptor tables and TSS.
 pub const DESCRIPTORS_PHYS: u64 = 0x9000;
 /// Guest-virtual: descriptor tables and TSS.
@@ -102,7 +105,7 @@ pub const HEAP_MAX: u64 = 0xfec0_0000 - HEAP_PHYS;
 
 const _: () = {
     // Tables are adjacent and below everything else.
-    assert!(PD_HEAP + HEAP_DIRECTORIES * PAGE == DESCRIPTORS_PHYS);
+    assert!(TABLES_END == DESCRIPTORS_PHYS);
     assert!(DOORBELL_PHYS + PAGE <= STACK_PHYS);
     assert!(STACK_PHYS + STACK_BYTES == IMAGE_PHYS);
     assert!(IMAGE_PHYS + (IMAGE_END - IMAGE) <= HEAP_PHYS);

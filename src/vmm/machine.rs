@@ -2,9 +2,10 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
-use isobench_abi::{FRAME_BYTES, Op};
+use isobench_abi::{DoorbellPage, FRAME_BYTES, Op};
 use kvm_bindings::{
     KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, kvm_device_attr, kvm_regs, kvm_run,
     kvm_userspace_memory_region, kvm_xsave,
@@ -13,8 +14,9 @@ use kvm_ioctls::{Kvm, SyncReg, VcpuFd, VmFd};
 
 use super::cpu::Cpu;
 use super::exit::{self, Exit, Unexpected};
-use super::memory::{GuestRam, Template};
+use super::memory::GuestRam;
 use super::stack::InitialStack;
+use super::template::Template;
 use super::{descriptors, layout, statistics};
 use crate::exits::{Exits, Noted, Reason, Stage};
 use crate::sys::clock::now;
@@ -334,6 +336,19 @@ impl Machine {
     pub fn frame(&self) -> Result<[u8; FRAME_BYTES], Failure> {
         self.ram
             .read(layout::DOORBELL_PHYS)
+            .map_err(|error| Failure::VmExit(format!("doorbell page: {error}")))
+    }
+
+    /// What the doorbell page says of the payload's first instruction behind the doorbell before, by the
+    /// guest's counter.
+    ///
+    /// # Errors
+    /// Never for the layout's addresses; typed all the same.
+    pub fn went_on(&self) -> Result<u64, Failure> {
+        let at = layout::DOORBELL_PHYS + offset_of!(DoorbellPage, went_on) as u64;
+        self.ram
+            .read(at)
+            .map(u64::from_le_bytes)
             .map_err(|error| Failure::VmExit(format!("doorbell page: {error}")))
     }
 

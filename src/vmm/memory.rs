@@ -1,15 +1,14 @@
-//! Guest memory: a prepared image shared by all VMs of a backend, and one VM's private view of it.
+//! One VM's memory: a private view of a prepared image or of a snapshot.
 //!
-//! The image (page tables, descriptors, stubs, the payload's segments) is a sealed memory file.
-//! A VM maps it MAP_PRIVATE: nothing is copied until something writes, and what nothing writes to
-//! (code, constants, tables) exists once on the host, as a program's text does for processes.
+//! The file (a [`Template`] or a snapshot) is sealed. A VM maps it MAP_PRIVATE: nothing is copied until
+//! something writes, and what nothing writes to (code, constants, tables) exists once on the host, as a
+//! program's text does for processes.
 #![allow(unsafe_code)]
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr::{self, NonNull};
 
 use isobench_abi::DoorbellPage;
@@ -18,188 +17,11 @@ use vm_memory::{
     GuestAddress, GuestMemoryMmap, GuestRegionMmap, VolatileMemoryError, VolatileSlice,
 };
 
-use super::elf::{ElfError, Image};
-use super::paging::{self, Access};
 use super::stack::InitialStack;
-use super::{descriptors, layout};
-use crate::sys::fd;
+use super::template::Template;
+use super::{layout, paging};
 
-/// The prepared image.
-#[derive(Debug)]
-pub struct Template {
-    file: File,
-    len: usize,
-}
-
-/// The image cannot be prepared.
-#[derive(Debug, thiserror::Error)]
-pub enum TemplateError {
-    /// The payload is not acceptable, or did not land where it should.
-    #[error("the payload's ELF: {0}")]
-    Elf(#[from] ElfError),
-    /// memfd_create(2), write(2) or fcntl(2) refused.
-    #[error("the memory file of the guest image: {0}")]
-    File(#[from] io::Error),
-}
-
-impl Template {
-    /// Lays out tables and segments, checks what was laid out by walking the tables as the MMU
-    /// will, and seals the result.
-    ///
-    /// # Errors
-    /// See [`TemplateError`].
-    pub fn new(payload: &[u8], image: &Image) -> Result<Self, TemplateError> {
-        let bytes = compose(payload, image)?;
-        verify(&bytes, payload, image)?;
-        let mut file = fd::memory(c"isobench-guest")?;
-        file.write_all(&bytes)?;
-        fd::seal(&file)?;
-        Ok(Self {
-            file,
-            len: bytes.len(),
-        })
-    }
-
-    /// A template that another process has made and handed over.
-    ///
-    /// # Errors
-    /// The file is shorter than it should be.
-    pub fn handed_over(file: File, len: usize) -> io::Result<Self> {
-        if file.metadata()?.len() < len as u64 || len == 0 {
-            return Err(io::Error::from(io::ErrorKind::InvalidData));
-        }
-        Ok(Self { file, len })
-    }
-
-    /// The sealed file, to hand it over.
-    #[must_use]
-    pub fn file(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
-    }
-
-    /// Guest-physical bytes of the image: the RAM of a VM without a heap.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Never: it holds the tables at least.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-}
-
-/// The guest-physical image, byte for byte. `image` is checked, so that every segment lies inside
-/// the window that `layout` leaves for it.
-fn compose(payload: &[u8], image: &Image) -> Result<Vec<u8>, ElfError> {
-    let mut bytes = vec![0u8; physical(image.end()) as usize];
-    let mut put = |at: u64, what: &[u8]| {
-        let slot = usize::try_from(at)
-            .ok()
-            .and_then(|at| bytes.get_mut(at..at.checked_add(what.len())?))
-            .ok_or(ElfError::LoadedWrong(at))?;
-        slot.copy_from_slice(what);
-        Ok::<(), ElfError>(())
-    };
-    put(layout::DESCRIPTORS_PHYS, &descriptors::tables())?;
-    put(layout::STUBS_PHYS, &descriptors::stubs())?;
-    for (slot, entry) in paging::roots() {
-        put(slot, &entry.to_le_bytes())?;
-    }
-    let system = |write, execute| Access {
-        user: false,
-        write,
-        execute,
-    };
-    let mut pages = vec![
-        (
-            layout::DESCRIPTORS,
-            layout::DESCRIPTORS_PHYS,
-            system(true, false),
-        ),
-        (layout::STUBS, layout::STUBS_PHYS, system(false, true)),
-        (
-            layout::RING0_STACK,
-            layout::RING0_STACK_PHYS,
-            system(true, false),
-        ),
-        (layout::DOORBELL, layout::DOORBELL_PHYS, Access::USER_DATA),
-    ];
-    pages.extend(
-        (0..layout::STACK_BYTES)
-            .step_by(layout::PAGE as usize)
-            .map(|offset| {
-                (
-                    layout::STACK + offset,
-                    layout::STACK_PHYS + offset,
-                    Access::USER_DATA,
-                )
-            }),
-    );
-    for segment in &image.segments {
-        let access = Access {
-            user: true,
-            write: segment.write,
-            execute: segment.execute,
-        };
-        pages.extend(
-            segment
-                .pages()
-                .step_by(layout::PAGE as usize)
-                .map(|page| (page, physical(page), access)),
-        );
-        let from = payload
-            .get(segment.file.clone())
-            .ok_or(ElfError::LoadedWrong(segment.address))?;
-        put(physical(segment.address), from)?;
-    }
-    for (virt, phys, access) in pages {
-        let (slot, entry) = paging::leaf(virt, phys, access).ok_or(ElfError::LoadedWrong(virt))?;
-        put(slot, &entry.to_le_bytes())?;
-    }
-    Ok(bytes)
-}
-
-/// Guest-physical address of a byte of the image window.
-const fn physical(virt: u64) -> u64 {
-    virt - layout::IMAGE + layout::IMAGE_PHYS
-}
-
-/// After loading: every byte of every segment is where the guest will look for it, under exactly
-/// the segment's permissions, and the rest of its memory is zero.
-fn verify(bytes: &[u8], payload: &[u8], image: &Image) -> Result<(), ElfError> {
-    let read = |at: u64| {
-        let at = usize::try_from(at).ok()?;
-        Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-    };
-    for segment in &image.segments {
-        let expected = Access {
-            user: true,
-            write: segment.write,
-            execute: segment.execute,
-        };
-        let file = payload.get(segment.file.clone()).unwrap_or_default();
-        let mut wanted = file.iter().copied().chain(std::iter::repeat(0));
-        let end = segment.address + segment.memory_bytes;
-        for page in segment.pages().step_by(layout::PAGE as usize) {
-            let (from, to) = (page.max(segment.address), end.min(page + layout::PAGE));
-            let wrong = |at| ElfError::LoadedWrong(at);
-            let (phys, access) = paging::walk(from, read).ok_or(wrong(from))?;
-            let found = bytes
-                .get(phys as usize..(phys + (to - from)) as usize)
-                .filter(|_| access == expected)
-                .ok_or(wrong(from))?;
-            // `found` leads: a zip asks its second side only while the first has a byte.
-            for ((at, found), wanted) in (from..to).zip(found).zip(&mut wanted) {
-                if *found != wanted {
-                    return Err(wrong(at));
-                }
-            }
-        }
-    }
-    Ok(())
-}
+mod rewind;
 
 /// A file to be seen, privately, in a guest's memory.
 #[derive(Clone, Copy, Debug)]
@@ -219,6 +41,8 @@ pub struct GuestRam {
     mapped: usize,
     base: NonNull<u8>,
     len: usize,
+    /// Bytes from guest-physical 0 on that are a file's, up to [`layout::HEAP_PHYS`].
+    filed: usize,
 }
 
 impl GuestRam {
@@ -228,11 +52,11 @@ impl GuestRam {
     /// mmap(2).
     pub fn map(template: &Template, heap_len: u64) -> io::Result<Self> {
         let len = if heap_len == 0 {
-            template.len
+            template.len()
         } else {
             usize::try_from(layout::HEAP_PHYS + heap_len).map_err(|_| too_much())?
         };
-        Self::over(&template.file, 0, template.len, len)
+        Self::over(template.file(), 0, template.len(), len)
     }
 
     /// Maps `filled` bytes of a file from `offset` on (both whole pages), copy-on-write, and behind
@@ -240,13 +64,14 @@ impl GuestRam {
     ///
     /// # Errors
     /// mmap(2); `filled` is more than `len`.
-    pub fn over(file: &File, offset: i64, filled: usize, len: usize) -> io::Result<Self> {
+    pub fn over(file: BorrowedFd<'_>, offset: i64, filled: usize, len: usize) -> io::Result<Self> {
         let prot = libc::PROT_READ | libc::PROT_WRITE;
         let file = file.as_raw_fd();
         if filled > len {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
-        if filled == len && len as u64 <= layout::HEAP_PHYS {
+        let filed = filled.min(layout::HEAP_PHYS as usize);
+        if filled == len && len == filed {
             // SAFETY: a new mapping at an address of the kernel's choice.
             let at =
                 unsafe { libc::mmap(ptr::null_mut(), len, prot, libc::MAP_PRIVATE, file, offset) };
@@ -256,10 +81,12 @@ impl GuestRam {
                 mapped: len,
                 base: mapping.cast(),
                 len,
+                filed,
             });
         }
-        let ram = Self::anonymous(len)?;
+        let mut ram = Self::anonymous(len)?;
         ram.overlay(0, file, offset, filled)?;
+        ram.filed = filed;
         Ok(ram)
     }
 
@@ -295,6 +122,7 @@ impl GuestRam {
             mapped: reserve,
             base,
             len,
+            filed: 0,
         })
     }
 
@@ -400,22 +228,6 @@ impl GuestRam {
             memory,
             ram: PhantomData,
         })
-    }
-
-    /// Forgets everything that was written: the memory is what was mapped again, the file's bytes and
-    /// zeros behind them (madvise(2), MADV_DONTNEED on a private mapping).
-    ///
-    /// # Errors
-    /// madvise(2).
-    pub fn forget(&mut self) -> io::Result<()> {
-        let base = self.base.as_ptr().cast();
-        // SAFETY: exactly this VM's memory, private and mapped while `self` lives; nobody holds a
-        // view of it (`&mut self`), and what its bytes become is part of this method's contract.
-        if unsafe { libc::madvise(base, self.len, libc::MADV_DONTNEED) } == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
     }
 
     /// Writes what one launch has of its own: the initial stack, the heap's tables, and where the

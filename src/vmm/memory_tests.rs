@@ -1,78 +1,21 @@
-//! The composed image as the MMU sees it, and the bounds of a VM's memory.
+//! The bounds of a VM's memory, and the way back to what it was.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::sys::fd;
+use crate::sys::pagemap::Pagemap;
+use crate::vmm::elf::Image;
+use crate::vmm::paging::Access;
 use crate::workload::payload;
 
 fn image() -> Image {
     Image::parse(payload::BYTES).unwrap()
-}
-
-#[test]
-fn null_guards_and_gaps_are_unmapped_and_the_system_is_the_supervisors() {
-    let image = image();
-    let bytes = compose(payload::BYTES, &image).unwrap();
-    let read = |at: u64| {
-        Some(u64::from_le_bytes(
-            *bytes.get(at as usize..)?.first_chunk()?,
-        ))
-    };
-    for hole in [
-        0,
-        0xfff,
-        0xffff,
-        layout::DESCRIPTORS + layout::PAGE,
-        layout::RING0_STACK - 1,
-        layout::RSP0,
-        image.end(),
-        layout::STACK - 1,
-        layout::STACK_TOP,
-        layout::DOORBELL + layout::PAGE,
-        layout::HEAP,
-    ] {
-        assert_eq!(paging::walk(hole, read), None, "{hole:#x}");
-    }
-    for (at, phys) in [
-        (layout::DESCRIPTORS, layout::DESCRIPTORS_PHYS),
-        (layout::STUBS, layout::STUBS_PHYS),
-        (layout::RING0_STACK, layout::RING0_STACK_PHYS),
-    ] {
-        let (found, access) = paging::walk(at, read).unwrap();
-        assert_eq!(found, phys);
-        assert!(!access.user);
-        assert!(!access.write || !access.execute);
-    }
-    for (at, phys) in [
-        (layout::STACK, layout::STACK_PHYS),
-        (layout::STACK_TOP - 1, layout::IMAGE_PHYS - 1),
-        (layout::DOORBELL, layout::DOORBELL_PHYS),
-    ] {
-        assert_eq!(paging::walk(at, read), Some((phys, Access::USER_DATA)));
-    }
-    let (_, access) = paging::walk(image.entry, read).unwrap();
-    assert!(access.user && access.execute && !access.write);
-}
-
-#[test]
-fn a_wrong_byte_or_permission_is_found_after_loading() {
-    let image = image();
-    let good = compose(payload::BYTES, &image).unwrap();
-    assert_eq!(verify(&good, payload::BYTES, &image), Ok(()));
-    let mut flipped = good.clone();
-    flipped[physical(image.entry) as usize] ^= 1;
-    assert_eq!(
-        verify(&flipped, payload::BYTES, &image),
-        Err(ElfError::LoadedWrong(image.entry))
-    );
-    let mut opened = good;
-    let page = image.entry & !0xfff;
-    let open = Access {
-        user: true,
-        write: true,
-        execute: true,
-    };
-    let (slot, entry) = paging::leaf(page, physical(page), open).unwrap();
-    opened[slot as usize..slot as usize + 8].copy_from_slice(&entry.to_le_bytes());
-    assert!(verify(&opened, payload::BYTES, &image).is_err());
 }
 
 #[test]
@@ -110,4 +53,80 @@ fn a_launch_finds_its_heap() {
     assert_eq!(paging::walk(layout::HEAP + len, read), None);
     assert_eq!(read(layout::DOORBELL_PHYS + 64), Some(layout::HEAP));
     assert_eq!(read(layout::DOORBELL_PHYS + 72), Some(len));
+}
+
+/// A file of random bytes, and a private view of it, with a heap or without.
+fn random(random: &mut ChaCha8Rng, heap: usize) -> (File, Vec<u8>, GuestRam) {
+    let low = layout::IMAGE_PHYS as usize + PAGES * layout::PAGE as usize;
+    let mut bytes = vec![
+        0;
+        if heap == 0 {
+            low
+        } else {
+            layout::HEAP_PHYS as usize + heap / 2
+        }
+    ];
+    random.fill(&mut bytes[..]);
+    let file = File::from(fd::sealed_memory(c"random", &bytes).unwrap());
+    let len = if heap == 0 {
+        low
+    } else {
+        layout::HEAP_PHYS as usize + heap
+    };
+    let ram = GuestRam::over(file.as_fd(), 0, bytes.len(), len).unwrap();
+    bytes.resize(len, 0);
+    (file, bytes, ram)
+}
+
+/// Pages of the image of [`random`].
+const PAGES: usize = 40;
+
+#[test]
+fn a_rewound_memory_is_the_file_again() {
+    let Ok(pages) = Pagemap::open() else {
+        return eprintln!("skipped: a_rewound_memory_is_the_file_again: no /proc/self/pagemap");
+    };
+    let mut chance = ChaCha8Rng::seed_from_u64(1);
+    for heap in [0, 2 * layout::LARGE_PAGE as usize] {
+        let (file, original, mut ram) = random(&mut chance, heap);
+        let mut found = vec![0; original.len()];
+        for round in 0..30 {
+            let mut written = BTreeSet::new();
+            for _ in 0..chance.random_range(0..50) {
+                let at = chance.random_range(layout::TABLES_END..ram.len() as u64 - 8);
+                ram.write(at, &chance.random::<[u8; 8]>()).unwrap();
+                written.extend([at, at + 7].map(|at| at / layout::PAGE));
+            }
+            // Once read, the rest is the file's.
+            ram.read_into(0, &mut found).unwrap();
+            let over = ram.rewind(&pages, &file, 0).unwrap();
+            let low = |page: &&u64| **page < layout::HEAP_PHYS / layout::PAGE;
+            assert!(
+                over >= written.iter().filter(low).count(),
+                "round {round}: {over}"
+            );
+            ram.read_into(0, &mut found).unwrap();
+            assert!(found == original, "heap {heap}, round {round}");
+        }
+    }
+}
+
+#[test]
+fn with_a_page_table_all_of_the_memory_is_dropped() {
+    let Ok(pages) = Pagemap::open() else {
+        return eprintln!("skipped: with_a_page_table_all_of_the_memory_is_dropped: no pagemap");
+    };
+    let mut chance = ChaCha8Rng::seed_from_u64(2);
+    let (file, original, mut ram) = random(&mut chance, 0);
+    let own = |ram: &GuestRam| pages.own(ram.host_address(), ram.len()).unwrap();
+    ram.write(layout::STACK_PHYS, b"stack").unwrap();
+    assert_eq!(own(&ram), [(layout::STACK_PHYS / layout::PAGE) as usize]);
+    assert_eq!(ram.rewind(&pages, &file, 0).unwrap(), 1);
+    assert_eq!(own(&ram).len(), 1, "the page stays");
+    ram.write(layout::PT_USER + 8, b"entry").unwrap();
+    assert_eq!(ram.rewind(&pages, &file, 0).unwrap(), 0);
+    assert!(own(&ram).is_empty());
+    let mut found = vec![0; original.len()];
+    ram.read_into(0, &mut found).unwrap();
+    assert!(found == original);
 }

@@ -2,7 +2,7 @@
 //! no interrupt controller, no guest operating system.
 //!
 //! ```text
-//!   elf ─► memory::Template ──map──► memory::GuestRam ─┐
+//!   elf ─► template::Template ─map─► memory::GuestRam ─┐
 //!   stack ──────────────────────────────────load───────┤
 //!   layout, paging, descriptors                        ├─► machine::Machine ─► exit ─► session
 //!   cpu: CPUID, XCR0, registers ───────────────────────┘     │   ▲               clock ◄──┘
@@ -29,4 +29,5 @@ pub mod session;
 pub mod snapshot;
 pub mod stack;
 pub mod statistics;
+pub mod template;
 pub mod virtio;

@@ -42,6 +42,15 @@ pub trait Speaker {
     /// It cannot be read.
     fn frame(&self) -> Result<[u8; FRAME_BYTES], Failure>;
 
+    /// In a machine of which copies are made: the guest's counter at the first instruction behind the
+    /// doorbell before this one.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn went_on(&self) -> Result<Option<u64>, Failure> {
+        Ok(None)
+    }
+
     /// How often the vCPU came back.
     fn total_exits(&self) -> u64;
 
@@ -56,6 +65,10 @@ impl Speaker for Machine {
 
     fn frame(&self) -> Result<[u8; FRAME_BYTES], Failure> {
         self.frame()
+    }
+
+    fn went_on(&self) -> Result<Option<u64>, Failure> {
+        self.went_on().map(Some)
     }
 
     fn total_exits(&self) -> u64 {
@@ -89,7 +102,7 @@ pub struct Session {
     said_ready: u64,
     said_result: u64,
     waited: bool,
-    /// `Some` for a copy; in it the counter when the copy sent its own first message, once it has.
+    /// `Some` for a copy; in it the counter at the copy's own first instruction, once it has told.
     copy: Option<Option<u64>>,
     brackets: Brackets,
     /// Where every message goes, unjudged, before it is judged here.
@@ -225,7 +238,11 @@ impl Session {
                         to.write_all(&bytes)
                             .map_err(|cause| Failure::setup("forward", cause))?;
                     }
-                    self.frame(&bytes, came_back)?;
+                    let went_on = match self.copy {
+                        Some(None) => machine.went_on()?,
+                        _ => None,
+                    };
+                    self.frame(&bytes, came_back, went_on)?;
                     machine.enter(self.transcript.stage());
                     if one {
                         return Ok(None);
@@ -268,15 +285,26 @@ impl Session {
         }
     }
 
-    /// One message: within the protocol, and with readings that were taken while the guest ran.
-    fn frame(&mut self, bytes: &[u8], came_back: Ticks) -> Result<(), Failure> {
+    /// One message: within the protocol, and with readings that were taken while the guest ran. With the
+    /// first one of a copy comes the reading at which it went on.
+    fn frame(
+        &mut self,
+        bytes: &[u8],
+        came_back: Ticks,
+        went_on: Option<u64>,
+    ) -> Result<(), Failure> {
         let (frame, message) = self.transcript.frame(bytes, now())?;
-        if let Some(first) = &mut self.copy {
-            first.get_or_insert(frame.sent);
-        }
         let since_request = self.asked.unwrap_or(self.resumed);
         let mut witness = |since, guest| self.brackets.witness(since, guest, came_back);
         witness(self.resumed, frame.sent);
+        if self.copy == Some(None) {
+            let first = went_on.ok_or(Failure::Protocol(
+                "a copy that does not say when it went on",
+            ))?;
+            witness(self.resumed, first);
+            in_order(&[first, frame.sent])?;
+            self.copy = Some(Some(first));
+        }
         match message {
             Message::Ready(ready) => {
                 witness(self.resumed, ready.first_instruction);
@@ -327,12 +355,10 @@ impl Session {
                 ready.first_instruction
             }
             Some(first) => {
-                // The earliest reading that a copy tells: of its first message, or of the start of
-                // its work.
-                let first = first.unwrap_or(self.said_result);
-                in_order(&[first, self.said_result])?;
-                let before = first.wrapping_sub(report.start).cast_signed() < 0;
-                if before { first } else { report.start }
+                // A copy that has a result has told it.
+                let first = first.unwrap_or(report.start);
+                in_order(&[first, report.start])?;
+                first
             }
         };
         in_order(&work)?;

@@ -9,8 +9,9 @@ use crate::fuzz::number_frames;
 const T0: u64 = 1 << 40;
 /// Before the records: flags; exit status; the offset that KVM reports.
 const HEAD: usize = 10;
-/// A record: what happens; ticks that the guest runs until then; ticks that the host takes; a frame.
-const RECORD: usize = 5 + FRAME_BYTES;
+/// A record: what happens; ticks that the guest runs until then; ticks that the host takes; the reading at
+/// which a copy says that it went on; a frame.
+const RECORD: usize = 13 + FRAME_BYTES;
 
 /// Flags: a copy's session; of one that waited; KVM reports an offset.
 const COPY: u8 = 1;
@@ -70,7 +71,8 @@ fn life(
     let mut readings: Vec<([u64; 2], u64)> = Vec::new();
     let mut first = None;
     for record in records {
-        let [kind, ran, more, took, longer, ..] = *record;
+        let [kind, ran, more, took, longer, a, b, c, d, e, f, g, h, ..] = *record;
+        let told = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
         *host += u64::from(u16::from_le_bytes([ran, more]));
         let came_back = *host;
         if kind == WAIT {
@@ -86,7 +88,9 @@ fn life(
         }
         let Some(frame) = frames.next() else { break };
         let ran = [session.resumed.0, came_back];
-        session.frame(&frame, Ticks(came_back))?;
+        let went_on = (session.copy == Some(None)).then_some(told);
+        session.frame(&frame, Ticks(came_back), went_on)?;
+        readings.extend(went_on.map(|reading| (ran, reading)));
         first.get_or_insert(came_back);
         if let Ok((frame, message)) = isobench_abi::Frame::decode(&frame) {
             readings.push((ran, frame.sent));
@@ -152,6 +156,7 @@ pub(crate) fn seeds() -> Vec<crate::fuzz::Seed> {
             bytes.push(if message.is_some() { 0 } else { WAIT });
             bytes.extend(RAN.to_le_bytes());
             bytes.extend(TOOK.to_le_bytes());
+            bytes.extend((sent(n) - 60).to_le_bytes());
             let frame = message.map(|message| message.encode(0, sent(n)).to_bytes());
             bytes.extend(frame.unwrap_or([0; FRAME_BYTES]));
         }
@@ -180,6 +185,8 @@ pub(crate) fn seeds() -> Vec<crate::fuzz::Seed> {
     let awake = Some(Message::Mark(Mark::Awake));
     let noop = say(OFFSET, 0, &[good, done(1)]);
     let idle = [good, waiting, None, awake, done(4)];
+    let mut silent = say(0, 0, &[done(0)]).split_off(HEAD);
+    silent[5..13].fill(0);
     let from_the_past = ready(sent(0) - 1_000);
     vec![
         ("valid-noop", noop.clone()),
@@ -218,6 +225,10 @@ pub(crate) fn seeds() -> Vec<crate::fuzz::Seed> {
         (
             "hostile-two-waits",
             say(OFFSET, 0, &[good, waiting, None, None, awake, done(5)]),
+        ),
+        (
+            "hostile-copy-that-does-not-say-when-it-went-on",
+            [head(COPY | OFFSET, 0), silent].concat(),
         ),
         (
             "hostile-unasked",

@@ -34,7 +34,7 @@ fn say(session: &mut Session, messages: &[Message]) -> Result<(), Failure> {
     for (n, message) in messages.iter().enumerate() {
         let sent = 1_100 + 100 * n as u64;
         let frame = message.encode(n as u16, sent).to_bytes();
-        session.frame(&frame, Ticks(sent + 10))?;
+        session.frame(&frame, Ticks(sent + 10), None)?;
         session.resumed = Ticks(sent + 20);
     }
     Ok(())
@@ -90,8 +90,13 @@ fn what_the_protocol_does_not_have_is_refused() {
     assert!(matches!(session().finish(3), Err(Failure::Status(3))));
 }
 
-/// A copy's session: the original said ready at a time that means nothing here.
-fn copy(waits: bool, messages: &[Message]) -> Result<(Instants, ClockMap), Failure> {
+/// A copy's session: the original said ready at a time that means nothing here. The copy says when it went
+/// on with its first message.
+fn copy(
+    waits: bool,
+    went_on: Option<u64>,
+    messages: &[Message],
+) -> Result<(Instants, ClockMap), Failure> {
     let said = Said {
         first_instruction: u64::MAX / 3,
         messages: 1,
@@ -104,7 +109,7 @@ fn copy(waits: bool, messages: &[Message]) -> Result<(Instants, ClockMap), Failu
     for (n, message) in messages.iter().enumerate() {
         let sent = 1_100 + 100 * n as u64;
         let frame = message.encode(n as u16 + 1, sent).to_bytes();
-        session.frame(&frame, Ticks(sent + 10))?;
+        session.frame(&frame, Ticks(sent + 10), went_on.filter(|_| n == 0))?;
         session.resumed = Ticks(sent + 20);
     }
     let mut outcome = session.finish(0)?;
@@ -113,35 +118,45 @@ fn copy(waits: bool, messages: &[Message]) -> Result<(Instants, ClockMap), Failu
 }
 
 #[test]
-fn a_copys_first_instruction_is_the_first_reading_of_its_own() {
+fn a_copys_first_instruction_is_the_one_behind_its_snapshot() {
     let awake = Message::Mark(Mark::Awake);
     let answer = Message::Mark(Mark::Answer(0));
-    for (waits, messages, t1) in [
-        (false, &[result(1_000, 1_050)][..], 1_000),
-        (true, &[awake, result(1_150, 1_160)], 1_100),
-        (true, &[answer, result(1_000, 1_050)], 1_000),
-    ] {
-        let (instants, _) = copy(waits, messages).unwrap();
-        assert_eq!(instants.t1, Ticks(t1), "{messages:?}");
-    }
     for (waits, messages) in [
-        // Before the copy ran; backwards; after the message.
-        (false, &[result(100, 1_050)][..]),
-        (false, &[result(1_050, 1_000)]),
-        (false, &[result(1_050, 1_105)]),
-        (true, &[answer, result(100, 1_050)]),
-        (true, &[answer, result(1_000, 1_300)]),
+        (false, &[result(1_000, 1_050)][..]),
+        (true, &[awake, result(1_150, 1_160)]),
+        (true, &[answer, result(1_000, 1_050)]),
     ] {
-        let forged = copy(waits, messages);
+        let (instants, _) = copy(waits, Some(990), messages).unwrap();
+        assert_eq!(instants.t1, Ticks(990), "{messages:?}");
+    }
+    for (waits, went_on, messages) in [
+        // Before the copy ran; backwards; after the message.
+        (false, 990, &[result(100, 1_050)][..]),
+        (false, 990, &[result(1_050, 1_000)]),
+        (false, 990, &[result(1_050, 1_105)]),
+        (true, 990, &[answer, result(100, 1_050)]),
+        (true, 990, &[answer, result(1_000, 1_300)]),
+        // The same of the instruction; never told; after the work began, or a message was sent.
+        (false, 900, &[result(1_000, 1_050)]),
+        (false, 0, &[result(1_000, 1_050)]),
+        (false, 1_001, &[result(1_000, 1_050)]),
+        (true, 1_101, &[awake, result(1_150, 1_160)]),
+        (false, u64::MAX / 3, &[result(1_000, 1_050)]),
+    ] {
+        let forged = copy(waits, Some(went_on), messages);
         assert!(
             matches!(forged, Err(Failure::Clock(_))),
-            "{messages:?}: {forged:?}"
+            "{went_on} {messages:?}: {forged:?}"
         );
     }
-    let unasked = copy(true, &[result(1_000, 1_050)]);
-    assert!(matches!(unasked, Err(Failure::Protocol(_))), "{unasked:?}");
-    let again = copy(false, &[READY]);
-    assert!(matches!(again, Err(Failure::Protocol(_))), "{again:?}");
+    for (waits, went_on, messages) in [
+        (true, Some(990), &[result(1_000, 1_050)]),
+        (false, Some(990), &[READY]),
+        (false, None, &[result(1_000, 1_050)]),
+    ] {
+        let wrong = copy(waits, went_on, messages);
+        assert!(matches!(wrong, Err(Failure::Protocol(_))), "{wrong:?}");
+    }
 }
 
 #[test]
@@ -154,11 +169,11 @@ fn floods_and_gaps_are_bounded() {
     ));
     let gap = READY.encode(1, 1_100).to_bytes();
     assert!(matches!(
-        session().frame(&gap, Ticks(1_200)),
+        session().frame(&gap, Ticks(1_200), None),
         Err(Failure::Protocol(_))
     ));
     assert!(matches!(
-        session().frame(&[0; 64], Ticks(1_200)),
+        session().frame(&[0; 64], Ticks(1_200), None),
         Err(Failure::Message(_))
     ));
 }

@@ -19,6 +19,7 @@ mod state;
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use sha2::{Digest, Sha256};
@@ -29,6 +30,7 @@ use super::layout::{self, PAGE};
 use super::machine::{CaptureError, Machine, Vcpu};
 use super::memory::GuestRam;
 use crate::sys::fd;
+use crate::sys::pagemap::Pagemap;
 use crate::transcript::Said;
 
 /// First bytes of a snapshot.
@@ -212,7 +214,16 @@ impl Snapshot {
     /// # Errors
     /// mmap(2).
     pub fn map(&self) -> io::Result<GuestRam> {
-        GuestRam::over(&self.file, MEMORY_AT as i64, self.stored, self.ram)
+        GuestRam::over(self.file.as_fd(), MEMORY_AT as i64, self.stored, self.ram)
+    }
+
+    /// Gives a copy's memory, which [`Self::map`] made, this snapshot's bytes again. Hands back how many pages
+    /// were written over.
+    ///
+    /// # Errors
+    /// As [`GuestRam::rewind`].
+    pub fn rewind(&self, ram: &mut GuestRam, pages: &Pagemap) -> io::Result<usize> {
+        ram.rewind(pages, &self.file, MEMORY_AT)
     }
 
     /// A copy's vCPU.

@@ -55,7 +55,9 @@ pub fn ring(value: u32) -> Vec<u8> {
 /// Code that writes frames to the doorbell page and rings.
 pub mod frame {
     use super::{Op, layout, ring};
-    use isobench_abi::{ABI_VERSION, Message, Ready, Report};
+    use std::mem::offset_of;
+
+    use isobench_abi::{ABI_VERSION, DoorbellPage, Message, Ready, Report};
 
     /// What to lie about.
     #[derive(Clone, Copy, Debug)]
@@ -93,7 +95,7 @@ pub mod frame {
         code
     }
 
-    /// The first message, stamped with the counter unless forged.
+    /// The first message, stamped with the counter unless forged; behind it, when it went on.
     pub fn ready(forgery: Forgery) -> Vec<u8> {
         let message = Message::Ready(Ready {
             first_instruction: 0,
@@ -109,6 +111,7 @@ pub mod frame {
             _ => stamp(8),
         });
         code.extend(ring(Op::Frame.encode(0)));
+        code.extend(stamp(offset_of!(DoorbellPage, went_on) as u8));
         code
     }
 

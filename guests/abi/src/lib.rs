@@ -25,7 +25,7 @@ pub use frame::{DecodeError, FRAME_BYTES, Frame, GuestFault, MAGIC, Mark, Messag
 pub use question::{Ask, Question};
 
 /// Version of this boundary; the payload says it in its first message.
-pub const ABI_VERSION: u64 = 4;
+pub const ABI_VERSION: u64 = 5;
 
 /// Type of the auxiliary-vector entry that selects the doorbell transport. Its value is the
 /// guest-virtual address of a [`DoorbellPage`]. Absent on Linux. The number ("isob") lies far
@@ -143,6 +143,9 @@ pub struct DoorbellPage {
     pub heap_base: u64,
     /// Host → guest: length of the heap in bytes, a multiple of 4096.
     pub heap_len: u64,
+    /// Guest → host: the counter at the first instruction behind the last `Op::Frame` or `Op::Wait`. In a
+    /// copy of a virtual machine, which goes on from there, that is its first one.
+    pub went_on: u64,
 }
 
 const _: () = {
@@ -150,6 +153,7 @@ const _: () = {
     assert!(core::mem::offset_of!(DoorbellPage, frame) == 0);
     assert!(core::mem::offset_of!(DoorbellPage, heap_base) == 64);
     assert!(core::mem::offset_of!(DoorbellPage, heap_len) == 72);
+    assert!(core::mem::offset_of!(DoorbellPage, went_on) == 80);
 };
 
 /// The digest both sides agree on: a 64-bit fold over 64-bit words, one multiply and one rotate a

@@ -115,7 +115,7 @@ impl Link {
                 // SAFETY: the page is mapped writable and only this vCPU and, while it is stopped
                 // in the exit below, the VMM touch it.
                 unsafe { ptr::write_volatile(&raw mut (*page).frame, bytes) };
-                ring(Op::Frame.encode(0));
+                go_on(page, Op::Frame);
             }
         }
     }
@@ -171,8 +171,12 @@ impl Link {
                     }
                 }
             }
-            Way::Guest | Way::Doorbell { .. } => {
+            Way::Guest => {
                 ring(Op::Wait.encode(0));
+                Ok(())
+            }
+            Way::Doorbell { page, .. } => {
+                go_on(page, Op::Wait);
                 Ok(())
             }
         }
@@ -272,6 +276,22 @@ fn ring_with(value: u32, frame: &[u64; 8]) {
              in("r12") frame[4], in("r13") frame[5], in("r14") frame[6], in("r15") frame[7],
              options(nostack, preserves_flags));
     }
+}
+
+/// One doorbell behind which a copy may begin: its first instruction reads the counter, as that of a cold
+/// start does ([`crate::start`]), and the page says what it read.
+#[inline(never)]
+fn go_on(page: *mut DoorbellPage, op: Op) {
+    let (low, high): (u32, u32);
+    // SAFETY: as in `ring`; RDTSC writes EAX and EDX alone.
+    unsafe {
+        asm!("out dx, eax", "rdtsc",
+             inout("eax") op.encode(0) => low, inout("edx") u32::from(DOORBELL_PORT) => high,
+             options(nostack, preserves_flags));
+    }
+    let reading = u64::from(high) << 32 | u64::from(low);
+    // SAFETY: as for the frame: a mapped page that this vCPU alone touches while it runs.
+    unsafe { ptr::write_volatile(&raw mut (*page).went_on, reading) };
 }
 
 #[inline]

@@ -15,8 +15,8 @@ use crate::sys::program::{Op, Program};
 use crate::sys::{confine, fd, watchdog};
 use crate::trial::{Failure, PhaseLog};
 use crate::vmm::machine::{Machine, kvm_from};
-use crate::vmm::memory::Template;
 use crate::vmm::session::{Pause, Session};
+use crate::vmm::template::Template;
 
 /// Exit status of a VMM that failed; why is in its report.
 const FAILED: u8 = 70;

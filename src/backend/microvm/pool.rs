@@ -14,6 +14,7 @@ use super::{MicroVm, exit_budget, status};
 use crate::backend::{Backend, Instance, Unavailable};
 use crate::exits::Crossings;
 use crate::sys::clock::now;
+use crate::sys::pagemap::Pagemap;
 use crate::transcript::Answer;
 use crate::trial::{Failure, Launch, Observation, PhaseLog};
 use crate::vmm::machine::Machine;
@@ -24,6 +25,8 @@ use crate::vmm::snapshot::Snapshot;
 #[derive(Debug)]
 pub struct Pool {
     vm: MicroVm,
+    /// `None` where this kernel does not say which pages are whose.
+    pages: Option<Pagemap>,
     shelf: Shelf<Kept>,
 }
 
@@ -56,6 +59,7 @@ impl Pool {
     pub fn of(vm: MicroVm) -> Self {
         Self {
             vm,
+            pages: Pagemap::open().ok(),
             shelf: Shelf::default(),
         }
     }
@@ -98,7 +102,8 @@ impl Pool {
         let began = Instant::now();
         let t0 = now();
         let mut log = PhaseLog::new();
-        machine.reset(snapshot, &self.vm.cpu, exit_budget(&launch.task), &mut log)?;
+        let (budget, memory) = (exit_budget(&launch.task), (snapshot, self.pages.as_ref()));
+        machine.reset(memory, &self.vm.cpu, budget, &mut log)?;
         if notes.is_some() {
             machine.note_exits();
         }

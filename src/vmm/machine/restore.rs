@@ -12,6 +12,7 @@ use kvm_ioctls::{Kvm, VcpuFd};
 
 use super::{Machine, set_registers, step};
 use crate::exits::{Exits, Stage};
+use crate::sys::pagemap::Pagemap;
 use crate::trial::{Failure, PhaseLog};
 use crate::vmm::cpu::Cpu;
 use crate::vmm::memory::GuestRam;
@@ -72,13 +73,14 @@ impl Machine {
         Ok(machine)
     }
 
-    /// Gives this VM, itself a copy, back the snapshot's state, whatever its guest has done.
+    /// Gives this VM, itself a copy of this snapshot, back its state, whatever its guest has done. Without
+    /// `pages` all of its memory is dropped, and found again by its next life, fault by fault.
     ///
     /// # Errors
     /// [`Failure::Setup`] with the phase's name.
     pub fn reset(
         &mut self,
-        snapshot: &Snapshot,
+        (snapshot, pages): (&Snapshot, Option<&Pagemap>),
         cpu: &Cpu,
         budget: u64,
         log: &mut PhaseLog,
@@ -88,7 +90,12 @@ impl Machine {
         step(log, "complete_exit", || {
             self.settle().map_err(io::Error::other)
         })?;
-        step(log, "forget_memory", || self.ram.forget())?;
+        match pages {
+            Some(pages) => step(log, "rewind_memory", || {
+                snapshot.rewind(&mut self.ram, pages).map(drop)
+            })?,
+            None => step(log, "forget_memory", || self.ram.forget())?,
+        }
         let vcpu = snapshot.vcpu();
         step(log, "set_xsave", || set_fpu(&self.vcpu, &vcpu.fpu))?;
         set_registers(&mut self.vcpu, cpu, &vcpu.regs, log)?;
