@@ -2,6 +2,7 @@
 //! report, or a typed failure.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use isobench_abi::{DecodeError, GuestFault, Report};
@@ -94,6 +95,19 @@ impl PhaseLog {
             end: crate::sys::clock::now(),
         });
         value
+    }
+
+    /// Times one step of a set-up, and gives its failure the step's name.
+    ///
+    /// # Errors
+    /// [`Failure::Setup`].
+    pub fn step<T, E: Into<io::Error>>(
+        &mut self,
+        name: &'static str,
+        step: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, Failure> {
+        self.time(name, step)
+            .map_err(|cause| Failure::setup(name, cause))
     }
 
     /// Begins a phase that ends somewhere else: at [`Self::close`], or at `t1`.

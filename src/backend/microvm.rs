@@ -20,9 +20,9 @@ use kvm_ioctls::{Cap, Kvm};
 use sha2::{Digest, Sha256};
 
 use super::launcher::shortage;
-use super::{Backend, Footprint, Instance, Unavailable};
+use super::{Backend, Instance, Unavailable};
 use crate::exits::Crossings;
-use crate::metric::{Bytes, Ticks};
+use crate::metric::Ticks;
 use crate::sys::clock::now;
 use crate::sys::watchdog;
 use crate::transcript::{Answer, MAX_OUTPUT};
@@ -30,18 +30,19 @@ use crate::trial::{Failure, Launch, Observation, PhaseLog};
 use crate::vmm::cpu::{Cpu, TaskType};
 use crate::vmm::elf::Image;
 use crate::vmm::layout;
-use crate::vmm::machine::{self, Machine, Start};
+use crate::vmm::machine::{Machine, Start};
 use crate::vmm::session::{Pause, Session};
 use crate::vmm::stack::InitialStack;
 use crate::vmm::template::Template;
+use crate::vmm::vcpu;
 use crate::workload::{Task, Workload, payload};
 
 use self::notes::Notes;
-use self::smaps::footprint_of;
 
 #[path = "microvm_smaps.rs"]
 pub mod smaps;
 
+pub(super) mod held;
 mod notes;
 pub mod pool;
 mod shelf;
@@ -102,7 +103,7 @@ impl MicroVm {
             .map_err(|e| refused("KVM_CREATE_VCPU", e))?;
         let cpu = Cpu::new(&kvm, &vcpu, image.entry, TaskType::of_host())
             .map_err(|e| refused("reading the CPU model KVM supports", e))?;
-        let tsc_offset = machine::tsc_offset(&vcpu).is_ok();
+        let tsc_offset = vcpu::tsc_offset(&vcpu).is_ok();
         watchdog::prepare().map_err(|error| Unavailable {
             reason: format!("no timer for the watchdog: {error}"),
             remedy: "raise the limit on pending signals (`ulimit -i`)".to_owned(),
@@ -238,9 +239,7 @@ impl MicroVm {
     fn launch(&self, start: &Start, limit: Duration, began: Instant) -> Result<Running, Failure> {
         let mut log = PhaseLog::new();
         let mut machine = Machine::start(&self.template, &self.cpu, start, &mut log)?;
-        let watchdog = log
-            .time("arm_watchdog", || watchdog::arm(began, limit))
-            .map_err(|cause| Failure::setup("arm_watchdog", cause))?;
+        let watchdog = log.step("arm_watchdog", || watchdog::arm(began, limit))?;
         log.open("run");
         let mut session = Session::new(limit);
         let pause = session.run(&mut machine, &watchdog)?;
@@ -344,18 +343,13 @@ impl Backend for MicroVm {
 
     fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {
         let start = self.plan(launch)?;
-        let running = self.launch(&start, launch.deadline, Instant::now())?;
-        match running.pause {
-            Pause::Waiting => {
-                running.session.waits_with(launch.task.heap_bytes())?;
-                Ok(Box::new(Held {
-                    machine: running.machine,
-                    session: running.session,
-                    limit: launch.deadline,
-                }))
-            }
-            Pause::Exited(_) => Err(Failure::Protocol("the payload ended instead of waiting")),
-        }
+        let Running {
+            machine,
+            session,
+            pause,
+            ..
+        } = self.launch(&start, launch.deadline, Instant::now())?;
+        held::hold(machine, session, pause, launch)
     }
 }
 
@@ -364,31 +358,6 @@ pub(super) fn status(pause: Pause) -> Result<u8, Failure> {
     match pause {
         Pause::Exited(status) => Ok(status),
         Pause::Waiting => Err(Failure::Protocol("a second wait")),
-    }
-}
-
-/// An idle VM: its vCPU is outside KVM_RUN, on no thread.
-struct Held {
-    machine: Machine,
-    session: Session,
-    limit: Duration,
-}
-
-impl Instance for Held {
-    fn footprint(&self) -> Result<Footprint, Failure> {
-        footprint_of(&self.machine.mappings())
-            .map_err(|cause| Failure::setup("read /proc/self/smaps", cause))
-    }
-
-    fn guest_memory(&self) -> Option<Bytes> {
-        i64::try_from(self.machine.memory()).ok().map(Bytes)
-    }
-
-    fn release(mut self: Box<Self>) -> Result<(), Failure> {
-        let watchdog = watchdog::arm(Instant::now(), self.limit)
-            .map_err(|cause| Failure::setup("arm_watchdog", cause))?;
-        let pause = self.session.run(&mut self.machine, &watchdog)?;
-        self.session.finish(status(pause)?).map(drop)
     }
 }
 

@@ -4,12 +4,13 @@
 use std::path::Path;
 
 use kvm_bindings::{
-    CpuId, KVM_MAX_CPUID_ENTRIES, KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS, kvm_cpuid_entry2,
-    kvm_dtable, kvm_regs, kvm_segment, kvm_sregs, kvm_xcr, kvm_xcrs,
+    CpuId, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2, kvm_dtable, kvm_regs, kvm_segment, kvm_sregs,
+    kvm_xcr, kvm_xcrs,
 };
-use kvm_ioctls::{Cap, Kvm, VcpuFd};
+use kvm_ioctls::{Kvm, VcpuFd};
 use sha2::{Digest, Sha256};
 
+use super::vcpu::{flat_code, flat_data, takes_sync_regs};
 use super::{descriptors, layout};
 use crate::host::kvm::{self, KvmKind};
 
@@ -31,9 +32,6 @@ const OSXSAVE: u64 = 1 << 18;
 const EFER: u64 = 1 << 8 | 1 << 10 | 1 << 11;
 /// RFLAGS: the bit that is always set. IOPL 0: the TSS opens the one port (see `descriptors`).
 const RFLAGS: u64 = 1 << 1;
-
-/// What KVM_CAP_SYNC_REGS must offer.
-const SYNC_NEEDED: i32 = (KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS) as i32;
 
 // XCR0 (Intel SDM vol. 1, 13.3).
 const X87_SSE: u64 = 0b11;
@@ -73,9 +71,7 @@ pub struct Cpu {
     pub xcrs: Option<kvm_xcrs>,
     /// Segments, tables, control registers.
     pub sregs: kvm_sregs,
-    /// Registers can be handed over with the first KVM_RUN (KVM API, 5, "kvm_valid_regs and
-    /// kvm_dirty_regs"): two
-    /// ioctls fewer.
+    /// As [`takes_sync_regs`].
     pub sync_regs: bool,
     entry: u64,
 }
@@ -116,7 +112,7 @@ impl Cpu {
             cpuid,
             xcrs: extended,
             sregs,
-            sync_regs: kvm.check_extension_int(Cap::SyncRegs) & SYNC_NEEDED == SYNC_NEEDED,
+            sync_regs: takes_sync_regs(kvm),
             entry,
         })
     }
@@ -273,22 +269,8 @@ fn xcrs(value: u64) -> kvm_xcrs {
 /// Special registers for 64-bit mode at CPL 3, in a state that VMX entry accepts (Intel SDM vol. 3,
 /// 28.3.1): accessed segment types, SS.DPL = CS.DPL = RPL, TR a 64-bit TSS, LDTR unusable.
 fn sregs(reset: &kvm_sregs, xsave: bool, task: TaskType) -> kvm_sregs {
-    let flat = |selector, type_, long: bool| kvm_segment {
-        base: 0,
-        limit: 0xffff_ffff,
-        selector,
-        type_,
-        present: 1,
-        dpl: 3,
-        db: u8::from(!long),
-        s: 1,
-        l: u8::from(long),
-        g: 1,
-        ..Default::default()
-    };
-    // Types: 11 execute/read, 3 read/write, both accessed.
-    let code = flat(descriptors::USER_CODE, 11, true);
-    let data = flat(descriptors::USER_DATA, 3, false);
+    let code = flat_code(descriptors::USER_CODE, 3);
+    let data = flat_data(descriptors::USER_DATA, 3);
     kvm_sregs {
         cs: code,
         ds: data,

@@ -6,18 +6,16 @@ use std::mem::offset_of;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use isobench_abi::{DoorbellPage, FRAME_BYTES, Op};
-use kvm_bindings::{
-    KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, kvm_device_attr, kvm_regs, kvm_run,
-    kvm_userspace_memory_region, kvm_xsave,
-};
-use kvm_ioctls::{Kvm, SyncReg, VcpuFd, VmFd};
+use kvm_bindings::{kvm_regs, kvm_run, kvm_userspace_memory_region, kvm_xsave};
+use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 
 use super::cpu::Cpu;
 use super::exit::{self, Exit, Unexpected};
 use super::memory::GuestRam;
 use super::stack::InitialStack;
 use super::template::Template;
-use super::{descriptors, layout, statistics};
+use super::vcpu::tsc_offset;
+use super::{descriptors, layout, statistics, vcpu};
 use crate::exits::{Exits, Noted, Reason, Stage};
 use crate::sys::clock::now;
 use crate::trial::{Failure, PhaseLog, Registers};
@@ -29,9 +27,6 @@ pub use restore::{CaptureError, Vcpu};
 /// `_IO(KVMIO, 0x41)` (include/uapi/linux/kvm.h). By hand, so that creating the vCPU and mapping
 /// its `kvm_run` are two phases.
 const KVM_CREATE_VCPU: libc::c_ulong = 0xae41;
-/// `_IOW(KVMIO, 0xe2, struct kvm_device_attr)`: kvm-ioctls has it for devices only.
-pub(crate) const KVM_GET_DEVICE_ATTR: libc::c_ulong = 0x4018_aee2;
-
 /// Exits of one VM that are noted with their instants at most.
 pub const MOST_NOTED: usize = 4096;
 
@@ -68,37 +63,6 @@ pub struct Machine {
 // thread as long as one at a time uses it, which `&mut self` ensures.
 unsafe impl Send for Machine {}
 
-/// One step of the set-up, timed and with its name on a failure.
-fn step<T, E: Into<io::Error>>(
-    log: &mut PhaseLog,
-    phase: &'static str,
-    action: impl FnOnce() -> Result<T, E>,
-) -> Result<T, Failure> {
-    log.time(phase, action)
-        .map_err(|cause| Failure::setup(phase, cause))
-}
-
-/// Special and general registers: with the next KVM_RUN where KVM takes them so.
-fn set_registers(
-    vcpu: &mut VcpuFd,
-    cpu: &Cpu,
-    regs: &kvm_regs,
-    log: &mut PhaseLog,
-) -> Result<(), Failure> {
-    if cpu.sync_regs {
-        log.time("sync_regs", || {
-            let shared = vcpu.sync_regs_mut();
-            shared.sregs = cpu.sregs;
-            shared.regs = *regs;
-            vcpu.set_sync_dirty_reg(SyncReg::SystemRegister);
-            vcpu.set_sync_dirty_reg(SyncReg::Register);
-        });
-        return Ok(());
-    }
-    step(log, "set_sregs", || vcpu.set_sregs(&cpu.sregs))?;
-    step(log, "set_regs", || vcpu.set_regs(regs))
-}
-
 impl Machine {
     /// Everything up to, and without, the first KVM_RUN. Whatever fails, what was made before is
     /// dropped.
@@ -111,7 +75,7 @@ impl Machine {
         start: &Start,
         log: &mut PhaseLog,
     ) -> Result<Self, Failure> {
-        let kvm = step(log, "open_kvm", Kvm::new)?;
+        let kvm = log.step("open_kvm", Kvm::new)?;
         Self::with(kvm, template, cpu, start, log)
     }
 
@@ -127,10 +91,8 @@ impl Machine {
         log: &mut PhaseLog,
     ) -> Result<Self, Failure> {
         // The memory before the VM: dropped in reverse order, the VM goes first.
-        let ram = step(log, "mmap_memory", || {
-            GuestRam::map(template, start.heap_len)
-        })?;
-        step(log, "load", || {
+        let ram = log.step("mmap_memory", || GuestRam::map(template, start.heap_len))?;
+        log.step("load", || {
             ram.load(&start.stack, start.heap_len)
                 .map_err(io::Error::other)
         })?;
@@ -152,7 +114,7 @@ impl Machine {
         budget: u64,
         log: &mut PhaseLog,
     ) -> Result<Self, Failure> {
-        let vm = step(log, "create_vm", || kvm.create_vm())?;
+        let vm = log.step("create_vm", || kvm.create_vm())?;
         let region = kvm_userspace_memory_region {
             slot: 0,
             flags: 0,
@@ -160,12 +122,12 @@ impl Machine {
             memory_size: ram.len() as u64,
             userspace_addr: ram.host_address(),
         };
-        step(log, "set_user_memory_region", || {
+        log.step("set_user_memory_region", || {
             // SAFETY: the range is mapped for as long as `ram` lives, which the order of fields
             // makes longer than the VM; only volatile views of `ram` access it on the host's side.
             unsafe { vm.set_user_memory_region(region) }
         })?;
-        let vcpu = step(log, "create_vcpu", || {
+        let vcpu = log.step("create_vcpu", || {
             // SAFETY: a VM descriptor; the argument is the vCPU's id.
             let fd = unsafe { libc::ioctl(vm.as_raw_fd(), KVM_CREATE_VCPU, 0) };
             if fd < 0 {
@@ -174,20 +136,21 @@ impl Machine {
                 Ok(fd)
             }
         })?;
-        let mut vcpu = step(log, "mmap_run", || {
+        let mut vcpu = log.step("mmap_run", || {
             // SAFETY: a vCPU descriptor of this VM that nobody else has; owned from here on, also
             // when the mapping fails.
             unsafe { vm.create_vcpu_from_rawfd(vcpu) }
         })?;
         // CPUID first: KVM checks CR4 and XCR0 against it.
-        step(log, "set_cpuid2", || vcpu.set_cpuid2(&cpu.cpuid))?;
+        log.step("set_cpuid2", || vcpu.set_cpuid2(&cpu.cpuid))?;
         if let Some(xcrs) = &cpu.xcrs {
-            step(log, "set_xcrs", || vcpu.set_xcrs(xcrs))?;
+            log.step("set_xcrs", || vcpu.set_xcrs(xcrs))?;
         }
         if let Some(fpu) = fpu {
-            step(log, "set_xsave", || restore::set_fpu(&vcpu, fpu))?;
+            log.step("set_xsave", || restore::set_fpu(&vcpu, fpu))?;
         }
-        set_registers(&mut vcpu, cpu, regs, log)?;
+        let takes = cpu.sync_regs;
+        vcpu::set_registers(&mut vcpu, takes, (&cpu.sregs, regs), log)?;
         let run: *const kvm_run = vcpu.get_kvm_run();
         let run_bytes = vm.run_size();
         Ok(Self {
@@ -400,30 +363,6 @@ impl Machine {
 pub fn kvm_from(fd: OwnedFd) -> Kvm {
     // SAFETY: an open descriptor that nothing else owns; whether it is KVM's, the first ioctl says.
     unsafe { Kvm::from_raw_fd(fd.into_raw_fd()) }
-}
-
-/// KVM_VCPU_TSC_OFFSET (Documentation/virt/kvm/devices/vcpu.rst, section 4).
-///
-/// # Errors
-/// This KVM does not have the attribute.
-pub fn tsc_offset(vcpu: &VcpuFd) -> io::Result<u64> {
-    let mut offset = 0u64;
-    let attribute = kvm_device_attr {
-        flags: 0,
-        group: KVM_VCPU_TSC_CTRL,
-        attr: u64::from(KVM_VCPU_TSC_OFFSET),
-        addr: (&raw mut offset).addr() as u64,
-    };
-    // SAFETY: a vCPU descriptor; KVM reads `attribute` and writes eight bytes to `offset`, both of
-    // which outlive the call.
-    let answer =
-        unsafe { libc::ioctl(vcpu.as_raw_fd(), KVM_GET_DEVICE_ATTR, &raw const attribute) };
-    if answer == 0 {
-        // SAFETY: a local variable, read again because the kernel wrote it through its address.
-        Ok(unsafe { (&raw const offset).read_volatile() })
-    } else {
-        Err(io::Error::last_os_error())
-    }
 }
 
 #[cfg(test)]

@@ -30,4 +30,5 @@ pub mod snapshot;
 pub mod stack;
 pub mod statistics;
 pub mod template;
+pub mod vcpu;
 pub mod virtio;

@@ -9,7 +9,7 @@ use seccompiler::{
 };
 
 use crate::backend::Unavailable;
-use crate::vmm::{machine, statistics};
+use crate::vmm::{statistics, vcpu};
 
 /// Without a condition, and what for.
 const PLAIN: [i64; 11] = [
@@ -34,12 +34,7 @@ const PLAIN: [i64; 11] = [
 
 /// `_IO(KVMIO, 0x80)`, `_IOR(KVMIO, 0x81, struct kvm_regs)`, `_IOR(KVMIO, 0x83, struct kvm_sregs)`
 /// (include/uapi/linux/kvm.h): to run, and to say what a fault did.
-const IOCTLS: [u64; 4] = [
-    0xae80,
-    0x8090_ae81,
-    0x8138_ae83,
-    machine::KVM_GET_DEVICE_ATTR,
-];
+const IOCTLS: [u64; 4] = [0xae80, 0x8090_ae81, 0x8138_ae83, vcpu::KVM_GET_DEVICE_ATTR];
 
 /// Compiles the filter; with `counting` for a launch that reads KVM's counters at its end.
 ///

@@ -201,12 +201,8 @@ impl Jailed {
         });
         let leaf = leaf.transpose();
         let leaf = leaf.map_err(|cause| Failure::setup("cgroup_create", cause))?;
-        let kvm = log
-            .time("open_kvm", open_kvm)
-            .map_err(|cause| Failure::setup("open_kvm", cause))?;
-        let (report, child_report) = log
-            .time("pipe", fd::pipe)
-            .map_err(|cause| Failure::setup("pipe", cause))?;
+        let kvm = log.step("open_kvm", open_kvm)?;
+        let (report, child_report) = log.step("pipe", fd::pipe)?;
         let order = Order {
             kvm: kvm.as_fd(),
             template: self.vm.template.file(),

@@ -22,12 +22,11 @@ use kvm_ioctls::Kvm;
 
 use self::options::{Options, Saving};
 use super::launcher::shortage;
-use super::microvm::smaps::footprint_of;
-use super::microvm::{check, open};
-use super::{Backend, Footprint, GuestKernel, Instance, Unavailable};
+use super::microvm::{check, held, open};
+use super::{Backend, GuestKernel, Instance, Unavailable};
 use crate::exits::Crossings;
 use crate::host::kvm;
-use crate::metric::{Bytes, Ticks};
+use crate::metric::Ticks;
 use crate::sys::clock::now;
 use crate::sys::watchdog;
 use crate::transcript::Answer;
@@ -38,8 +37,8 @@ use crate::vmm::linux::kernel::Kernel;
 use crate::vmm::linux::machine::{LinuxMachine, LinuxStart};
 use crate::vmm::linux::slots::{self, Used, Wanted};
 use crate::vmm::linux::{layout, params, ring0};
-use crate::vmm::machine;
 use crate::vmm::session::{Pause, Session};
+use crate::vmm::vcpu;
 use crate::workload::payload;
 
 /// The backend.
@@ -82,7 +81,7 @@ impl Ready {
             .map_err(|e| refused("KVM_CREATE_VCPU", e))?;
         let cpu = LinuxCpu::new(&kvm, &vcpu)
             .map_err(|e| refused("reading the CPU model KVM supports", e))?;
-        let tsc_offset = machine::tsc_offset(&vcpu).is_ok();
+        let tsc_offset = vcpu::tsc_offset(&vcpu).is_ok();
         watchdog::prepare().map_err(|error| Unavailable {
             reason: format!("no timer for the watchdog: {error}"),
             remedy: "raise the limit on pending signals (`ulimit -i`)".to_owned(),
@@ -251,9 +250,7 @@ impl LinuxVm {
     ) -> Result<Running, Failure> {
         let mut log = PhaseLog::new();
         let mut machine = LinuxMachine::start(&self.image, &self.cpu, start, &mut log)?;
-        let watchdog = log
-            .time("arm_watchdog", || watchdog::arm(began, limit))
-            .map_err(|cause| Failure::setup("arm_watchdog", cause))?;
+        let watchdog = log.step("arm_watchdog", || watchdog::arm(began, limit))?;
         let mut session = Session::new(limit);
         let run = now();
         let pause = run_on(&mut session, &mut machine, &watchdog)?;
@@ -366,44 +363,12 @@ impl Backend for LinuxVm {
 
     fn hold(&mut self, launch: &Launch) -> Result<Box<dyn Instance>, Failure> {
         let start = self.plan(launch)?;
-        let running = self.launch(&start, launch.deadline, Instant::now())?;
-        match running.pause {
-            Pause::Waiting => {
-                running.session.waits_with(launch.task.heap_bytes())?;
-                Ok(Box::new(Held {
-                    machine: running.machine,
-                    session: running.session,
-                    limit: launch.deadline,
-                }))
-            }
-            Pause::Exited(_) => Err(Failure::Protocol("the payload ended instead of waiting")),
-        }
-    }
-}
-
-/// An idle VM: its vCPU is outside KVM_RUN, on no thread, and its kernel's clock stands.
-struct Held {
-    machine: LinuxMachine,
-    session: Session,
-    limit: Duration,
-}
-
-impl Instance for Held {
-    fn footprint(&self) -> Result<Footprint, Failure> {
-        footprint_of(&self.machine.mappings())
-            .map_err(|cause| Failure::setup("read /proc/self/smaps", cause))
-    }
-
-    fn guest_memory(&self) -> Option<Bytes> {
-        i64::try_from(self.machine.memory()).ok().map(Bytes)
-    }
-
-    fn release(mut self: Box<Self>) -> Result<(), Failure> {
-        let watchdog = watchdog::arm(Instant::now(), self.limit)
-            .map_err(|cause| Failure::setup("arm_watchdog", cause))?;
-        let pause = run_on(&mut self.session, &mut self.machine, &watchdog)?;
-        self.session
-            .finish(super::microvm::status(pause)?)
-            .map(drop)
+        let Running {
+            machine,
+            session,
+            pause,
+            ..
+        } = self.launch(&start, launch.deadline, Instant::now())?;
+        held::hold(machine, session, pause, launch)
     }
 }

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::notes::Notes;
 use super::shelf::Shelf;
-use super::{Held, MicroVm, Running, exit_budget};
+use super::{MicroVm, Running, exit_budget, held};
 use crate::backend::{Backend, Instance, Unavailable};
 use crate::exits::Crossings;
 use crate::sys::clock::now;
@@ -98,9 +98,7 @@ impl MicroVm {
         mut log: PhaseLog,
         (began, launch): (Instant, &Launch),
     ) -> Result<Running, Failure> {
-        let watchdog = log
-            .time("arm_watchdog", || watchdog::arm(began, launch.deadline))
-            .map_err(|cause| Failure::setup("arm_watchdog", cause))?;
+        let watchdog = log.step("arm_watchdog", || watchdog::arm(began, launch.deadline))?;
         log.open("run");
         let pause = session.run(&mut machine, &watchdog)?;
         Ok(Running {
@@ -165,17 +163,12 @@ pub(super) fn hold_copy(
     snapshot: &Snapshot,
     launch: &Launch,
 ) -> Result<Box<dyn Instance>, Failure> {
-    let session = Session::after(snapshot.said(), launch.deadline);
-    session.waits_with(launch.task.heap_bytes())?;
     let machine = Machine::restore(
         snapshot,
         &vm.cpu,
         exit_budget(&launch.task),
         &mut PhaseLog::new(),
     )?;
-    Ok(Box::new(Held {
-        machine,
-        session,
-        limit: launch.deadline,
-    }))
+    let session = Session::after(snapshot.said(), launch.deadline);
+    held::hold(machine, session, Pause::Waiting, launch)
 }

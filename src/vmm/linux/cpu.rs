@@ -1,12 +1,12 @@
 //! The vCPU of a Linux guest before its first instruction: CPUID, MSRs, registers. Prepared once.
 
 use kvm_bindings::{
-    CpuId, KVM_MAX_CPUID_ENTRIES, KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS, Msrs, kvm_dtable,
-    kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs,
+    CpuId, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_dtable, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs,
 };
 use kvm_ioctls::{Cap, Kvm, VcpuFd};
 
 use super::{entry, layout};
+use crate::vmm::vcpu::{flat_code, flat_data, takes_sync_regs};
 
 /// CR0: protected mode, paging, and what is fixed.
 const CR0: u64 = 1 << 31 | 1 << 5 | 1 << 4 | 1;
@@ -22,8 +22,6 @@ const MISC_ENABLE: (u32, u64) = (0x1a0, 1);
 /// leaves the page attribute table alone, too.
 const MTRR_DEF_TYPE: (u32, u64) = (0x2ff, 0x806);
 
-const SYNC_NEEDED: i32 = (KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS) as i32;
-
 /// What every vCPU of a backend starts with.
 #[derive(Debug)]
 pub struct LinuxCpu {
@@ -33,7 +31,7 @@ pub struct LinuxCpu {
     pub msrs: Msrs,
     /// Segments, tables, control registers.
     pub sregs: kvm_sregs,
-    /// Registers can be handed over with the first KVM_RUN.
+    /// As [`takes_sync_regs`].
     pub sync_regs: bool,
 }
 
@@ -67,7 +65,7 @@ impl LinuxCpu {
             cpuid,
             msrs: Msrs::from_entries(&taken).map_err(|_| kvm_ioctls::Error::new(libc::E2BIG))?,
             sregs,
-            sync_regs: kvm.check_extension_int(Cap::SyncRegs) & SYNC_NEEDED == SYNC_NEEDED,
+            sync_regs: takes_sync_regs(kvm),
         })
     }
 
@@ -110,20 +108,8 @@ fn one_cpu(cpuid: &mut CpuId, deadline_timer: bool) {
 /// 64-bit mode at CPL 0 with the boot protocol's segments, in a state that VMX entry accepts (Intel
 /// SDM vol. 3, 28.3.1).
 fn sregs(reset: &kvm_sregs) -> kvm_sregs {
-    let flat = |selector, type_, long: bool| kvm_segment {
-        base: 0,
-        limit: 0xffff_ffff,
-        selector,
-        type_,
-        present: 1,
-        db: u8::from(!long),
-        s: 1,
-        l: u8::from(long),
-        g: 1,
-        ..Default::default()
-    };
-    let code = flat(entry::CODE, 11, true);
-    let data = flat(entry::DATA, 3, false);
+    let code = flat_code(entry::CODE, 0);
+    let data = flat_data(entry::DATA, 0);
     kvm_sregs {
         cs: code,
         ds: data,

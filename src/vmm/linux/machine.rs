@@ -9,7 +9,7 @@ use kvm_bindings::{
     KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config,
     kvm_userspace_memory_region,
 };
-use kvm_ioctls::{Kvm, SyncReg, VcpuExit, VcpuFd, VmFd};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::ByteValued;
 
 use super::cpu::LinuxCpu;
@@ -20,9 +20,9 @@ use super::{acpi, entry, layout, params};
 use crate::exits::{Exits, Reason, Stage};
 use crate::trial::{Failure, PhaseLog};
 use crate::vmm::exit::{Exit, Unexpected};
-use crate::vmm::machine::tsc_offset;
 use crate::vmm::memory::GuestRam;
 use crate::vmm::session::Speaker;
+use crate::vmm::vcpu::{set_registers, tsc_offset};
 
 /// Accesses to devices that are served before the caller is asked whether it is time to stop.
 const SERVE_AT_MOST: u32 = 256;
@@ -54,16 +54,6 @@ pub struct LinuxMachine {
     kvm: Kvm,
 }
 
-/// One step of the set-up, timed and with its name on a failure.
-fn step<T, E: Into<io::Error>>(
-    log: &mut PhaseLog,
-    phase: &'static str,
-    action: impl FnOnce() -> Result<T, E>,
-) -> Result<T, Failure> {
-    log.time(phase, action)
-        .map_err(|cause| Failure::setup(phase, cause))
-}
-
 impl LinuxMachine {
     /// Everything up to, and without, the first KVM_RUN. Whatever fails, what was made before is
     /// dropped.
@@ -76,15 +66,15 @@ impl LinuxMachine {
         start: &LinuxStart,
         log: &mut PhaseLog,
     ) -> Result<Self, Failure> {
-        let kvm = step(log, "open_kvm", Kvm::new)?;
+        let kvm = log.step("open_kvm", Kvm::new)?;
         // The memory before the VM: dropped in reverse order, the VM goes first.
-        let ram = step(log, "mmap_memory", || {
+        let ram = log.step("mmap_memory", || {
             GuestRam::mosaic(start.ram, &image.pieces())
         })?;
-        step(log, "load", || {
+        log.step("load", || {
             load(&ram, image, start).map_err(io::Error::other)
         })?;
-        let vm = step(log, "create_vm", || kvm.create_vm())?;
+        let vm = log.step("create_vm", || kvm.create_vm())?;
         let region = kvm_userspace_memory_region {
             slot: 0,
             flags: 0,
@@ -92,46 +82,35 @@ impl LinuxMachine {
             memory_size: ram.len() as u64,
             userspace_addr: ram.host_address(),
         };
-        step(log, "set_user_memory_region", || {
+        log.step("set_user_memory_region", || {
             // SAFETY: the range is mapped for as long as `ram` lives, which the order of fields
             // makes longer than the VM; only volatile views of `ram` access it on the host's side.
             unsafe { vm.set_user_memory_region(region) }
         })?;
         // Before the vCPU, which gets its local APIC from it.
-        step(log, "create_irqchip", || vm.create_irq_chip())?;
-        step(log, "create_pit2", || {
+        log.step("create_irqchip", || vm.create_irq_chip())?;
+        log.step("create_pit2", || {
             // Without the dummy, reads of port 0x61 leave KVM, for a speaker that nobody has.
             vm.create_pit2(kvm_pit_config {
                 flags: KVM_PIT_SPEAKER_DUMMY,
                 ..Default::default()
             })
         })?;
-        let devices = step(log, "serial_irqfd", || {
+        let devices = log.step("serial_irqfd", || {
             let line = Line::new()?;
             vm.register_irqfd(line.event(), SERIAL_IRQ)?;
             Ok::<_, io::Error>(Devices::new(line))
         })?;
         let slots = match start.wanted.places().is_empty() {
             true => Slots::default(),
-            false => step(log, "virtio_devices", || Slots::new(&start.wanted, &vm))?,
+            false => log.step("virtio_devices", || Slots::new(&start.wanted, &vm))?,
         };
-        let mut vcpu = step(log, "create_vcpu", || vm.create_vcpu(0))?;
+        let mut vcpu = log.step("create_vcpu", || vm.create_vcpu(0))?;
         // CPUID first: KVM checks CR4 and MSRs against it.
-        step(log, "set_cpuid2", || vcpu.set_cpuid2(&cpu.cpuid))?;
-        step(log, "set_msrs", || set_msrs(&vcpu, cpu))?;
+        log.step("set_cpuid2", || vcpu.set_cpuid2(&cpu.cpuid))?;
+        log.step("set_msrs", || set_msrs(&vcpu, cpu))?;
         let regs = cpu.regs(image.placement().entry);
-        if cpu.sync_regs {
-            log.time("sync_regs", || {
-                let shared = vcpu.sync_regs_mut();
-                shared.sregs = cpu.sregs;
-                shared.regs = regs;
-                vcpu.set_sync_dirty_reg(SyncReg::SystemRegister);
-                vcpu.set_sync_dirty_reg(SyncReg::Register);
-            });
-        } else {
-            step(log, "set_sregs", || vcpu.set_sregs(&cpu.sregs))?;
-            step(log, "set_regs", || vcpu.set_regs(&regs))?;
-        }
+        set_registers(&mut vcpu, cpu.sync_regs, (&cpu.sregs, &regs), log)?;
         let run = std::ptr::from_ref(vcpu.get_kvm_run()).addr() as u64;
         let run = run..run + vm.run_size() as u64;
         Ok(Self {

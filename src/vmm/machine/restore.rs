@@ -10,13 +10,14 @@ use std::io;
 use kvm_bindings::{kvm_regs, kvm_sregs, kvm_xsave};
 use kvm_ioctls::{Kvm, VcpuFd};
 
-use super::{Machine, set_registers, step};
+use super::Machine;
 use crate::exits::{Exits, Stage};
 use crate::sys::pagemap::Pagemap;
 use crate::trial::{Failure, PhaseLog};
 use crate::vmm::cpu::Cpu;
 use crate::vmm::memory::GuestRam;
 use crate::vmm::snapshot::Snapshot;
+use crate::vmm::vcpu::set_registers;
 
 /// The words of an XSAVE area that say which components are not as after a reset (Intel SDM vol. 1,
 /// 13.4.2).
@@ -64,8 +65,8 @@ impl Machine {
         budget: u64,
         log: &mut PhaseLog,
     ) -> Result<Self, Failure> {
-        let kvm = step(log, "open_kvm", Kvm::new)?;
-        let ram = step(log, "mmap_snapshot", || snapshot.map())?;
+        let kvm = log.step("open_kvm", Kvm::new)?;
+        let ram = log.step("mmap_snapshot", || snapshot.map())?;
         let vcpu = snapshot.vcpu();
         let mut machine =
             Self::assemble((kvm, ram), cpu, (&vcpu.regs, Some(&vcpu.fpu)), budget, log)?;
@@ -87,18 +88,17 @@ impl Machine {
     ) -> Result<(), Failure> {
         // First the instruction that the guest left with: KVM ends it at the next entry, and would
         // else do so in the midst of the next life.
-        step(log, "complete_exit", || {
-            self.settle().map_err(io::Error::other)
-        })?;
+        log.step("complete_exit", || self.settle().map_err(io::Error::other))?;
         match pages {
-            Some(pages) => step(log, "rewind_memory", || {
+            Some(pages) => log.step("rewind_memory", || {
                 snapshot.rewind(&mut self.ram, pages).map(drop)
             })?,
-            None => step(log, "forget_memory", || self.ram.forget())?,
+            None => log.step("forget_memory", || self.ram.forget())?,
         }
         let vcpu = snapshot.vcpu();
-        step(log, "set_xsave", || set_fpu(&self.vcpu, &vcpu.fpu))?;
-        set_registers(&mut self.vcpu, cpu, &vcpu.regs, log)?;
+        log.step("set_xsave", || set_fpu(&self.vcpu, &vcpu.fpu))?;
+        let registers = (&cpu.sregs, &vcpu.regs);
+        set_registers(&mut self.vcpu, cpu.sync_regs, registers, log)?;
         self.begin_again();
         self.budget = budget;
         Ok(())
