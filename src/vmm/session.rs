@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::Write;
 use std::time::Duration;
 
-use isobench_abi::{FRAME_BYTES, Mark, Message, Op, Report};
+use isobench_abi::{FRAME_BYTES, Mark, Message, Op};
 
 use super::clock::Brackets;
 use super::exit::Exit;
@@ -22,7 +22,12 @@ use crate::metric::Ticks;
 use crate::sys::clock::now;
 use crate::sys::watchdog::{Armed, Verdict};
 use crate::transcript::{Answer, Said, Transcript};
-use crate::trial::{ClockMap, Failure, Instants};
+use crate::trial::Failure;
+
+mod outcome;
+
+pub use outcome::Outcome;
+use outcome::in_order;
 
 /// Doorbells between two looks at the clock: some tens of milliseconds of the cheapest ones even
 /// where one takes 100 µs.
@@ -107,20 +112,6 @@ pub struct Session {
     brackets: Brackets,
     /// Where every message goes, unjudged, before it is judged here.
     forward: Option<File>,
-}
-
-/// What a whole session amounts to, before the clocks are mapped.
-#[derive(Clone, Copy, Debug)]
-pub struct Outcome {
-    /// The payload's report, in guest time.
-    pub report: Report,
-    /// The harness had the reply to its request.
-    pub reply: Option<Ticks>,
-    started: Ticks,
-    t1: u64,
-    t2: Ticks,
-    copy: bool,
-    brackets: Brackets,
 }
 
 impl Session {
@@ -372,65 +363,6 @@ impl Session {
             brackets: self.brackets,
         })
     }
-}
-
-impl Outcome {
-    /// Puts the guest's readings on the host's counter. `tsc_offset` is what KVM reports.
-    ///
-    /// # Errors
-    /// The readings fit no offset, or the instants no order.
-    pub fn map(
-        &self,
-        tsc_offset: Option<u64>,
-        [t0, t4, t5]: [Ticks; 3],
-    ) -> Result<(Instants, ClockMap), Failure> {
-        let clock = self
-            .brackets
-            .decide(tsc_offset)
-            .map_err(|error| Failure::Clock(error.to_string()))?;
-        let instants = Instants {
-            t0,
-            t1: clock.host(self.t1),
-            t2: self.t2,
-            t3: clock.host(self.report.end),
-            t4,
-            t5,
-        };
-        // The brackets imply it; stated all the same, since every number rests on it.
-        let Instants { t1, t2, t3, .. } = instants;
-        let orders = if self.copy {
-            // The first message of a copy may be its result.
-            [
-                [t0, self.started, t1, t2, t4, t5],
-                [t0, self.started, t1, t3, t4, t5],
-            ]
-        } else {
-            // t3 follows t2, for the host answered before the work began.
-            [
-                [t0, self.started, t1, t2, t3, t4],
-                [t0, self.started, t1, t2, t4, t5],
-            ]
-        };
-        for order in orders {
-            if order.windows(2).any(|pair| pair[1] - pair[0] < 0) {
-                return Err(Failure::Clock(format!("instants out of order: {order:?}")));
-            }
-        }
-        Ok((instants, clock))
-    }
-}
-
-/// Readings of the guest's counter, none of which lies before the one before it.
-fn in_order(readings: &[u64]) -> Result<(), Failure> {
-    for pair in readings.windows(2) {
-        // Signed: a guest's counter may wrap.
-        if pair[1].wrapping_sub(pair[0]).cast_signed() < 0 {
-            return Err(Failure::Clock(format!(
-                "the guest's readings run backwards: {readings:?}"
-            )));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(any(test, fuzzing))]

@@ -4,6 +4,7 @@ use isobench_abi::FRAME_BYTES;
 
 use super::*;
 use crate::fuzz::number_frames;
+use crate::trial::Instants;
 
 /// When the harness began: not 0, so that a reading can lie before it.
 const T0: u64 = 1 << 40;
@@ -134,7 +135,7 @@ fn life(
 
 #[cfg(test)]
 pub(crate) fn seeds() -> Vec<crate::fuzz::Seed> {
-    use isobench_abi::{ABI_VERSION, Ready};
+    use isobench_abi::{ABI_VERSION, Ready, Report};
 
     /// The guest's counter is the host's, less this.
     const BEHIND: u64 = 1 << 30;

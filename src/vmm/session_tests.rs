@@ -1,10 +1,11 @@
 //! The protocol against payloads that do not keep it.
 
 use isobench_abi::frame::LOG_BYTES;
-use isobench_abi::{ABI_VERSION, GuestFault, Ready};
+use isobench_abi::{ABI_VERSION, GuestFault, Ready, Report};
 
 use super::*;
 use crate::transcript::{MAX_OUTPUT, Said};
+use crate::trial::{ClockMap, Instants};
 
 const READY: Message = Message::Ready(Ready {
     first_instruction: 1_000,
