@@ -1,6 +1,7 @@
 //! What of its memory is a VM's own: of a cold one and of a copy, before and after the answer.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isobench::backend::microvm::smaps::footprint_of;
@@ -41,7 +42,8 @@ pub fn of(task: &Task) -> Result<[i64; 4], Box<dyn Error>> {
         return Err("it does not wait".into());
     }
     let said = session.said().ok_or("it is not ready")?;
-    let snapshot = Snapshot::take(&mut cold, &cpu, said, &identity([0; 32], &task.argv()))?;
+    let identity = identity([0; 32], &task.argv());
+    let snapshot = Arc::new(Snapshot::take(&mut cold, &cpu, said, &identity)?);
     session.run(&mut cold, &watchdog)?;
     let private =
         |machine: &Machine| Ok::<_, std::io::Error>(footprint_of(&machine.mappings())?.private.0);

@@ -47,9 +47,6 @@ pub const PD_HEAP: u64 = 0x5000;
 /// Page directories reserved for the heap, one a GiB.
 pub const HEAP_DIRECTORIES: u64 = 4;
 
-/// Guest-physical: end of the page tables.
-pub const TABLES_END: u64 = PD_HEAP + HEAP_DIRECTORIES * PAGE;
-
 /// Guest-physical: descriptor tables and TSS.
 pub const DESCRIPTORS_PHYS: u64 = 0x9000;
 /// Guest-virtual: descriptor tables and TSS.
@@ -75,6 +72,8 @@ pub const RING0_STACK: u64 = 0x1_4000;
 /// Guest-virtual: RSP0, the end of the ring-0 stack.
 pub const RSP0: u64 = RING0_STACK + PAGE;
 
+/// Guest-physical: end of what only the supervisor can reach: page tables, descriptors, stubs, ring-0 stack.
+pub const SUPERVISOR_END: u64 = DOORBELL_PHYS;
 /// Guest-physical: the doorbell page ([`isobench_abi::DoorbellPage`]).
 pub const DOORBELL_PHYS: u64 = 0xc000;
 /// Guest-virtual: the doorbell page.
@@ -105,7 +104,7 @@ pub const HEAP_MAX: u64 = 0xfec0_0000 - HEAP_PHYS;
 
 const _: () = {
     // Tables are adjacent and below everything else.
-    assert!(TABLES_END == DESCRIPTORS_PHYS);
+    assert!(PD_HEAP + HEAP_DIRECTORIES * PAGE == DESCRIPTORS_PHYS);
     assert!(DOORBELL_PHYS + PAGE <= STACK_PHYS);
     assert!(STACK_PHYS + STACK_BYTES == IMAGE_PHYS);
     assert!(IMAGE_PHYS + (IMAGE_END - IMAGE) <= HEAP_PHYS);

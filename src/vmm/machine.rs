@@ -3,7 +3,10 @@
 
 use std::io;
 use std::mem::offset_of;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::ptr;
+use std::sync::Arc;
 
 use isobench_abi::{DoorbellPage, FRAME_BYTES, Op};
 use kvm_bindings::{kvm_regs, kvm_run, kvm_userspace_memory_region, kvm_xsave};
@@ -12,6 +15,7 @@ use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use super::cpu::Cpu;
 use super::exit::{self, Exit, Unexpected};
 use super::memory::GuestRam;
+use super::snapshot::Snapshot;
 use super::stack::InitialStack;
 use super::template::Template;
 use super::vcpu::tsc_offset;
@@ -48,20 +52,18 @@ pub struct Start {
 #[derive(Debug)]
 pub struct Machine {
     vcpu: VcpuFd,
-    run: *const kvm_run,
-    run_bytes: usize,
+    /// Where `kvm_run` is mapped.
+    run: Range<u64>,
     exits: Exits,
     /// Exits that are left to it.
     budget: u64,
     noted: Option<Vec<Noted>>,
+    /// What it is a copy of.
+    origin: Option<Arc<Snapshot>>,
     vm: VmFd,
     ram: GuestRam,
     kvm: Kvm,
 }
-
-// SAFETY: `run` points into the mapping that `vcpu` owns and moves with it; KVM binds a vCPU to no
-// thread as long as one at a time uses it, which `&mut self` ensures.
-unsafe impl Send for Machine {}
 
 impl Machine {
     /// Everything up to, and without, the first KVM_RUN. Whatever fails, what was made before is
@@ -151,15 +153,15 @@ impl Machine {
         }
         let takes = cpu.sync_regs;
         vcpu::set_registers(&mut vcpu, takes, (&cpu.sregs, regs), log)?;
-        let run: *const kvm_run = vcpu.get_kvm_run();
-        let run_bytes = vm.run_size();
+        let run = ptr::from_ref(vcpu.get_kvm_run()).addr() as u64;
+        let run = run..run + vm.run_size() as u64;
         Ok(Self {
             vcpu,
             run,
-            run_bytes,
             exits: Exits::new(),
             budget,
             noted: None,
+            origin: None,
             vm,
             ram,
             kvm,
@@ -176,10 +178,13 @@ impl Machine {
         let answer = self.vcpu.run().map(drop);
         let left = entered.map(|entered| (entered, now()));
         let exit = match answer {
-            // SAFETY: `run` is the start of this vCPU's mapping of `run_bytes` bytes, which lives
-            // as long as `vcpu`; KVM_RUN has just returned 0, and only `&mut self` can start it
-            // again.
-            Ok(()) => unsafe { exit::classify(self.run, self.run_bytes) },
+            Ok(()) => {
+                let run: *const kvm_run = self.vcpu.get_kvm_run();
+                let bytes = (self.run.end - self.run.start) as usize;
+                // SAFETY: the start of this vCPU's mapping of `bytes` bytes, which lives as long as `vcpu`;
+                // KVM_RUN has just returned 0, and only `&mut self` can start it again.
+                unsafe { exit::classify(run, bytes) }
+            }
             Err(error) => match error.errno() {
                 libc::EINTR | libc::EAGAIN => Ok(Exit::Interrupted),
                 errno => Err(Unexpected::Run(errno)),
@@ -329,13 +334,9 @@ impl Machine {
 
     /// The mappings that belong to this VM: guest memory and `kvm_run`, as address ranges.
     #[must_use]
-    pub fn mappings(&self) -> [std::ops::Range<u64>; 2] {
+    pub fn mappings(&self) -> [Range<u64>; 2] {
         let ram = self.ram.host_address();
-        let run = self.run.addr() as u64;
-        [
-            ram..ram + self.ram.len() as u64,
-            run..run + self.run_bytes as u64,
-        ]
+        [ram..ram + self.ram.len() as u64, self.run.clone()]
     }
 
     /// Takes it down, vCPU first, as in a drop, but timed. (`kvm_run` is unmapped with the vCPU.)

@@ -41,8 +41,8 @@ pub struct GuestRam {
     mapped: usize,
     base: NonNull<u8>,
     len: usize,
-    /// Bytes from guest-physical 0 on that are a file's, up to [`layout::HEAP_PHYS`].
-    filed: usize,
+    /// Bytes from guest-physical 0 on that are a file's.
+    filled: usize,
 }
 
 impl GuestRam {
@@ -70,8 +70,7 @@ impl GuestRam {
         if filled > len {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
-        let filed = filled.min(layout::HEAP_PHYS as usize);
-        if filled == len && len == filed {
+        if filled == len && len as u64 <= layout::HEAP_PHYS {
             // SAFETY: a new mapping at an address of the kernel's choice.
             let at =
                 unsafe { libc::mmap(ptr::null_mut(), len, prot, libc::MAP_PRIVATE, file, offset) };
@@ -81,12 +80,12 @@ impl GuestRam {
                 mapped: len,
                 base: mapping.cast(),
                 len,
-                filed,
+                filled,
             });
         }
         let mut ram = Self::anonymous(len)?;
         ram.overlay(0, file, offset, filled)?;
-        ram.filed = filed;
+        ram.filled = filled;
         Ok(ram)
     }
 
@@ -122,7 +121,7 @@ impl GuestRam {
             mapped: reserve,
             base,
             len,
-            filed: 0,
+            filled: 0,
         })
     }
 

@@ -217,12 +217,11 @@ impl Snapshot {
         GuestRam::over(self.file.as_fd(), MEMORY_AT as i64, self.stored, self.ram)
     }
 
-    /// Gives a copy's memory, which [`Self::map`] made, this snapshot's bytes again. Hands back how many pages
-    /// were written over.
+    /// Gives a copy's memory, which [`Self::map`] made, this snapshot's bytes again.
     ///
     /// # Errors
     /// As [`GuestRam::rewind`].
-    pub fn rewind(&self, ram: &mut GuestRam, pages: &Pagemap) -> io::Result<usize> {
+    pub(super) fn rewind(&self, ram: &mut GuestRam, pages: &Pagemap) -> io::Result<()> {
         ram.rewind(pages, &self.file, MEMORY_AT)
     }
 

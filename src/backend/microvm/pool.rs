@@ -3,37 +3,42 @@
 //! Prepared once for each task, outside every trial: the snapshot, a copy of it, and one life of that
 //! copy, so that every reset that is measured is of a VM that was used. Paid by every trial: the
 //! reset, between t0 and t1, and not the VM, which stays: it is left out of t5. A VM whose trial
-//! failed is closed and replaced.
+//! came to no end is closed and replaced.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::notes::{Notes, counters};
 use super::shelf::Shelf;
 use super::snapshot::hold_copy;
 use super::{MicroVm, exit_budget, status};
-use crate::backend::{Backend, Instance, Unavailable};
+use crate::backend::{Backend, Instance, Limitation, Unavailable};
 use crate::exits::Crossings;
 use crate::sys::clock::now;
 use crate::sys::pagemap::Pagemap;
 use crate::transcript::Answer;
 use crate::trial::{Failure, Launch, Observation, PhaseLog};
+use crate::vmm::layout;
 use crate::vmm::machine::Machine;
+use crate::vmm::memory::GuestRam;
 use crate::vmm::session::Session;
 use crate::vmm::snapshot::Snapshot;
+use crate::vmm::template::Template;
 
 /// The backend.
 #[derive(Debug)]
 pub struct Pool {
     vm: MicroVm,
-    /// `None` where this kernel does not say which pages are whose.
-    pages: Option<Pagemap>,
+    /// Which pages are whose, or why this kernel does not say it.
+    pages: io::Result<Pagemap>,
     shelf: Shelf<Kept>,
 }
 
 /// A snapshot and, between trials that went well, the VM that is given back its state.
 #[derive(Debug)]
 struct Kept {
-    snapshot: Snapshot,
+    snapshot: Arc<Snapshot>,
     machine: Option<Machine>,
 }
 
@@ -58,8 +63,8 @@ impl Pool {
     #[must_use]
     pub fn of(vm: MicroVm) -> Self {
         Self {
+            pages: page_map(&vm.template),
             vm,
-            pages: Pagemap::open().ok(),
             shelf: Shelf::default(),
         }
     }
@@ -68,7 +73,7 @@ impl Pool {
         match self.shelf.take(&launch.task) {
             Some(kept) => Ok(kept),
             None => Ok(Kept {
-                snapshot: self.vm.snapshot(launch)?,
+                snapshot: Arc::new(self.vm.snapshot(launch)?),
                 machine: None,
             }),
         }
@@ -79,7 +84,7 @@ impl Pool {
     }
 
     /// A copy that has lived once.
-    fn used(&self, snapshot: &Snapshot, launch: &Launch) -> Result<Machine, Failure> {
+    fn used(&self, snapshot: &Arc<Snapshot>, launch: &Launch) -> Result<Machine, Failure> {
         let began = Instant::now();
         let mut log = PhaseLog::new();
         let machine =
@@ -102,8 +107,8 @@ impl Pool {
         let began = Instant::now();
         let t0 = now();
         let mut log = PhaseLog::new();
-        let (budget, memory) = (exit_budget(&launch.task), (snapshot, self.pages.as_ref()));
-        machine.reset(memory, &self.vm.cpu, budget, &mut log)?;
+        let (budget, pages) = (exit_budget(&launch.task), self.pages.as_ref().ok());
+        machine.reset(pages, &self.vm.cpu, budget, &mut log)?;
         if notes.is_some() {
             machine.note_exits();
         }
@@ -137,7 +142,33 @@ impl Pool {
     }
 }
 
+/// The page map, once it has told a page that was written from one that is a file's still.
+fn page_map(template: &Template) -> io::Result<Pagemap> {
+    let pages = Pagemap::open()?;
+    let ram = GuestRam::map(template, 0)?;
+    let _: [u8; 1] = ram.read(layout::IMAGE_PHYS).map_err(io::Error::other)?;
+    ram.write(layout::STACK_PHYS, &[1])
+        .map_err(io::Error::other)?;
+    let own = pages.own(ram.host_address(), ram.len())?;
+    if own == [(layout::STACK_PHYS / layout::PAGE) as usize] {
+        return Ok(pages);
+    }
+    Err(io::Error::other(format!(
+        "it takes the pages {own:?} for written, of which only one was"
+    )))
+}
+
 impl Backend for Pool {
+    fn limitations(&self) -> Vec<Limitation> {
+        let refused = self.pages.as_ref().err();
+        let limitation = refused.map(|error| Limitation {
+            mechanism: "pagemap",
+            reason: format!("a reset drops all of the VM's memory: /proc/self/pagemap: {error}"),
+            remedy: "mount a procfs of a kernel with CONFIG_PROC_PAGE_MONITOR".to_owned(),
+        });
+        limitation.into_iter().collect()
+    }
+
     fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
         self.live(launch, (answers, None))
     }

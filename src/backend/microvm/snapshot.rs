@@ -8,6 +8,7 @@
 //! original had come to.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::notes::Notes;
@@ -27,7 +28,7 @@ use crate::vmm::snapshot::{Snapshot, SnapshotError, identity};
 #[derive(Debug)]
 pub struct Copies {
     vm: MicroVm,
-    snapshots: Shelf<Snapshot>,
+    snapshots: Shelf<Arc<Snapshot>>,
 }
 
 impl Copies {
@@ -49,10 +50,10 @@ impl Copies {
     }
 
     /// The snapshot for a task: the one there is, or a new one.
-    fn snapshot(&mut self, launch: &Launch) -> Result<(&MicroVm, &Snapshot), Failure> {
+    fn snapshot(&mut self, launch: &Launch) -> Result<(&MicroVm, &Arc<Snapshot>), Failure> {
         let snapshot = match self.snapshots.take(&launch.task) {
             Some(snapshot) => snapshot,
-            None => self.vm.snapshot(launch)?,
+            None => Arc::new(self.vm.snapshot(launch)?),
         };
         let bytes = snapshot.stored();
         Ok((&self.vm, self.snapshots.put(launch.task, bytes, snapshot)))
@@ -160,7 +161,7 @@ impl Backend for Copies {
 /// waited.
 pub(super) fn hold_copy(
     vm: &MicroVm,
-    snapshot: &Snapshot,
+    snapshot: &Arc<Snapshot>,
     launch: &Launch,
 ) -> Result<Box<dyn Instance>, Failure> {
     let machine = Machine::restore(

@@ -6,6 +6,7 @@
 //! tables' registers are out of its reach, and ring 0 here is a few instructions that touch none.
 
 use std::io;
+use std::sync::Arc;
 
 use kvm_bindings::{kvm_regs, kvm_sregs, kvm_xsave};
 use kvm_ioctls::{Kvm, VcpuFd};
@@ -60,7 +61,7 @@ impl Machine {
     /// # Errors
     /// [`Failure::Setup`] with the phase's name.
     pub fn restore(
-        snapshot: &Snapshot,
+        snapshot: &Arc<Snapshot>,
         cpu: &Cpu,
         budget: u64,
         log: &mut PhaseLog,
@@ -70,29 +71,31 @@ impl Machine {
         let vcpu = snapshot.vcpu();
         let mut machine =
             Self::assemble((kvm, ram), cpu, (&vcpu.regs, Some(&vcpu.fpu)), budget, log)?;
+        machine.origin = Some(Arc::clone(snapshot));
         machine.begin_again();
         Ok(machine)
     }
 
-    /// Gives this VM, itself a copy of this snapshot, back its state, whatever its guest has done. Without
+    /// Gives this VM, itself a copy, back its snapshot's state, whatever a payload at CPL 3 has done. Without
     /// `pages` all of its memory is dropped, and found again by its next life, fault by fault.
     ///
     /// # Errors
-    /// [`Failure::Setup`] with the phase's name.
+    /// [`Failure::Setup`] with the phase's name; the VM is good for nothing but to be closed then. EINVAL: it
+    /// is no copy.
     pub fn reset(
         &mut self,
-        (snapshot, pages): (&Snapshot, Option<&Pagemap>),
+        pages: Option<&Pagemap>,
         cpu: &Cpu,
         budget: u64,
         log: &mut PhaseLog,
     ) -> Result<(), Failure> {
+        let no_copy = || Failure::setup("reset", io::Error::from_raw_os_error(libc::EINVAL));
+        let snapshot = Arc::clone(self.origin.as_ref().ok_or_else(no_copy)?);
         // First the instruction that the guest left with: KVM ends it at the next entry, and would
         // else do so in the midst of the next life.
         log.step("complete_exit", || self.settle().map_err(io::Error::other))?;
         match pages {
-            Some(pages) => log.step("rewind_memory", || {
-                snapshot.rewind(&mut self.ram, pages).map(drop)
-            })?,
+            Some(pages) => log.step("rewind_memory", || snapshot.rewind(&mut self.ram, pages))?,
             None => log.step("forget_memory", || self.ram.forget())?,
         }
         let vcpu = snapshot.vcpu();
@@ -149,11 +152,16 @@ impl Machine {
     }
 }
 
+/// x87 and SSE state.
+const LEGACY: u32 = 0b11;
+
 /// Leaves out the components that XCR0 does not have, which a payload can neither see nor change: KVM may
-/// list them as in use all the same (seen with `kvm_amd` on Linux 6.12).
+/// list them as in use all the same (seen with `kvm_amd` on Linux 6.12). The two that every processor has are
+/// always listed: of an area that lists none, a kernel need not take MXCSR (`copy_uabi_to_xstate` in
+/// `arch/x86/kernel/fpu/xstate.c`), and the one of the life before would stay.
 const fn limit(fpu: &mut kvm_xsave, states: u64) {
     let [low, high] = XSTATE_BV;
-    fpu.region[low] &= states as u32;
+    fpu.region[low] = fpu.region[low] & states as u32 | LEGACY;
     fpu.region[high] &= (states >> 32) as u32;
 }
 
@@ -186,5 +194,8 @@ mod tests {
         fpu.region[127..131].copy_from_slice(&[u32::MAX, 0b111 | pkru, 1 << 30, u32::MAX]);
         limit(&mut fpu, 0b111);
         assert_eq!(fpu.region[127..131], [u32::MAX, 0b111, 0, u32::MAX]);
+        fpu.region[128] = 0b100;
+        limit(&mut fpu, 0b111);
+        assert_eq!(fpu.region[128], 0b111);
     }
 }
