@@ -51,10 +51,13 @@ pub mod snapshot;
 /// The version of KVM's interface, fixed since Linux 2.6.22 (KVM API, 4.1).
 const API_VERSION: i32 = 12;
 /// What the VMM uses beyond the basic interface.
-const NEEDED: [(Cap, &str); 3] = [
+const NEEDED: [(Cap, &str); 5] = [
     (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
     (Cap::ExtCpuid, "KVM_CAP_EXT_CPUID"),
     (Cap::Xcrs, "KVM_CAP_XCRS"),
+    // Of copies, which end a pending access and set the FPU's state.
+    (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
+    (Cap::Xsave, "KVM_CAP_XSAVE"),
 ];
 
 /// The backend.

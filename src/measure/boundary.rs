@@ -69,7 +69,9 @@ pub fn crossed(counted: &Crossings) -> Crossed {
     let counts = counted.counts.iter();
     Crossed {
         by: counted.boundary.name().to_owned(),
-        total: counts.clone().map(|(_, _, count)| count).sum(),
+        total: counts
+            .clone()
+            .fold(0, |sum, (_, _, count)| sum.saturating_add(*count)),
         counts: counts
             .map(|(stage, what, count)| CrossingCount {
                 stage: stage.name().to_owned(),

@@ -230,11 +230,9 @@ impl Machine {
     /// KVM's own counters of this VM and its vCPU that are not 0.
     ///
     /// # Errors
-    /// As [`statistics::read`].
+    /// As [`statistics::of`].
     pub fn statistics(&self) -> io::Result<Vec<(String, u64)>> {
-        let mut all = statistics::read(&self.vcpu)?;
-        all.extend(statistics::read(&self.vm)?);
-        Ok(all)
+        statistics::of(&self.vcpu, &self.vm)
     }
 
     /// Reads what a fault stub left on the ring-0 stack (see [`descriptors`]).

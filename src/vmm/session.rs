@@ -94,6 +94,17 @@ pub enum Pause {
     Exited(u8),
 }
 
+/// With which instruction the machine began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Began {
+    /// The payload's first.
+    Cold,
+    /// A copy's, behind its snapshot, at a reading that it has not told yet.
+    Copy,
+    /// The same, told.
+    CopyAt(u64),
+}
+
 /// What has been said so far.
 #[derive(Debug)]
 pub struct Session {
@@ -107,8 +118,7 @@ pub struct Session {
     said_ready: u64,
     said_result: u64,
     waited: bool,
-    /// `Some` for a copy; in it the counter at the copy's own first instruction, once it has told.
-    copy: Option<Option<u64>>,
+    began: Began,
     brackets: Brackets,
     /// Where every message goes, unjudged, before it is judged here.
     forward: Option<File>,
@@ -128,7 +138,7 @@ impl Session {
             said_ready: 0,
             said_result: 0,
             waited: false,
-            copy: None,
+            began: Began::Cold,
             brackets: Brackets::default(),
             forward: None,
         }
@@ -141,7 +151,7 @@ impl Session {
         Self {
             transcript: Transcript::after(said),
             waited: said.waiting.is_some(),
-            copy: Some(None),
+            began: Began::Copy,
             ..Self::new(limit)
         }
     }
@@ -229,9 +239,9 @@ impl Session {
                         to.write_all(&bytes)
                             .map_err(|cause| Failure::setup("forward", cause))?;
                     }
-                    let went_on = match self.copy {
-                        Some(None) => machine.went_on()?,
-                        _ => None,
+                    let went_on = match self.began {
+                        Began::Copy => machine.went_on()?,
+                        Began::Cold | Began::CopyAt(_) => None,
                     };
                     self.frame(&bytes, came_back, went_on)?;
                     machine.enter(self.transcript.stage());
@@ -288,13 +298,13 @@ impl Session {
         let since_request = self.asked.unwrap_or(self.resumed);
         let mut witness = |since, guest| self.brackets.witness(since, guest, came_back);
         witness(self.resumed, frame.sent);
-        if self.copy == Some(None) {
+        if self.began == Began::Copy {
             let first = went_on.ok_or(Failure::Protocol(
                 "a copy that does not say when it went on",
             ))?;
             witness(self.resumed, first);
             in_order(&[first, frame.sent])?;
-            self.copy = Some(Some(first));
+            self.began = Began::CopyAt(first);
         }
         match message {
             Message::Ready(ready) => {
@@ -340,14 +350,13 @@ impl Session {
             return Err(Failure::Protocol("the payload did not answer the request"));
         }
         let work = [report.start, report.end, self.said_result];
-        let t1 = match self.copy {
-            None => {
+        let t1 = match self.began {
+            Began::Cold => {
                 in_order(&[ready.first_instruction, self.said_ready, report.start])?;
                 ready.first_instruction
             }
-            Some(first) => {
-                // A copy that has a result has told it.
-                let first = first.unwrap_or(report.start);
+            Began::Copy => return Err(Failure::Protocol("a copy that has said nothing")),
+            Began::CopyAt(first) => {
                 in_order(&[first, report.start])?;
                 first
             }
@@ -359,7 +368,7 @@ impl Session {
             t1,
             t2,
             reply,
-            copy: self.copy.is_some(),
+            copy: self.began != Began::Cold,
             brackets: self.brackets,
         })
     }

@@ -67,7 +67,7 @@ fn life(
     host: &mut u64,
     records: &[[u8; RECORD]],
 ) -> Result<(), Failure> {
-    let mut frames = numbered(records, session.copy.is_some()).into_iter();
+    let mut frames = numbered(records, session.began != Began::Cold).into_iter();
     // Where the guest ran, and what it said it read there.
     let mut readings: Vec<([u64; 2], u64)> = Vec::new();
     let mut first = None;
@@ -89,7 +89,7 @@ fn life(
         }
         let Some(frame) = frames.next() else { break };
         let ran = [session.resumed.0, came_back];
-        let went_on = (session.copy == Some(None)).then_some(told);
+        let went_on = (session.began == Began::Copy).then_some(told);
         session.frame(&frame, Ticks(came_back), went_on)?;
         readings.extend(went_on.map(|reading| (ran, reading)));
         first.get_or_insert(came_back);

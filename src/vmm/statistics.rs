@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 
 use kvm_bindings::{KVM_STATS_TYPE_CUMULATIVE, KVM_STATS_TYPE_MASK};
+use kvm_ioctls::{VcpuFd, VmFd};
 
 /// `_IO(KVMIO, 0xce)` (include/uapi/linux/kvm.h): kvm-ioctls has no wrapper.
 pub(crate) const KVM_GET_STATS_FD: libc::c_ulong = 0xaece;
@@ -21,6 +22,16 @@ const HEADER: usize = 24;
 const DESCRIPTOR: usize = 16;
 /// More descriptors, or longer names, than any kernel has: a file that says so is not understood.
 const MOST: usize = 4096;
+
+/// The counters of a vCPU and of its VM.
+///
+/// # Errors
+/// As [`read`].
+pub fn of(vcpu: &VcpuFd, vm: &VmFd) -> io::Result<Vec<(String, u64)>> {
+    let mut all = read(vcpu)?;
+    all.extend(read(vm)?);
+    Ok(all)
+}
 
 /// The counters of this VM or vCPU that only grow and are not 0, by name.
 ///

@@ -341,7 +341,7 @@ impl Backend for Jailed {
             ..self.vm.plan(launch)?
         };
         let (seen, report) = self.live(launch, &start, &mut Vec::new())?;
-        let (noted, kvm) = (report.noted()?, report.kvm());
+        let (noted, kvm) = (report.noted()?, report.kvm()?);
         Ok(Some(Crossings::of_vm(seen, noted, kvm)))
     }
 

@@ -309,10 +309,19 @@ impl Report {
     }
 
     /// KVM's own counters.
-    pub fn kvm(&self) -> Vec<(String, u64)> {
-        self.kvm.clone()
+    ///
+    /// # Errors
+    /// More of them than any KVM has, or names that none of KVM's has.
+    pub fn kvm(&self) -> Result<Vec<(String, u64)>, Failure> {
+        let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let known = |name: &str| (1..=48).contains(&name.len()) && name.bytes().all(letter);
+        let right = self.kvm.len() <= MOST_COUNTERS && self.kvm.iter().all(|(name, _)| known(name));
+        right.then(|| self.kvm.clone()).ok_or(STRANGE)
     }
 }
+
+/// KVM has some forty of a vCPU and ten of a VM.
+const MOST_COUNTERS: usize = 256;
 
 const STRANGE: Failure = Failure::Protocol("the VMM's report is not of this trial");
 
@@ -377,7 +386,14 @@ mod tests {
         assert_eq!(read.exits().unwrap().total(), 1);
         assert_eq!(read.clock(all).unwrap(), ClockMap::SAME);
         assert_eq!(read.lifetime(all).unwrap(), [Ticks(10), Ticks(22)]);
-        assert_eq!(read.kvm().len(), 1);
+        assert_eq!(read.kvm().unwrap().len(), 1);
+        for name in ["", "pf taken", "\u{1b}[2J", &"a".repeat(49)] {
+            let forged = Report {
+                kvm: vec![(name.to_owned(), 1)],
+                ..Report::default()
+            };
+            assert!(forged.kvm().is_err(), "{name:?}");
+        }
     }
 
     /// A VMM in a guest's hands can lie; what it says must be of this trial, and bounded.

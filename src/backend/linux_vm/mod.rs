@@ -292,8 +292,14 @@ fn run_on(
     })
 }
 
-impl Backend for LinuxVm {
-    fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
+impl LinuxVm {
+    /// A whole life; what KVM counted of it is noted where somebody wants it.
+    fn live(
+        &mut self,
+        launch: &Launch,
+        answers: &mut Vec<Answer>,
+        counters: Option<&mut Vec<(String, u64)>>,
+    ) -> Result<Observation, Failure> {
         let start = self.plan(launch)?;
         let began = Instant::now();
         let t0 = now();
@@ -318,6 +324,11 @@ impl Backend for LinuxVm {
         let entered = machine.entered()?;
         let exits = machine.exits();
         let used = machine.used();
+        if let Some(counters) = counters {
+            *counters = teardown.time("read_statistics", || {
+                machine.statistics().unwrap_or_default()
+            });
+        }
         machine.close(&mut teardown);
         let t5 = now();
         answers.append(&mut session.take_answers());
@@ -350,11 +361,18 @@ impl Backend for LinuxVm {
             told: None,
         })
     }
+}
 
+impl Backend for LinuxVm {
+    fn hear(&mut self, launch: &Launch, answers: &mut Vec<Answer>) -> Result<Observation, Failure> {
+        self.live(launch, answers, None)
+    }
+
+    /// A boot has too many exits to note each.
     fn count(&mut self, launch: &Launch) -> Result<Option<Crossings>, Failure> {
-        let seen = self.hear(launch, &mut Vec::new())?;
-        // A boot has too many to note each.
-        Ok(Some(Crossings::of_vm(seen, Vec::new(), Vec::new())))
+        let mut kvm = Vec::new();
+        let seen = self.live(launch, &mut Vec::new(), Some(&mut kvm))?;
+        Ok(Some(Crossings::of_vm(seen, Vec::new(), kvm)))
     }
 
     fn guest_kernel(&self) -> Option<GuestKernel> {

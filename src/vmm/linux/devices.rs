@@ -78,12 +78,10 @@ impl Tail {
 
 impl Write for Tail {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        for byte in bytes {
-            if self.bytes.len() == KEPT {
-                self.bytes.pop_front();
-            }
-            self.bytes.push_back(*byte);
-        }
+        let kept = &bytes[bytes.len().saturating_sub(KEPT)..];
+        let room = KEPT - kept.len();
+        self.bytes.drain(..self.bytes.len().saturating_sub(room));
+        self.bytes.extend(kept);
         self.total = self.total.saturating_add(bytes.len() as u64);
         Ok(bytes.len())
     }

@@ -22,10 +22,17 @@ use crate::trial::{Failure, PhaseLog};
 use crate::vmm::exit::{Exit, Unexpected};
 use crate::vmm::memory::GuestRam;
 use crate::vmm::session::Speaker;
+use crate::vmm::statistics;
 use crate::vmm::vcpu::{set_registers, tsc_offset};
 
-/// Accesses to devices that are served before the caller is asked whether it is time to stop.
+/// What is served before the caller is asked whether it is time to stop: so many accesses to ports.
 const SERVE_AT_MOST: u32 = 256;
+/// As many accesses to ports as a write to a virtio device may stand for: its notification has up to 64 chains
+/// of buffers be served.
+const NOTIFIED: u32 = 64;
+/// Exits that a machine may cause. The deadline is what ends a guest; this ends one that exits all the time, where
+/// nobody looks at clocks. A boot of Debian's kernel with its whole log has some hundred thousand.
+const MOST_EXITS: u64 = 1 << 30;
 
 /// What one launch has of its own, computed before t0.
 #[derive(Clone, Debug)]
@@ -129,6 +136,14 @@ impl LinuxMachine {
     #[must_use]
     pub const fn exits(&self) -> Exits {
         self.exits
+    }
+
+    /// KVM's own counters of this VM and its vCPU that are not 0.
+    ///
+    /// # Errors
+    /// As [`statistics::of`].
+    pub fn statistics(&self) -> io::Result<Vec<(String, u64)>> {
+        statistics::of(&self.vcpu, &self.vm)
     }
 
     /// The guest's counter at its first instruction, as it wrote it down; the guest may have written
@@ -248,7 +263,8 @@ enum Next {
 impl Speaker for LinuxMachine {
     /// Serves the devices on the way.
     fn run(&mut self) -> Result<Exit, Failure> {
-        for _ in 0..SERVE_AT_MOST {
+        let mut left = SERVE_AT_MOST;
+        while left > 0 {
             let (reason, next) = match self.vcpu.run() {
                 Ok(exit) => (
                     reason(&exit),
@@ -260,6 +276,13 @@ impl Speaker for LinuxMachine {
                 },
             };
             self.exits.count(reason);
+            if self.exits.total() > MOST_EXITS {
+                return Err(Failure::ExitBudget(self.exits.total()));
+            }
+            left = left.saturating_sub(match reason {
+                Reason::Mmio(_, true) => NOTIFIED,
+                _ => 1,
+            });
             match next {
                 Next::Serve => {}
                 Next::Answer(exit) => return Ok(exit),
