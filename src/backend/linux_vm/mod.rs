@@ -11,6 +11,9 @@
 pub mod drivers;
 pub mod kernel_file;
 pub mod options;
+mod ready;
+
+pub use ready::kernel_can_run;
 
 use std::io;
 use std::path::Path;
@@ -18,14 +21,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isobench_abi::{DRIVERS_ENVIRONMENT, GUEST_ENVIRONMENT};
-use kvm_ioctls::Kvm;
 
 use self::options::{Options, Saving};
-use super::launcher::shortage;
-use super::microvm::{check, held, open};
+use self::ready::Ready;
+use super::microvm::held;
 use super::{Backend, GuestKernel, Instance, Unavailable};
 use crate::exits::Crossings;
-use crate::host::kvm;
 use crate::metric::Ticks;
 use crate::sys::clock::now;
 use crate::sys::watchdog;
@@ -36,9 +37,8 @@ use crate::vmm::linux::image::Image;
 use crate::vmm::linux::kernel::Kernel;
 use crate::vmm::linux::machine::{LinuxMachine, LinuxStart};
 use crate::vmm::linux::slots::{self, Used, Wanted};
-use crate::vmm::linux::{layout, params, ring0};
+use crate::vmm::linux::{layout, params};
 use crate::vmm::session::{Pause, Session};
-use crate::vmm::vcpu;
 use crate::workload::payload;
 
 /// The backend.
@@ -54,63 +54,6 @@ pub struct LinuxVm {
     tsc_offset: bool,
     /// What is told of the kernel; `None` for one that was handed over and has no file.
     kernel: Option<GuestKernel>,
-}
-
-/// A KVM that makes virtual machines, and what a vCPU is in them.
-struct Ready {
-    kvm: Kvm,
-    cpu: LinuxCpu,
-    tsc_offset: bool,
-}
-
-impl Ready {
-    fn new() -> Result<Self, Unavailable> {
-        let kvm = open(Path::new("/dev/kvm"))?;
-        check(kvm.get_api_version(), |cap| kvm.check_extension(cap))?;
-        let refused = |what: &str, error: kvm_ioctls::Error| Unavailable {
-            reason: format!("{what} failed: {error}"),
-            remedy: shortage(error.errno())
-                .unwrap_or("see `dmesg`; another hypervisor may own the CPU's virtualisation")
-                .to_owned(),
-        };
-        let vm = kvm.create_vm().map_err(|e| refused("KVM_CREATE_VM", e))?;
-        vm.create_irq_chip()
-            .map_err(|e| refused("KVM_CREATE_IRQCHIP", e))?;
-        let vcpu = vm
-            .create_vcpu(0)
-            .map_err(|e| refused("KVM_CREATE_VCPU", e))?;
-        let cpu = LinuxCpu::new(&kvm, &vcpu)
-            .map_err(|e| refused("reading the CPU model KVM supports", e))?;
-        let tsc_offset = vcpu::tsc_offset(&vcpu).is_ok();
-        watchdog::prepare().map_err(|error| Unavailable {
-            reason: format!("no timer for the watchdog: {error}"),
-            remedy: "raise the limit on pending signals (`ulimit -i`)".to_owned(),
-        })?;
-        Ok(Self {
-            kvm,
-            cpu,
-            tsc_offset,
-        })
-    }
-
-    fn can_run_a_kernel(&self) -> Result<(), Unavailable> {
-        ring0::try_kernel_instructions(&self.kvm, &self.cpu).map_err(|error| Unavailable {
-            reason: format!(
-                "this KVM ({}) cannot run a kernel: {error}",
-                kvm::detect(Path::new("/")).kind
-            ),
-            remedy: "a host whose CPU has SVM or VMX; inside a VM, nested virtualisation"
-                .to_owned(),
-        })
-    }
-}
-
-/// Whether this KVM runs a kernel in any VMM: a few instructions of ring 0 that kernels need.
-///
-/// # Errors
-/// There is no KVM, or it emulates them and cannot.
-pub fn kernel_can_run() -> Result<(), Unavailable> {
-    Ready::new()?.can_run_a_kernel()
 }
 
 impl LinuxVm {
