@@ -19,6 +19,7 @@ pub mod bzimage;
 pub mod cpu;
 pub mod devices;
 pub mod entry;
+mod exits;
 pub mod image;
 pub mod kernel;
 pub mod layout;
