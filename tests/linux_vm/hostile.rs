@@ -5,14 +5,20 @@ use std::time::{Duration, Instant};
 
 use isobench::backend::Backend;
 use isobench::backend::linux_vm::LinuxVm;
-use isobench::backend::linux_vm::options::Savings;
+use isobench::backend::linux_vm::options::{Options, Savings};
 use isobench::trial::{Failure, Launch, Observation};
 use isobench::vmm::linux::kernel::Kernel;
+use isobench::vmm::linux::{layout, slots};
 use isobench::workload::{Task, Workload};
 use isobench_abi::{DOORBELL_PORT, Op};
 
-/// The least that passes for a kernel, with this code at its entry.
-fn kernel(code: &[u8]) -> Kernel {
+/// Where such a kernel lies in the guest.
+const LOADED: u32 = 0x100_0000;
+/// What lies behind its code, from its beginning on.
+const DATA: u32 = 0x1000;
+
+/// The least that passes for a kernel, with this code at its entry, and these data.
+fn kernel(code: &[u8], data: &[u8]) -> Kernel {
     const SETUP: usize = 2 * 512;
     const BODY: usize = 0x2000;
     let mut file = vec![0; SETUP + BODY];
@@ -26,15 +32,26 @@ fn kernel(code: &[u8]) -> Kernel {
     put(0x236, &[1, 0]); // xloadflags
     put(0x238, &2047u32.to_le_bytes()); // cmdline_size
     put(0x24c, &0x1000u32.to_le_bytes()); // payload_length
-    put(0x258, &0x100_0000u64.to_le_bytes()); // pref_address
+    put(0x258, &u64::from(LOADED).to_le_bytes()); // pref_address
     put(0x260, &0x10_0000u32.to_le_bytes()); // init_size
     put(SETUP + 0x200, code);
+    put(SETUP + DATA as usize, data);
     Kernel::parse(file).unwrap()
 }
 
 /// What becomes of a trial with it; `None` with a line that says why there is none.
 fn run(test: &str, code: &[u8], deadline: Duration) -> Option<Result<Observation, Failure>> {
-    let made = LinuxVm::with_kernel(Savings::NONE, &kernel(code), b"init");
+    run_with(test, Savings::NONE, &kernel(code, &[]), deadline)
+}
+
+/// The same in a machine with these options.
+fn run_with(
+    test: &str,
+    options: impl Into<Options>,
+    kernel: &Kernel,
+    deadline: Duration,
+) -> Option<Result<Observation, Failure>> {
+    let made = LinuxVm::with_kernel(options, kernel, b"init");
     let mut vm = match made {
         Ok(vm) => vm,
         Err(why) => {
@@ -136,4 +153,92 @@ fn a_forged_conversation_is_refused() {
             "{op:?}: {failure:?}"
         );
     }
+}
+
+/// All that a queue can hold of a console's output, 64 chains of 64 KiB, again and again, with one access to a
+/// register each time: the VMM copies four megabytes for it, and must look at the clock nevertheless.
+#[test]
+fn a_flood_on_the_virtio_console_ends_at_the_deadline() {
+    const CHAINS: u16 = 64;
+    /// Of each, the end of these data last.
+    const BYTES: u32 = 64 << 10;
+    const AVAILABLE: u32 = DATA + 0x400;
+    const USED: u32 = DATA + 0x600;
+    // Descriptors: address, length, no flags; then the ring of those available, and how many.
+    let mut data = Vec::new();
+    for _ in 0..CHAINS {
+        data.extend(u64::from(LOADED + 2 * DATA - BYTES).to_le_bytes());
+        data.extend(BYTES.to_le_bytes());
+        data.extend([0; 4]);
+    }
+    data.extend([0; 4]);
+    data.extend((0..CHAINS).flat_map(u16::to_le_bytes));
+    data.resize(0x700, 0);
+    data.resize(DATA as usize, b'x');
+    // Its registers are behind what is mapped: mov dword [PDPT + 24], 0x6000 + 0x23;
+    // mov dword [0x6000 + 0x400], 0xd0000000 + 0xe3; mov ebx, registers
+    let mut code = vec![0xc7, 0x04, 0x25];
+    code.extend(
+        [(layout::PDPT as u32 + 24), 0x6023]
+            .map(u32::to_le_bytes)
+            .concat(),
+    );
+    code.extend([0xc7, 0x04, 0x25]);
+    code.extend(
+        [0x6400, layout::VIRTIO as u32 + 0xe3]
+            .map(u32::to_le_bytes)
+            .concat(),
+    );
+    code.push(0xbb);
+    code.extend((slots::CONSOLE.base as u32).to_le_bytes());
+    // mov dword [rbx + register], value
+    let set = |register: u32, value: u32| {
+        let mut code = vec![0xc7, 0x83];
+        code.extend([register, value].map(u32::to_le_bytes).concat());
+        code
+    };
+    for (register, value) in [
+        (0x70, 1),   // status: acknowledged
+        (0x70, 3),   // a driver
+        (0x24, 1),   // the upper half of the features:
+        (0x20, 1),   // version 1
+        (0x70, 0xb), // agreed
+        (0x30, 1),   // the queue of what is printed
+        (0x38, u32::from(CHAINS)),
+        (0x80, LOADED + DATA),
+        (0x90, LOADED + AVAILABLE),
+        (0xa0, LOADED + USED),
+        (0x44, 1),   // ready
+        (0x70, 0xf), // up
+    ] {
+        code.extend(set(register, value));
+    }
+    // mov edi, index; top: add word [rdi], 64; notify; jmp top
+    code.push(0xbf);
+    code.extend((LOADED + AVAILABLE + 2).to_le_bytes());
+    let top = code.len();
+    code.extend([0x66, 0x83, 0x07, CHAINS as u8]);
+    code.extend(set(0x50, 1));
+    code.extend([
+        0xeb,
+        (top as i8)
+            .wrapping_sub(code.len() as i8 + 2)
+            .cast_unsigned(),
+    ]);
+    let options = Options::parse("with=console").unwrap();
+    let limit = Duration::from_millis(300);
+    let begun = Instant::now();
+    match run_with("virtio flood", options, &kernel(&code, &data), limit) {
+        None => return,
+        Some(Err(Failure::GuestKernel { how, console })) => {
+            assert!(how.contains("did not start within 300ms"), "{how}");
+            assert!(console.contains("xxx"), "{console}");
+        }
+        Some(other) => panic!("{other:?}"),
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
 }
