@@ -275,6 +275,9 @@ pub(super) fn form_corners(form: u8, (x, y): Point, r: f64) -> Option<Vec<Point>
     }
 }
 
+/// Nothing but white paper, which most of a chart is: not worth a mean.
+const BLANK: [u8; 96] = [0xff; 96];
+
 /// Each pixel the mean of four.
 fn averaged(fine: &[u8], width: usize, height: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(width * height * 3);
@@ -282,13 +285,19 @@ fn averaged(fine: &[u8], width: usize, height: usize) -> Vec<u8> {
     for y in 0..height {
         let upper = &fine[2 * y * stride..][..stride];
         let lower = &fine[(2 * y + 1) * stride..][..stride];
-        for (a, b) in upper.chunks_exact(6).zip(lower.chunks_exact(6)) {
-            for channel in 0..3 {
-                let sum = u16::from(a[channel])
-                    + u16::from(a[channel + 3])
-                    + u16::from(b[channel])
-                    + u16::from(b[channel + 3]);
-                out.push(((sum + 2) / 4) as u8);
+        for (a, b) in upper.chunks(BLANK.len()).zip(lower.chunks(BLANK.len())) {
+            if a == BLANK && b == BLANK {
+                out.extend_from_slice(&BLANK[..BLANK.len() / 2]);
+                continue;
+            }
+            for (a, b) in a.chunks_exact(6).zip(b.chunks_exact(6)) {
+                for channel in 0..3 {
+                    let sum = u16::from(a[channel])
+                        + u16::from(a[channel + 3])
+                        + u16::from(b[channel])
+                        + u16::from(b[channel + 3]);
+                    out.push(((sum + 2) / 4) as u8);
+                }
             }
         }
     }
