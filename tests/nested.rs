@@ -1,16 +1,17 @@
 //! isobench on *hardware* KVM semantics and on pure cgroup v2, whatever this host has: a Debian
 //! kernel in a QEMU that emulates SVM in software. In it `/dev/kvm` is a real `kvm_amd` with nested
-//! paging. What holds there is asserted; how long anything takes means nothing and is not.
+//! paging. What takes long and needs no KVM is done in User-Mode Linux, which is faster. What
+//! holds there is asserted; how long anything takes means nothing and is not.
 //!
 //! ```text
-//!   this test                            QEMU (-accel tcg -cpu max,+svm)
-//!   ─────────                            ───────────────────────────────
-//!   kit: QEMU, kernel, test binaries
-//!   image: initramfs, this binary as /init ──► init: mounts, kvm_amd, cgroups
+//!   this test                            QEMU (-accel tcg -cpu max,+svm), or linux.uml
+//!   ─────────                            ─────────────────────────────────────────────
+//!   kit: kernel, test binaries
+//!   image: initramfs, this binary as /init ──► init: mounts, modules, cgroups
 //!   report ◄──────── second serial port ────── steps, one after the other
 //! ```
 //!
-//! There are three such machines, a test each. To add a check, add a [`steps::Step`] to one of them; to
+//! There are four such machines, a test each. To add a check, add a [`steps::Step`] to one of them; to
 //! give it a file, add that to [`image`]. `ISOBENCH_NESTED_STEPS=WORD,…` does only the steps whose names
 //! contain one of the words; `ISOBENCH_NESTED_FULL=1` kills at each phase a hundred times and soaks in full.
 //! `ISOBENCH_NESTED_FIRECRACKER` names a Firecracker, which Debian does not have, for the step that compares it
@@ -20,12 +21,16 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used)]
 #![allow(clippy::print_stdout)]
 
+#[path = "nested/documents.rs"]
+mod documents;
 #[path = "nested/image.rs"]
 mod image;
 #[path = "nested/init.rs"]
 mod init;
 #[path = "nested/inner_qemu.rs"]
 mod inner_qemu;
+#[path = "nested/kernel.rs"]
+mod kernel;
 #[path = "nested/kit.rs"]
 mod kit;
 #[path = "nested/machine.rs"]
@@ -34,6 +39,10 @@ mod machine;
 mod report;
 #[path = "nested/steps.rs"]
 mod steps;
+#[path = "nested/svm.rs"]
+mod svm;
+#[path = "nested/uml.rs"]
+mod uml;
 
 use std::fs::File;
 use std::io::Write;
@@ -44,18 +53,23 @@ use machine::Machine;
 use report::Report;
 use steps::Bed;
 
-/// More than the steps' own limits add up to in practice; then QEMU is killed.
+/// More than a machine's steps add up to in practice; then it is killed.
 const LIMIT: Duration = Duration::from_secs(18 * 60);
 
-/// The longest; named so that it is not the last to begin.
-#[test]
-fn hardware_svm() {
-    run(&steps::SVM);
-}
-
+// Two at a time they begin in the order of their names, which makes both rows of about the same length.
 #[test]
 fn cgroup2() {
     run(&steps::GROUPS);
+}
+
+#[test]
+fn containers() {
+    run(&steps::CONTAINERS);
+}
+
+#[test]
+fn hardware_svm() {
+    run(&steps::SVM);
 }
 
 #[test]
@@ -63,12 +77,15 @@ fn linux() {
     run(&steps::LINUX);
 }
 
+/// For the end of a machine that has done its steps.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 fn run(bed: &'static Bed) {
     if bed.chosen().next().is_none() {
         eprintln!("skipped: nested {}: no step is chosen", bed.name);
         return;
     }
-    let kit = match Kit::find() {
+    let kit = match Kit::find(bed) {
         Ok(kit) => kit,
         Err(why) => {
             eprintln!("skipped: nested {}: {why}", bed.name);
@@ -91,6 +108,8 @@ fn run(bed: &'static Bed) {
             break;
         }
     }
+    // It ends by itself now, and leaves its processes no moment on this host.
+    while report.complete() && machine.line(PATIENCE).is_some() {}
     let console = machine.console_tail();
     drop(machine);
     let (said, wrong) = report.judged();

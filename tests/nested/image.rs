@@ -10,6 +10,7 @@ use std::process::Command;
 use isobench::vmm::initramfs::Initramfs;
 
 use crate::inner_qemu;
+use crate::kernel::Kernel;
 use crate::kit::Kit;
 use crate::steps::{Bed, LINUX};
 
@@ -58,18 +59,20 @@ pub fn write(kit: &Kit, bed: &Bed, folder: &Path) -> PathBuf {
         tree.file(&library.to_string_lossy(), 0o755, read(&library))
             .unwrap();
     }
-    for (at, module) in kit.modules.iter().enumerate() {
+    for (at, module) in kit.kernel.modules().iter().enumerate() {
         tree.file(&format!("{MODULES}/{at}.ko"), 0o644, read(module))
             .unwrap();
     }
-    // What `linux-vm` finds: the kernel that runs here, once more.
-    let name = kit.kernel.file_name().unwrap().to_string_lossy();
-    tree.file(&format!("/boot/{name}"), 0o644, read(&kit.kernel))
-        .unwrap();
-    // The drivers of its virtual machines' devices, beside it as its package has them.
-    for (at, driver) in &kit.drivers {
-        tree.file(&format!("/lib/modules/{at}"), 0o644, read(driver))
+    if let Kernel::Svm(svm) = &kit.kernel {
+        // What `linux-vm` finds: the kernel that runs here, once more.
+        let name = svm.kernel.file_name().unwrap().to_string_lossy();
+        tree.file(&format!("/boot/{name}"), 0o644, read(&svm.kernel))
             .unwrap();
+        // The drivers of its virtual machines' devices, beside it as its package has them.
+        for (at, driver) in &svm.drivers {
+            tree.file(&format!("/lib/modules/{at}"), 0o644, read(driver))
+                .unwrap();
+        }
     }
     tree.device("/dev/console", 0o600, (5, 1)).unwrap();
     for mount_point in ["/proc", "/sys", "/tmp", "/root"] {

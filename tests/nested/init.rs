@@ -20,7 +20,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::image;
-use crate::steps::{self, Bed, Group, Step, User};
+use crate::steps::{self, Bed, Group, Kind, Step, User};
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// Hands controllers down.
@@ -43,23 +43,23 @@ pub fn run() -> ! {
     // Linux 6.2 and newer; else nothing shows that the terminal is protected from what could be done.
     let _ = fs::write("/proc/sys/dev/tty/legacy_tiocsti", "1");
     call("/bin/ip", &["link", "set", "lo", "up"]);
-    let bed = std::env::var(steps::BED).unwrap();
-    if bed == steps::GROUPS.name {
+    let bed = Bed::named(&std::env::var(steps::BED).unwrap()).unwrap();
+    if bed.kind == Kind::Uml {
         swap_on();
     }
     say(&port, "end init: ready");
-    for step in Bed::named(&bed).unwrap().chosen() {
+    for step in bed.chosen() {
         say(&port, &format!("step {}", step.name));
         let begun = Instant::now();
         let before = traces();
-        let mut how = perform(step, &port);
+        let mut how = perform(bed.kind, step, &port);
         let seconds = begun.elapsed().as_secs();
         if let Some(left) = left_behind(&before) {
             how = format!("{how}, leaves {left:?}");
         }
         say(&port, &format!("end {}: {how} ({seconds} s)", step.name));
     }
-    // QEMU was told to end instead.
+    // The machine was told to end instead.
     let Err(error) = reboot(RebootMode::RB_AUTOBOOT);
     panic!("reboot: {error}");
 }
@@ -123,7 +123,9 @@ fn load_modules() {
             .unwrap_or_else(|e| panic!("module {at}: {e}"));
     }
     // As udev would: everybody may use it.
-    fs::set_permissions("/dev/kvm", fs::Permissions::from_mode(0o666)).unwrap();
+    if Path::new("/dev/kvm").exists() {
+        fs::set_permissions("/dev/kvm", fs::Permissions::from_mode(0o666)).unwrap();
+    }
 }
 
 /// Makes the delegated groups and gives them to this user (cgroups(7), "Cgroups delegation").
@@ -147,7 +149,7 @@ fn enter(group: &str) {
 }
 
 /// Runs a step to its end or its limit. In words: how it ended.
-fn perform(step: &Step, port: &Arc<Mutex<File>>) -> String {
+fn perform(kind: Kind, step: &Step, port: &Arc<Mutex<File>>) -> String {
     let mut command = Command::new(format!("/bin/{}", step.program()));
     command
         .args(step.arguments())
@@ -162,15 +164,16 @@ fn perform(step: &Step, port: &Arc<Mutex<File>>) -> String {
         .env("RUST_BACKTRACE", "1")
         // One after the other, or their names and results could not be told apart.
         .env("RUST_TEST_THREADS", "1");
-    let (kills, part) = if steps::full() {
-        ("100", "1")
-    } else {
-        ("1", "10")
+    let (kills, part) = match kind {
+        _ if steps::full() => ("100", "1"),
+        Kind::Svm => ("1", "10"),
+        Kind::Uml => ("2", "2"),
     };
     command
         .env("ISOBENCH_KILLS", kills)
         .env("ISOBENCH_SOAK", part);
-    if let Some(of) = std::env::var_os(steps::KILLS_OF) {
+    let kills_of = std::env::var_os(steps::KILLS_OF);
+    if let Some(of) = kills_of.or(step.kills_of.map(Into::into)) {
         command.env(steps::KILLS_OF, of);
     }
     let user = match step.user {

@@ -1,4 +1,4 @@
-//! QEMU as a child that does not outlive this test, whatever ends it.
+//! A machine as a child that does not outlive this test, whatever ends it.
 
 use std::env;
 use std::fs;
@@ -14,8 +14,7 @@ use crate::report::tail;
 use crate::steps::{self, Bed};
 
 /// What the kernel is told: its log, without a line for each call that is refused, goes to the first
-/// serial port, a panic ends QEMU, and `/init` is
-/// this test binary with the arguments behind `--`.
+/// serial port, a panic ends the machine, and `/init` is this test binary with the arguments behind `--`.
 fn command_line(bed: &Bed) -> String {
     let choice = env::var(steps::CHOICE).unwrap_or_default();
     let full = if steps::full() { "1" } else { "" };
@@ -31,18 +30,9 @@ fn command_line(bed: &Bed) -> String {
     )
 }
 
-/// SVM; and the promise of an invariant counter, which TCG does not make by itself
-/// (`TCG_APM_FEATURES` in QEMU's `target/i386/cpu.c` is 0), hence the force. It is true: RDTSC is served
-/// from the host's counter (`cpu_get_ticks`), and where that is not invariant nothing runs on the host
-/// either.
-///
-/// One of them: with two (a thread each), the kernel inside locked up in three of a dozen runs on
-/// QEMU 7.2, once while it booted.
-const CPU: &str = "max,+svm,+invtsc,x-force-features=on";
-
 /// A running machine. Dropping it kills it.
 pub struct Machine {
-    qemu: Child,
+    process: Child,
     lines: Receiver<String>,
     console: PathBuf,
 }
@@ -50,24 +40,17 @@ pub struct Machine {
 impl Machine {
     pub fn start(kit: &Kit, bed: &Bed, image: &Path, folder: &Path) -> Self {
         let console = folder.join("console");
-        // The kernel ends QEMU with this thread, even if that is killed.
+        // The host's kernel ends it with this thread, even if that is killed.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(&kit.qemu);
-        command.args(["-accel", "tcg", "-cpu", CPU, "-smp", "1", "-m", "1G"]);
-        command.args(["-nodefaults", "-no-reboot", "-display", "none"]);
-        command.arg("-kernel").arg(&kit.kernel);
-        command.arg("-initrd").arg(image);
-        command.arg("-append").arg(command_line(bed));
-        command
-            .arg("-serial")
-            .arg(format!("file:{}", console.display()));
-        command.args(["-serial", "stdio"]);
-        let mut qemu = command
+        command.args(["--pdeathsig", "KILL"]);
+        let told = command_line(bed);
+        kit.kernel.add_to(&mut command, image, &console, &told);
+        let mut process = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("setpriv, of util-linux, starts QEMU");
-        let output = BufReader::new(qemu.stdout.take().unwrap());
+            .expect("setpriv, of util-linux, starts it");
+        let output = BufReader::new(process.stdout.take().unwrap());
         let (send, lines) = channel();
         thread::spawn(move || {
             for line in output.split(b'\n').map_while(Result::ok) {
@@ -80,13 +63,13 @@ impl Machine {
             }
         });
         Self {
-            qemu,
+            process,
             lines,
             console,
         }
     }
 
-    /// The next line from the second serial port; `None` when QEMU has ended or nothing comes in
+    /// The next line from the second serial port; `None` when it has ended or nothing comes in
     /// this time.
     pub fn line(&self, within: Duration) -> Option<String> {
         self.lines.recv_timeout(within).ok()
@@ -103,7 +86,7 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         // It may have ended by itself.
-        let _ = self.qemu.kill();
-        let _ = self.qemu.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }

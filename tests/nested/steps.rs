@@ -3,7 +3,9 @@
 use std::env;
 use std::time::Duration;
 
-use serde_json::Value;
+use crate::documents::{
+    Takes, all_measured, containers_measured, containers_work, everything_works, kernel_measured,
+};
 
 /// Words, comma separated: only steps whose name contains one of them are done.
 pub const CHOICE: &str = "ISOBENCH_NESTED_STEPS";
@@ -30,6 +32,8 @@ pub struct Step {
     /// Who runs it, and owns the groups of [`Group::Delegated`].
     pub user: User,
     pub group: Group,
+    /// What [`KILLS_OF`] is if nobody says otherwise.
+    pub kills_of: Option<&'static str>,
     /// Then it is killed, which is a failure.
     limit: Duration,
     pub expect: Expect,
@@ -64,9 +68,6 @@ pub enum Expect {
     Json(Takes),
 }
 
-/// What is worth saying of a document, or what is wrong with it.
-pub type Takes = fn(&Value) -> Result<String, String>;
-
 const DOCTOR: &str = "isobench doctor --format json";
 /// Not `idle`: it takes half a minute, and what memory costs is no question for an emulator.
 const RUN: &str = "isobench run --profile smoke --blocks 1 --seed 1 --max-time 5m --out /run \
@@ -81,12 +82,17 @@ const LINUX_VM: &str = "linux_vm --nocapture --skip a_disk_and_a_console";
 const LINUX_DEVICES: &str = "linux_vm --nocapture a_disk_and_a_console";
 const VMMS: &str = "vmms --nocapture";
 const QEMU: &str = "qemu --nocapture on_kvm";
-/// The modules that touch the machine.
-/// Without the tests of engines, whose false programs are scripts for tools that the bed has not.
-const LIB: &str = "lib --nocapture backend:: host:: sys:: vmm:: --skip kill_tests --skip engine:: --skip daemons::";
-/// Of containers where control groups are looked at, of the rest where machines are.
-const CONTAINER_KILLS: &str = "lib --nocapture backend::kill_tests::a_killed_container";
-const KILLS: &str = "lib --nocapture backend::kill_tests --skip a_killed_container";
+/// What touches the machine. Without the tests of engines, whose false programs are scripts for tools that the
+/// bed has not, and without those that run code on KVM.
+const LIB: &str = "lib --nocapture backend:: host:: sys:: vmm:: --skip kill_tests --skip engine:: \
+                   --skip daemons:: --skip vmm::machine::tests";
+const MACHINES: &str = "lib --nocapture vmm::machine::tests";
+/// Of what has control groups where these are looked at, of machines where these are.
+const CONTAINER_KILLS: &str = "lib --nocapture backend::kill_tests --skip micro_vm";
+const MACHINE_KILLS: &str =
+    "lib --nocapture backend::kill_tests::a_killed_micro backend::kill_tests::a_killed_jailed";
+/// What the machine that does the former has not.
+const TIME_KILLS: &str = "lib --nocapture backend::kill_tests::a_killed_container";
 /// Those of machines; what becomes of a run's files does not depend on the host.
 const INTERRUPTED: &str = "interrupted_runs --nocapture a_killed_run_leaves_nothing \
                            an_interrupt_ends_a_working_vm an_interrupt_releases_idle_instances";
@@ -96,32 +102,64 @@ const CONFINEMENT: &str = "confinement --nocapture";
 const JAILED: &str = "jailed --nocapture";
 const ROOTFS: &str = "rootfs --nocapture";
 
+/// What a machine's kernel runs on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An emulated processor with SVM: it has KVM.
+    Svm,
+    /// This host, as one of its programs: no KVM, and faster.
+    Uml,
+}
+
 /// A machine and what is done in it.
 pub struct Bed {
     pub name: &'static str,
+    pub kind: Kind,
     steps: &'static [Step],
 }
 
 /// All of them, two at a time, so that each has a core of this host.
-pub const BEDS: [&Bed; 3] = [&SVM, &GROUPS, &LINUX];
+pub const BEDS: [&Bed; 4] = [&GROUPS, &CONTAINERS, &SVM, &LINUX];
 
-/// What a micro-VM needs, and whole runs.
+/// What a micro-VM needs.
 pub const SVM: Bed = Bed {
     name: "svm",
+    kind: Kind::Svm,
     steps: &[
         json("doctor", DOCTOR, everything_works),
         json("doctor-delegated", DOCTOR, everything_works).delegated(),
         json("doctor-nobody", DOCTOR, everything_works).delegated_to_nobody(),
+        tests("machines", MACHINES, 7, &[]),
         tests("microvm", "microvm --nocapture", 13, &[]),
         tests("microvm-nobody", "microvm --nocapture", 13, &[]).delegated_to_nobody(),
         tests("microvm-copies", "microvm_copies --nocapture", 7, &[]),
         tests("adversaries", "adversaries --nocapture", 5, &[]),
+        tests("memory", "memory --nocapture", 5, &[]).delegated(),
+        tests("kills", MACHINE_KILLS, 2, &[]).delegated(),
+        tests("soak", "soak --nocapture micro_vms", 1, &[]).delegated(),
+        tests("kills-time", TIME_KILLS, 1, &[OLD_TIME])
+            .delegated()
+            .killing("container:with=user+time"),
+    ],
+};
+
+/// A distribution's kernel with KVM, time namespaces and calls of other architectures: what tells these
+/// apart, the confined VMM, and whole runs.
+pub const CONTAINERS: Bed = Bed {
+    name: "containers",
+    kind: Kind::Svm,
+    steps: &[
+        tests("container", CONTAINER, 9, &[]),
+        tests("container-delegated", CONTAINER, 9, &[]).delegated(),
+        tests("container-nobody", CONTAINER, 9, &[ONLY_ROOT]).delegated_to_nobody(),
         tests("jailed", JAILED, 5, &[]),
         tests("jailed-nobody", JAILED, 5, &[]).delegated_to_nobody(),
-        tests("memory", "memory --nocapture", 5, &[]).delegated(),
-        tests("interrupted-runs", INTERRUPTED, 3, &[]).delegated(),
+        tests("attacks", ATTACKS, 12, &[VERSION_1, X32]).delegated(),
+        tests("attacks-nobody", ATTACKS, 12, &[VERSION_1, X32]).delegated_to_nobody(),
+        tests("mechanisms", "mechanisms --nocapture", 3, &[OLD_TIME]).delegated(),
+        tests("isolation", "isolation --nocapture", 7, &[OLD_KERNEL]).delegated(),
         tests("isolation-harness", "isolation_harness --nocapture", 4, &[]).delegated(),
-        tests("kills", KILLS, 5, &[]).delegated(),
+        tests("interrupted-runs", INTERRUPTED, 3, &[]).delegated(),
         json("run", RUN, all_measured).delegated(),
     ],
 };
@@ -129,6 +167,7 @@ pub const SVM: Bed = Bed {
 /// Machines inside the machine, each with a kernel to boot.
 pub const LINUX: Bed = Bed {
     name: "linux",
+    kind: Kind::Svm,
     steps: &[
         tests("linux-vm", LINUX_VM, 8, &[]),
         tests("linux-vm-devices", LINUX_DEVICES, 1, &[]),
@@ -138,13 +177,15 @@ pub const LINUX: Bed = Bed {
     ],
 };
 
-/// What a container needs.
+/// What a container needs of a host, at length.
 pub const GROUPS: Bed = Bed {
     name: "cgroup2",
+    kind: Kind::Uml,
     steps: &[
-        json("doctor-groups", DOCTOR, everything_works).delegated(),
-        tests("lib", LIB, 95, &[OLD_TIME, NO_GIT]).delegated(),
-        tests("kills", CONTAINER_KILLS, 1, &[OLD_TIME]).delegated(),
+        json("doctor-groups", DOCTOR, containers_work).delegated(),
+        json("doctor-groups-nobody", DOCTOR, containers_work).delegated_to_nobody(),
+        tests("lib", LIB, 95, &[NO_GIT]).delegated(),
+        tests("kills", CONTAINER_KILLS, 4, &[NO_TIME]).delegated(),
         tests("process", "process --nocapture", 6, &[]),
         tests("container", CONTAINER, 9, &[]),
         tests("container-delegated", CONTAINER, 9, &[]).delegated(),
@@ -152,15 +193,11 @@ pub const GROUPS: Bed = Bed {
         tests("confinement", CONFINEMENT, 7, &[]),
         tests("confinement-delegated", CONFINEMENT, 7, &[]).delegated(),
         tests("confinement-nobody", CONFINEMENT, 7, &[ONLY_ROOT]).delegated_to_nobody(),
-        tests("attacks", ATTACKS, 12, &[VERSION_1, X32]).delegated(),
-        tests("attacks-nobody", ATTACKS, 12, &[VERSION_1, X32]).delegated_to_nobody(),
-        tests("mechanisms", "mechanisms --nocapture", 3, &[OLD_TIME]).delegated(),
         tests("rootfs", ROOTFS, 5, &[]).delegated(),
         tests("rootfs-nobody", ROOTFS, 5, &[ONLY_ROOT]).delegated_to_nobody(),
         tests("network", "network --nocapture", 8, &[]).delegated(),
-        tests("isolation", "isolation --nocapture", 7, &[NO_TIME]).delegated(),
-        tests("soak", "soak --nocapture", 3, &[OLD_TIME]).delegated(),
-        json("ladder", LADDER, all_measured).delegated(),
+        tests("soak", "soak --nocapture --skip micro_vms", 2, &[NO_TIME]).delegated(),
+        json("ladder", LADDER, containers_measured).delegated(),
     ],
 };
 
@@ -170,11 +207,13 @@ const VERSION_1: &str = "no memory hierarchy of version 1";
 /// Debian's kernel has no x32.
 const X32: &str = "x32 system calls: this kernel has no such call";
 /// Debian 12's kernel is 6.1.
-const OLD_TIME: &str = "time_offsets: Permission denied";
+pub const OLD_TIME: &str = "time_offsets: Permission denied";
 const NO_FIRECRACKER: &str = "firecracker is not on the path";
 const NO_QEMU: &str = "qemu-system-x86_64 is not on the path";
 const NO_GIT: &str = "no git";
-const NO_TIME: &str = "a container with one of them cannot be made here";
+const OLD_KERNEL: &str = "a container with one of them cannot be made here";
+/// User-Mode Linux has no time namespaces.
+const NO_TIME: &str = "container:with=user+time: a first launch failed: clone3: Invalid argument";
 
 const fn step(name: &'static str, command: &'static str, expect: Expect) -> Step {
     Step {
@@ -182,6 +221,7 @@ const fn step(name: &'static str, command: &'static str, expect: Expect) -> Step
         command,
         user: User::Root,
         group: Group::Root,
+        kills_of: None,
         limit: Duration::from_secs(600),
         expect,
     }
@@ -216,6 +256,13 @@ impl Step {
         }
     }
 
+    const fn killing(self, kills_of: &'static str) -> Self {
+        Self {
+            kills_of: Some(kills_of),
+            ..self
+        }
+    }
+
     pub fn limit(&self) -> Duration {
         self.limit * if full() { 20 } else { 1 }
     }
@@ -241,93 +288,5 @@ impl Bed {
         self.steps
             .iter()
             .filter(move |step| words.split(',').any(|word| step.name.contains(word)))
-    }
-}
-
-/// `doctor`: the machine is what this bed is for, and every backend runs with all it can have.
-fn everything_works(doctor: &Value) -> Result<String, String> {
-    must_be(&doctor["clock_refused"], &Value::Null, "clock_refused")?;
-    this_bed(&doctor["host"])?;
-    let mut usable = Vec::new();
-    for backend in backends(doctor)? {
-        let id = backend["id"].as_str().unwrap_or_default();
-        // Engines are programs, of which this bed has none.
-        let reason = backend["reason"].as_str().unwrap_or_default();
-        if reason.ends_with("is not on the path") {
-            continue;
-        }
-        must_be(&backend["usable"], &true.into(), &format!("{id}: usable"))?;
-        let none = Value::Array(Vec::new());
-        must_be(
-            &backend["limitations"],
-            &none,
-            &format!("{id}: limitations"),
-        )?;
-        usable.push(id);
-    }
-    let (kvm, cgroup) = (&doctor["host"]["kvm"], &doctor["host"]["cgroup"]);
-    Ok(format!(
-        "kvm {kvm}, cgroup {cgroup}, usable: {}",
-        usable.join(", ")
-    ))
-}
-
-/// `run` with a kernel: it gave a number, and the document says which kernel it was.
-fn kernel_measured(run: &Value) -> Result<String, String> {
-    this_bed(&run["host"])?;
-    let vm = &run["backends"][1];
-    must_be(&vm["id"], &"linux-vm:keep=console".into(), "second backend")?;
-    must_be(&vm["status"], &"measured".into(), "linux-vm: status")?;
-    must_be(&vm["failures"], &0.into(), "linux-vm: failures")?;
-    let kernel = &vm["guest_kernel"];
-    let digest = kernel["sha256"].as_str().unwrap_or_default();
-    match kernel["version"].as_str() {
-        Some(version) if digest.len() == 64 => Ok(format!("guest kernel {version}")),
-        _ => Err(format!("guest_kernel: {kernel}")),
-    }
-}
-
-/// `run`: every backend gave a number for everything, but for a time namespace on an old kernel.
-fn all_measured(run: &Value) -> Result<String, String> {
-    this_bed(&run["host"])?;
-    must_be(&run["complete"], &true.into(), "complete")?;
-    let mut measured = 0;
-    let mut skipped = Vec::new();
-    for backend in backends(run)? {
-        let id = backend["id"].as_str().unwrap_or_default();
-        let reason = backend["reason"].as_str().unwrap_or_default();
-        if backend["status"] == "skipped" && reason.contains(OLD_TIME) {
-            skipped.push(id);
-            continue;
-        }
-        let status = format!("{id}: status ({reason})");
-        must_be(&backend["status"], &"measured".into(), &status)?;
-        must_be(&backend["failures"], &0.into(), &format!("{id}: failures"))?;
-        measured += 1;
-    }
-    let skipped = match skipped[..] {
-        [] => String::new(),
-        _ => format!(", without {} ({OLD_TIME})", skipped.join(", ")),
-    };
-    Ok(format!("{measured} configurations measured{skipped}"))
-}
-
-fn this_bed(host: &Value) -> Result<(), String> {
-    must_be(&host["kvm"], &"hardware-svm".into(), "kvm")?;
-    must_be(&host["cgroup"], &"v2".into(), "cgroup")
-}
-
-/// The three default ones.
-fn backends(document: &Value) -> Result<&Vec<Value>, String> {
-    let all = document["backends"].as_array();
-    all.filter(|all| all.len() >= 3)
-        .ok_or_else(|| format!("backends: {}", document["backends"]))
-}
-
-fn must_be(found: &Value, wanted: &Value, field: &str) -> Result<(), String> {
-    if found == wanted {
-        Ok(())
-    } else {
-        Err(format!("{field} is {found} instead of {wanted}"))
     }
 }
