@@ -132,7 +132,7 @@ pub const SVM: Bed = Bed {
         tests("machines", MACHINES, 7, &[]),
         tests("microvm", "microvm --nocapture", 13, &[]),
         tests("microvm-nobody", "microvm --nocapture", 13, &[]).delegated_to_nobody(),
-        tests("microvm-copies", "microvm_copies --nocapture", 7, &[]),
+        tests("microvm-copies", "microvm_copies --nocapture", 8, &[]),
         tests("adversaries", "adversaries --nocapture", 5, &[]),
         tests("memory", "memory --nocapture", 5, &[]).delegated(),
         tests("kills", MACHINE_KILLS, 2, &[]).delegated(),
@@ -161,6 +161,7 @@ pub const CONTAINERS: Bed = Bed {
         tests("isolation-harness", "isolation_harness --nocapture", 4, &[]).delegated(),
         tests("interrupted-runs", INTERRUPTED, 3, &[]).delegated(),
         json("run", RUN, all_measured).delegated(),
+        json("ladder", LADDER, all_measured).delegated(),
     ],
 };
 
@@ -169,7 +170,7 @@ pub const LINUX: Bed = Bed {
     name: "linux",
     kind: Kind::Svm,
     steps: &[
-        tests("linux-vm", LINUX_VM, 8, &[]),
+        tests("linux-vm", LINUX_VM, 9, &[]),
         tests("linux-vm-devices", LINUX_DEVICES, 1, &[]),
         json("linux-vm-run", LINUX_RUN, kernel_measured),
         tests("firecracker", VMMS, 2, &[NO_FIRECRACKER]),
