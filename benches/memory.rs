@@ -1,7 +1,7 @@
-//! Does a container's idle instance take more memory than its mechanisms do? Each container on the way
-//! up the namespace ladder beside processes made by the bare system calls of the same mechanisms
-//! (`floor/`), the same payload in both: what one more instance takes of the host's memory that is
-//! left over, as the ratio of the slopes of the same round.
+//! Does an idle instance take more memory than its isolation does? Each container on the way up the namespace
+//! ladder beside processes made by the bare system calls of the same mechanisms (`floor/`), the same payload in
+//! both; a micro-VM beside VMs made by the bare ioctls, which have run up to their first exit: what one more
+//! instance takes of the host's memory that is left over, as the ratio of the slopes of the same round.
 //!
 //! `cargo bench --bench memory` measures; any other way of running it makes one small round to show
 //! that it works, and fails if it does not. Root only, as the floors are. Nothing else should run on the host meanwhile.
@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use isobench::backend::container::is_privileged;
 use isobench::backend::container::mechanism::{Mechanism, Mechanisms};
-use isobench::backend::{Backend, Configuration, open};
+use isobench::backend::microvm::MicroVm;
+use isobench::backend::{Backend, Configuration, MicroVmKind, open};
 use isobench::host::accounts::Accounts;
 use isobench::measure::ladder::{Ladder, container as configuration_of};
 use isobench::stats::{Sample, quantile, slope};
@@ -22,15 +23,23 @@ use isobench::workload::{Task, Workload};
 #[allow(dead_code)] // the times are reported by `floor` and `ladder`
 #[path = "floor/container.rs"]
 mod container;
+#[allow(dead_code)]
+#[path = "floor/microvm.rs"]
+mod microvm;
+
+use microvm::Model;
 
 /// Instances at which memory is read.
 const COUNTS: [u32; 5] = [20, 40, 60, 80, 100];
 
-/// A container and its floor; bytes of one more instance.
+/// Bytes of one more instance of a floor.
+type Bare = Box<dyn FnMut(&[u32]) -> Result<f64, String>>;
+
+/// A backend and its floor; bytes of one more instance.
 struct Pair {
-    configuration: Configuration,
+    name: String,
     backend: Box<dyn Backend>,
-    floor: container::Floor,
+    floor: Bare,
     rounds: Vec<[f64; 2]>,
 }
 
@@ -45,6 +54,12 @@ fn main() {
         return println!("skipped: memory: the floors run as root only");
     }
     let mut pairs: Vec<Pair> = containers().into_iter().filter_map(pair).collect();
+    pairs.extend(
+        [("", Model::Avx), (", floor without AVX", Model::None)]
+            .map(micro_vm)
+            .into_iter()
+            .flatten(),
+    );
     let mut failures = 0;
     for _ in 0..rounds {
         for pair in &mut pairs {
@@ -52,7 +67,7 @@ fn main() {
                 Ok(row) => pair.rounds.push(row),
                 Err(failure) => {
                     failures += 1;
-                    println!("failed: {}: {failure}", pair.configuration);
+                    println!("failed: {}: {failure}", pair.name);
                 }
             }
         }
@@ -90,10 +105,13 @@ fn pair(configuration: Configuration) -> Option<Pair> {
     let floor = container::Floor::new(options.mechanisms()).map_err(|e| e.to_string());
     let backend = open(&configuration).map_err(|why| why.to_string());
     match (backend, floor) {
-        (Ok(backend), Ok(floor)) => Some(Pair {
-            configuration,
+        (Ok(backend), Ok(mut floor)) => Some(Pair {
+            name: configuration.id(),
             backend,
-            floor,
+            floor: Box::new(move |counts| {
+                let hold = || floor.hold().map_err(text);
+                slope_of(counts, hold, |instance| instance.release().map_err(text))
+            }),
             rounds: Vec::new(),
         }),
         (Err(why), _) | (_, Err(why)) => {
@@ -101,6 +119,29 @@ fn pair(configuration: Configuration) -> Option<Pair> {
             None
         }
     }
+}
+
+fn micro_vm((what, model): (&str, Model)) -> Option<Pair> {
+    let configuration = Configuration::MicroVm(MicroVmKind::Cold);
+    let made = || -> Result<Pair, String> {
+        let ram = MicroVm::new().map_err(|why| why.to_string())?.base_memory();
+        let floor = microvm::Floor::new(ram, model).map_err(text)?;
+        Ok(Pair {
+            name: format!("{configuration}{what}"),
+            backend: open(&configuration).map_err(|why| why.to_string())?,
+            floor: Box::new(move |counts| {
+                slope_of(counts, || floor.hold().map_err(text), |_| Ok(()))
+            }),
+            rounds: Vec::new(),
+        })
+    };
+    made()
+        .inspect_err(|why| println!("skipped: {configuration}{what}: {why}"))
+        .ok()
+}
+
+fn text(error: std::io::Error) -> String {
+    error.to_string()
 }
 
 impl Pair {
@@ -119,12 +160,7 @@ impl Pair {
             || self.backend.hold(&launch).map_err(|e| e.to_string()),
             |instance| instance.release().map_err(|e| e.to_string()),
         )?;
-        let bare = slope_of(
-            counts,
-            || self.floor.hold().map_err(|e| e.to_string()),
-            |instance| instance.release().map_err(|e| e.to_string()),
-        )?;
-        Ok([ours, bare])
+        Ok([ours, (self.floor)(counts)?])
     }
 
     fn report(&self) {
@@ -141,7 +177,7 @@ impl Pair {
         });
         println!(
             "{:<66} {:>8.1} {:>8.1}  {:.2} {interval}",
-            self.configuration.id(),
+            self.name,
             median(&|row| row[0]) / 1024.0,
             median(&|row| row[1]) / 1024.0,
             median(&|row| row[0] / row[1]),

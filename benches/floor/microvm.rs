@@ -68,6 +68,16 @@ pub struct FloorSample {
     pub teardown: u64,
 }
 
+/// A VM of the floor. Dropped in this order.
+#[derive(Debug)]
+pub struct Bare {
+    vcpu: OwnedFd,
+    run: Map,
+    _vm: OwnedFd,
+    _ram: Map,
+    _kvm: OwnedFd,
+}
+
 /// What every start shares: the size of `kvm_run` and the register image.
 #[derive(Debug)]
 pub struct Floor {
@@ -105,6 +115,7 @@ fn owned(fd: i32) -> OwnedFd {
 }
 
 /// A mapping, unmapped when dropped.
+#[derive(Debug)]
 struct Map(*mut u8, usize);
 
 impl Map {
@@ -225,9 +236,8 @@ impl Floor {
         })
     }
 
-    /// One VM: from nothing to its first instruction and back to nothing.
-    pub fn start(&mut self) -> io::Result<FloorSample> {
-        let t0 = now();
+    /// Everything before the first KVM_RUN.
+    fn make(&self) -> io::Result<Bare> {
         let kvm = open()?;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         let ram = Map::new(self.ram_bytes, flags, -1)?;
@@ -271,15 +281,31 @@ impl Floor {
             (*shared).s.regs.regs.rflags = 1 << 1;
             (*shared).kvm_dirty_regs = u64::from(KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS);
         }
+        Ok(Bare {
+            vcpu,
+            run,
+            _vm: vm,
+            _ram: ram,
+            _kvm: kvm,
+        })
+    }
+
+    /// One VM that has run up to its exit, and stays.
+    #[allow(dead_code)] // `floor` measures starts only
+    pub fn hold(&self) -> io::Result<Bare> {
+        let bare = self.make()?;
+        bare.enter()?;
+        Ok(bare)
+    }
+
+    /// One VM: from nothing to its first instruction and back to nothing.
+    pub fn start(&mut self) -> io::Result<FloorSample> {
+        let t0 = now();
+        let bare = self.make()?;
         let entered = now();
-        ioctl(&vcpu, KVM_RUN, number(0))?;
+        bare.enter()?;
         let back = now();
-        // SAFETY: the start of the vCPU's own mapping; the vCPU is stopped.
-        let reason = unsafe { (*shared).exit_reason };
-        if reason != KVM_EXIT_IO {
-            return Err(io::Error::other(format!("exit reason {reason}")));
-        }
-        let guest = self.guest_counter(&vcpu)?;
+        let guest = bare.guest_counter()?;
         // Off every clock: the first start finds out whose counter the guest reads.
         let offset = *self.offset.get_or_insert_with(|| {
             if (entered..=back).contains(&guest) {
@@ -295,21 +321,31 @@ impl Floor {
             entered + (back - entered) / 2
         };
         let t4 = now();
-        drop(vcpu);
-        drop(run);
-        drop(vm);
-        drop(ram);
-        drop(kvm);
+        drop(bare);
         Ok(FloorSample {
             startup: t1 - t0,
             teardown: now() - t4,
         })
     }
+}
 
-    fn guest_counter(&self, vcpu: &OwnedFd) -> io::Result<u64> {
+impl Bare {
+    /// Runs the guest up to its one exit.
+    fn enter(&self) -> io::Result<()> {
+        ioctl(&self.vcpu, KVM_RUN, number(0))?;
+        // SAFETY: the start of the vCPU's own mapping; the vCPU is stopped.
+        let reason = unsafe { (*self.run.0.cast::<kvm_run>()).exit_reason };
+        if reason == KVM_EXIT_IO {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("exit reason {reason}")))
+        }
+    }
+
+    fn guest_counter(&self) -> io::Result<u64> {
         const KVM_GET_REGS: libc::c_ulong = 0x8090_ae81;
         let mut regs = kvm_regs::default();
-        ioctl(vcpu, KVM_GET_REGS, &raw mut regs)?;
+        ioctl(&self.vcpu, KVM_GET_REGS, &raw mut regs)?;
         Ok(regs.rbx)
     }
 }
