@@ -29,10 +29,11 @@ pub(super) const MEMORY: u8 = 1;
 pub(super) const LOOK: u8 = 2;
 /// A register is written, this wide.
 pub(super) const NARROW: u8 = 3;
-/// Somebody types the value.
+/// Somebody types the value: this kind, and every one behind it.
 pub(super) const TYPE: u8 = 4;
 
 /// Kinds of device: the input's first byte.
+#[cfg(test)]
 pub(super) const READ_ONLY: u8 = 0;
 /// A disk that can be written.
 pub(super) const WRITABLE: u8 = 1;
@@ -132,6 +133,7 @@ impl Bench {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn printed(&self) -> u64 {
         match &self.device {
             Any::Disk(_) => 0,
@@ -161,7 +163,7 @@ impl Bench {
             MEMORY => drop(self.ram.write(at, &value)),
             LOOK => self.look(at, &mut [0; 8][..wide]),
             NARROW => drop(self.write(at, &[value, value].concat()[..wide])),
-            _ => self.type_in(&value),
+            TYPE.. => self.type_in(&value),
         }
     }
 }
