@@ -36,6 +36,11 @@ fn judge(target: &Target, name: &str, bytes: &[u8]) {
     assert_eq!(accepted, expected, "{}/{name}: accepted?", target.name);
 }
 
+/// The name that libFuzzer gives what it adds to a corpus, its SHA-1, which says nothing of the input.
+fn is_libfuzzers(name: &str) -> bool {
+    name.len() == 40 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 #[test]
 fn every_seed_is_judged_as_its_name_says() {
     for target in &TARGETS {
@@ -74,7 +79,12 @@ fn the_corpus_is_replayed() {
             );
         }
         for name in files {
-            judge(target, &name, &fs::read(folder.join(&name)).unwrap());
+            let bytes = fs::read(folder.join(&name)).unwrap();
+            if is_libfuzzers(&name) {
+                (target.body)(&bytes);
+            } else {
+                judge(target, &name, &bytes);
+            }
         }
     }
 }
