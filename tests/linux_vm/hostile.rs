@@ -51,20 +51,22 @@ fn run_with(
     kernel: &Kernel,
     deadline: Duration,
 ) -> Option<Result<Observation, Failure>> {
-    let made = LinuxVm::with_kernel(options, kernel, b"init");
-    let mut vm = match made {
-        Ok(vm) => vm,
-        Err(why) => {
-            eprintln!("skipped: linux_vm {test}: {why}");
-            return None;
-        }
-    };
+    Some(trial(&mut machine(test, options, kernel)?, deadline))
+}
+
+fn machine(test: &str, options: impl Into<Options>, kernel: &Kernel) -> Option<LinuxVm> {
+    LinuxVm::with_kernel(options, kernel, b"init")
+        .inspect_err(|why| eprintln!("skipped: linux_vm {test}: {why}"))
+        .ok()
+}
+
+fn trial(vm: &mut LinuxVm, deadline: Duration) -> Result<Observation, Failure> {
     let task = Task {
         workload: Workload::Noop,
         size: 0,
         reps: 1,
     };
-    Some(vm.trial(&Launch { task, deadline }))
+    vm.trial(&Launch { task, deadline })
 }
 
 /// Ends as the guest kernel's failure, in these words; hands over the console's.
@@ -119,6 +121,19 @@ fn what_never_ends_is_ended_at_the_deadline() {
 }
 
 #[test]
+fn a_storm_of_exits_ends_at_its_budget() {
+    // out 0x80, al; jmp
+    let storm = kernel(&[0xe6, 0x80, 0xeb, 0xfc], &[]);
+    let Some(vm) = machine("exit budget", Savings::NONE, &storm) else {
+        return;
+    };
+    match trial(&mut vm.with_exit_budget(1_000), LONG) {
+        Err(Failure::ExitBudget(1_001)) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn what_ends_ends_typed() {
     // ud2, without an IDT.
     let end = |test, code: &[u8], says| ends(test, code, LONG, says).is_some();
@@ -156,9 +171,16 @@ fn a_forged_conversation_is_refused() {
 }
 
 /// All that a queue can hold of a console's output, 64 chains of 64 KiB, again and again, with one access to a
-/// register each time: the VMM copies four megabytes for it, and must look at the clock nevertheless.
+/// register each time: the VMM copies four megabytes for it, and must look at the clock nevertheless, also
+/// where every fourth exit is an empty doorbell, which is the caller's to answer.
 #[test]
 fn a_flood_on_the_virtio_console_ends_at_the_deadline() {
+    for (notifications, bell) in [(1, vec![]), (3, ring(Op::Null.encode(0)))] {
+        flood(notifications, &bell);
+    }
+}
+
+fn flood(notifications: usize, bell: &[u8]) {
     const CHAINS: u16 = 64;
     /// Of each, the end of these data last.
     const BYTES: u32 = 64 << 10;
@@ -213,12 +235,15 @@ fn a_flood_on_the_virtio_console_ends_at_the_deadline() {
     ] {
         code.extend(set(register, value));
     }
-    // mov edi, index; top: add word [rdi], 64; notify; jmp top
+    // mov edi, index; top: (add word [rdi], 64; notify) as often; the doorbell; jmp top
     code.push(0xbf);
     code.extend((LOADED + AVAILABLE + 2).to_le_bytes());
     let top = code.len();
-    code.extend([0x66, 0x83, 0x07, CHAINS as u8]);
-    code.extend(set(0x50, 1));
+    for _ in 0..notifications {
+        code.extend([0x66, 0x83, 0x07, CHAINS as u8]);
+        code.extend(set(0x50, 1));
+    }
+    code.extend(bell);
     code.extend([
         0xeb,
         (top as i8)

@@ -1,5 +1,5 @@
 //! The root file system: this test as `/init`, the programs that the steps run with the shared
-//! libraries that they need, and KVM's modules.
+//! libraries that they need, and the kernel's modules.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

@@ -7,15 +7,16 @@ use std::process::Command;
 
 use crate::inner_qemu::InnerQemu;
 use crate::kernel::Kernel;
-use crate::steps::{Bed, Step};
+use crate::steps::{Bed, Kind, Step};
 
 /// A static Firecracker; without one its step is skipped, by name.
 const FIRECRACKER: &str = "ISOBENCH_NESTED_FIRECRACKER";
 /// Programs of this host that `init` and the tests call.
-const TOOLS: [&str; 11] = [
-    "ip", "mkswap", "mount", "script", "setpriv", "setsid", "sh", "sleep", "swapon", "true",
-    "unshare",
+const TOOLS: [&str; 9] = [
+    "ip", "mount", "script", "setpriv", "setsid", "sh", "sleep", "true", "unshare",
 ];
+/// The same, where there is swap.
+const SWAP_TOOLS: [&str; 2] = ["mkswap", "swapon"];
 
 /// Everything that the image and the machine are made of.
 pub struct Kit {
@@ -32,7 +33,8 @@ impl Kit {
     pub fn find(bed: &Bed) -> Result<Self, String> {
         let kernel = Kernel::find(bed.kind)?;
         let mut tools = Vec::new();
-        for name in TOOLS {
+        let swap = SWAP_TOOLS.iter().filter(|_| bed.kind == Kind::Uml);
+        for name in TOOLS.iter().chain(swap).copied() {
             let folders = ["/bin", "/usr/bin", "/sbin", "/usr/sbin"].map(Path::new);
             let found = folders
                 .map(|folder| folder.join(name))

@@ -113,9 +113,11 @@ impl Link {
             Way::Guest => ring_with(Op::Frame.encode(0), &frame_to_registers(&bytes)),
             Way::Doorbell { page, .. } => {
                 // SAFETY: the page is mapped writable and only this vCPU and, while it is stopped
-                // in the exit below, the VMM touch it.
-                unsafe { ptr::write_volatile(&raw mut (*page).frame, bytes) };
-                go_on(page, Op::Frame);
+                // in the exit, the VMM touch it.
+                unsafe {
+                    ptr::write_volatile(&raw mut (*page).frame, bytes);
+                    go_on(page, Op::Frame);
+                }
             }
         }
     }
@@ -176,7 +178,8 @@ impl Link {
                 Ok(())
             }
             Way::Doorbell { page, .. } => {
-                go_on(page, Op::Wait);
+                // SAFETY: as for a frame.
+                unsafe { go_on(page, Op::Wait) };
                 Ok(())
             }
         }
@@ -281,7 +284,10 @@ fn ring_with(value: u32, frame: &[u64; 8]) {
 /// One doorbell behind which a copy may begin: its first instruction reads the counter, as that of a cold
 /// start does ([`crate::start`]), and the page says what it read.
 #[inline(never)]
-fn go_on(page: *mut DoorbellPage, op: Op) {
+///
+/// # Safety
+/// `page` is the doorbell page, mapped writable, which this vCPU alone touches while it runs.
+unsafe fn go_on(page: *mut DoorbellPage, op: Op) {
     let (low, high): (u32, u32);
     // SAFETY: as in `ring`; RDTSC writes EAX and EDX alone.
     unsafe {
@@ -290,7 +296,7 @@ fn go_on(page: *mut DoorbellPage, op: Op) {
              options(nostack, preserves_flags));
     }
     let reading = u64::from(high) << 32 | u64::from(low);
-    // SAFETY: as for the frame: a mapped page that this vCPU alone touches while it runs.
+    // SAFETY: the caller's contract.
     unsafe { ptr::write_volatile(&raw mut (*page).went_on, reading) };
 }
 

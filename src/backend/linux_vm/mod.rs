@@ -41,6 +41,10 @@ use crate::vmm::linux::{layout, params};
 use crate::vmm::session::{Pause, Session};
 use crate::workload::payload;
 
+/// Exits that a machine may cause: more than a minute of them at a microsecond each. A boot of Debian's kernel
+/// with its whole log has some forty thousand.
+const EXITS: u64 = 1 << 26;
+
 /// The backend.
 #[derive(Debug)]
 pub struct LinuxVm {
@@ -51,6 +55,8 @@ pub struct LinuxVm {
     /// `/init` has drivers to load.
     loads: bool,
     used: Option<Used>,
+    /// Exits that a machine may cause.
+    budget: u64,
     tsc_offset: bool,
     /// What is told of the kernel; `None` for one that was handed over and has no file.
     kernel: Option<GuestKernel>,
@@ -131,9 +137,16 @@ impl LinuxVm {
             },
             loads: !modules.is_empty(),
             used: None,
+            budget: EXITS,
             tsc_offset: ready.tsc_offset,
             kernel: None,
         })
+    }
+
+    /// With another bound on the exits that a machine may cause.
+    #[must_use]
+    pub fn with_exit_budget(self, budget: u64) -> Self {
+        Self { budget, ..self }
     }
 
     /// The command line, but for what is the payload's.
@@ -181,6 +194,7 @@ impl LinuxVm {
             ram,
             wanted: self.wanted.clone(),
             acpi: self.acpi(),
+            budget: self.budget,
         })
     }
 

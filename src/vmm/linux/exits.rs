@@ -10,6 +10,20 @@ use crate::exits::Reason;
 use crate::vmm::exit::{Exit, Unexpected};
 use crate::vmm::memory::GuestRam;
 
+/// What is served at most before somebody looks at the clock, in accesses to ports.
+pub(super) const SERVE_AT_MOST: u32 = 256;
+/// As many of them a write to a virtio device may stand for: its notification has up to 64 chains of buffers be
+/// served, of up to 512 KiB each.
+const NOTIFICATION: u32 = 64;
+
+/// What an exit takes of [`SERVE_AT_MOST`].
+pub(super) const fn cost(reason: Reason) -> u32 {
+    match reason {
+        Reason::Mmio(_, true) => NOTIFICATION,
+        _ => 1,
+    }
+}
+
 /// What an exit asks of the loop.
 pub(super) enum Next {
     Serve,
@@ -121,6 +135,18 @@ mod tests {
         ));
         for data in [&word[..1], &word[..2], &[word, word].concat(), &[]] {
             assert!(matches!(ring(data), Next::Fail(Unexpected::Port { .. })));
+        }
+    }
+
+    #[test]
+    fn somebody_looks_at_the_clock_after_four_notifications() {
+        let write = VcpuExit::MmioWrite(0xd000_0050, &[1, 0, 0, 0]);
+        assert_eq!(SERVE_AT_MOST / cost(reason(&write)), 4);
+        for other in [
+            VcpuExit::IoOut(0x3f8, b"x"),
+            VcpuExit::MmioRead(0, &mut [0; 4]),
+        ] {
+            assert_eq!(cost(reason(&other)), 1);
         }
     }
 

@@ -11,7 +11,7 @@ use vm_memory::ByteValued;
 
 use super::cpu::LinuxCpu;
 use super::devices::{Devices, Line, SERIAL_IRQ};
-use super::exits::{Next, answer, reason};
+use super::exits::{Next, SERVE_AT_MOST, answer, cost, reason};
 use super::image::Image;
 use super::slots::{Slots, Used, Wanted};
 use super::{acpi, entry, layout, params};
@@ -22,15 +22,6 @@ use crate::vmm::memory::GuestRam;
 use crate::vmm::session::Speaker;
 use crate::vmm::statistics;
 use crate::vmm::vcpu::{set_registers, tsc_offset};
-
-/// What is served before the caller is asked whether it is time to stop: so many accesses to ports.
-const SERVE_AT_MOST: u32 = 256;
-/// As many accesses to ports as a write to a virtio device may stand for: its notification has up to 64 chains
-/// of buffers be served.
-const NOTIFIED: u32 = 64;
-/// Exits that a machine may cause. The deadline is what ends a guest; this ends one that exits all the time, where
-/// nobody looks at clocks. A boot of Debian's kernel with its whole log has some hundred thousand.
-const MOST_EXITS: u64 = 1 << 30;
 
 /// What one launch has of its own, computed before t0.
 #[derive(Clone, Debug)]
@@ -43,6 +34,8 @@ pub struct LinuxStart {
     pub wanted: Wanted,
     /// Whether ACPI tables tell of them.
     pub acpi: bool,
+    /// Exits that it may cause.
+    pub budget: u64,
 }
 
 /// A VM with its vCPU and devices. Fields are dropped in this order: the vCPU, the VM, then the
@@ -52,6 +45,9 @@ pub struct LinuxMachine {
     vcpu: VcpuFd,
     run: Range<u64>,
     exits: Exits,
+    budget: u64,
+    /// What is served before the caller is asked whether it is time to stop, in what [`cost`] counts.
+    left: u32,
     devices: Devices,
     slots: Slots,
     vm: VmFd,
@@ -122,6 +118,8 @@ impl LinuxMachine {
             vcpu,
             run,
             exits: Exits::new(),
+            budget: start.budget,
+            left: SERVE_AT_MOST,
             devices,
             slots,
             vm,
@@ -253,8 +251,7 @@ fn set_msrs(vcpu: &VcpuFd, cpu: &LinuxCpu) -> io::Result<()> {
 impl Speaker for LinuxMachine {
     /// Serves the devices on the way.
     fn run(&mut self) -> Result<Exit, Failure> {
-        let mut left = SERVE_AT_MOST;
-        while left > 0 {
+        while self.left > 0 {
             let (reason, next) = match self.vcpu.run() {
                 Ok(exit) => (
                     reason(&exit),
@@ -266,13 +263,10 @@ impl Speaker for LinuxMachine {
                 },
             };
             self.exits.count(reason);
-            if self.exits.total() > MOST_EXITS {
+            if self.exits.total() > self.budget {
                 return Err(Failure::ExitBudget(self.exits.total()));
             }
-            left = left.saturating_sub(match reason {
-                Reason::Mmio(_, true) => NOTIFIED,
-                _ => 1,
-            });
+            self.left = self.left.saturating_sub(cost(reason));
             match next {
                 Next::Serve => {}
                 Next::Answer(exit) => return Ok(exit),
@@ -280,6 +274,7 @@ impl Speaker for LinuxMachine {
                 Next::End(how) => return Err(self.ended(how)),
             }
         }
+        self.left = SERVE_AT_MOST;
         Ok(Exit::Interrupted)
     }
 
