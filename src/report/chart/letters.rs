@@ -29,7 +29,8 @@ pub fn width(text: &str, size: f64, bold: bool) -> f64 {
         * size
 }
 
-/// Text that fits `room` units also in a wider font, its end cut and marked where it does not.
+/// Text that fits `room` units also in a wider font, its end cut and marked where it does not. A number whose
+/// digits or unit would be cut off is left out.
 #[must_use]
 pub fn fitted(text: &str, size: f64, room: f64) -> String {
     let room = room / WIDER;
@@ -45,6 +46,9 @@ pub fn fitted(text: &str, size: f64, room: f64) -> String {
         }
         kept.push(letter);
     }
+    let number = |letter: char| letter.is_ascii_digit() || letter == '.';
+    let whole = kept.trim_end().trim_end_matches(number).trim_end();
+    kept.truncate(whole.len());
     if kept.is_empty() {
         return kept;
     }
@@ -62,6 +66,15 @@ mod tests {
         let cut = fitted(text, 13.0, 120.0);
         assert!(cut.ends_with('…') && width(&cut, 13.0, false) <= 120.0);
         assert!(text.starts_with(cut.trim_end_matches('…')));
+        let times = "clone3 640 µs · loopback 72.6 µs";
+        for room in 1..=200 {
+            let cut = fitted(times, 13.0, f64::from(room));
+            let number = |letter: char| letter.is_ascii_digit() || letter == '.';
+            let last = cut
+                .strip_suffix('…')
+                .and_then(|kept| kept.split(' ').next_back());
+            assert!(!last.is_some_and(|last| last.chars().all(number)), "{cut}");
+        }
         assert_eq!(fitted("short", 13.0, 120.0), "short");
         assert_eq!(fitted("short", 13.0, 1.0), "");
     }
