@@ -94,12 +94,6 @@ impl MicroVm {
         };
         let image = Image::parse(elf).map_err(|error| because(format!("the payload: {error}")))?;
         let template = Template::new(elf, &image).map_err(|error| because(error.to_string()))?;
-        let refused = |what: &str, error: kvm_ioctls::Error| Unavailable {
-            reason: format!("{what} failed: {error}"),
-            remedy: shortage(error.errno())
-                .unwrap_or("see `dmesg`; another hypervisor may own the CPU's virtualisation")
-                .to_owned(),
-        };
         let vm = kvm.create_vm().map_err(|e| refused("KVM_CREATE_VM", e))?;
         let vcpu = vm
             .create_vcpu(0)
@@ -107,10 +101,7 @@ impl MicroVm {
         let cpu = Cpu::new(&kvm, &vcpu, image.entry, TaskType::of_host())
             .map_err(|e| refused("reading the CPU model KVM supports", e))?;
         let tsc_offset = vcpu::tsc_offset(&vcpu).is_ok();
-        watchdog::prepare().map_err(|error| Unavailable {
-            reason: format!("no timer for the watchdog: {error}"),
-            remedy: "raise the limit on pending signals (`ulimit -i`)".to_owned(),
-        })?;
+        prepare_watchdog()?;
         Ok(Self {
             payload: Sha256::digest(elf).into(),
             image,
@@ -354,6 +345,24 @@ impl Backend for MicroVm {
         } = self.launch(&start, launch.deadline, Instant::now())?;
         held::hold(machine, session, pause, launch)
     }
+}
+
+/// KVM has refused what every VM needs.
+pub(super) fn refused(what: &str, error: kvm_ioctls::Error) -> Unavailable {
+    Unavailable {
+        reason: format!("{what} failed: {error}"),
+        remedy: shortage(error.errno())
+            .unwrap_or("see `dmesg`; another hypervisor may own the CPU's virtualisation")
+            .to_owned(),
+    }
+}
+
+/// This thread's timer, before any trial.
+pub(super) fn prepare_watchdog() -> Result<(), Unavailable> {
+    watchdog::prepare().map_err(|error| Unavailable {
+        reason: format!("no timer for the watchdog: {error}"),
+        remedy: "raise the limit on pending signals (`ulimit -i`)".to_owned(),
+    })
 }
 
 /// The status of a payload that has ended.

@@ -5,7 +5,7 @@
 //!   elf ─► template::Template ─map─► memory::GuestRam ─┐
 //!   stack ──────────────────────────────────load───────┤
 //!   layout, paging, descriptors                        ├─► machine::Machine ─► exit ─► session
-//!   cpu: CPUID, XCR0, registers ───────────────────────┘     │   ▲               clock ◄──┘
+//!   cpu, vcpu: CPUID, XCR0, registers ─────────────────┘     │   ▲               clock ◄──┘
 //!                                                    snapshot ◄┘   └─ copy, reset
 //! ```
 //!

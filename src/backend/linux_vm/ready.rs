@@ -5,10 +5,8 @@ use std::path::Path;
 use kvm_ioctls::Kvm;
 
 use crate::backend::Unavailable;
-use crate::backend::launcher::shortage;
-use crate::backend::microvm::{check, open};
+use crate::backend::microvm::{check, open, prepare_watchdog, refused};
 use crate::host::kvm;
-use crate::sys::watchdog;
 use crate::vmm::linux::cpu::LinuxCpu;
 use crate::vmm::linux::ring0;
 use crate::vmm::vcpu;
@@ -24,12 +22,6 @@ impl Ready {
     pub(super) fn new() -> Result<Self, Unavailable> {
         let kvm = open(Path::new("/dev/kvm"))?;
         check(kvm.get_api_version(), |cap| kvm.check_extension(cap))?;
-        let refused = |what: &str, error: kvm_ioctls::Error| Unavailable {
-            reason: format!("{what} failed: {error}"),
-            remedy: shortage(error.errno())
-                .unwrap_or("see `dmesg`; another hypervisor may own the CPU's virtualisation")
-                .to_owned(),
-        };
         let vm = kvm.create_vm().map_err(|e| refused("KVM_CREATE_VM", e))?;
         vm.create_irq_chip()
             .map_err(|e| refused("KVM_CREATE_IRQCHIP", e))?;
@@ -39,10 +31,7 @@ impl Ready {
         let cpu = LinuxCpu::new(&kvm, &vcpu)
             .map_err(|e| refused("reading the CPU model KVM supports", e))?;
         let tsc_offset = vcpu::tsc_offset(&vcpu).is_ok();
-        watchdog::prepare().map_err(|error| Unavailable {
-            reason: format!("no timer for the watchdog: {error}"),
-            remedy: "raise the limit on pending signals (`ulimit -i`)".to_owned(),
-        })?;
+        prepare_watchdog()?;
         Ok(Self {
             kvm,
             cpu,
